@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the agent tells the request processes of its host: the control page and published views.
+ *
+ *   StateDir/control        one mapped file, written by the agent alone, read by every child
+ *     [ header | clock | group 0 .. FS_CONTROL_GROUPS-1 ]     each of clock and group a seqlock
+ *   StateDir/marks          one mapped file, written by the children with atomic operations only
+ *     [ header | group 0 .. FS_CONTROL_GROUPS-1: newest version served, requests, look-ups, misses ]
+ *   StateDir/views/<id>     immutable: the datasets of one version of one group and their images
+ *   StateDir/images/<digest>.fsi
+ *
+ * The files outlive every process, so that httpd, its children and the agent can each be restarted,
+ * or die, without the others losing sight of the data. They hold offsets and plain numbers only: no
+ * pointers. A reader takes whatever it reads as untrusted and checks it.
+ *
+ * The choice of a version is a comparison, not a timer: a child reads the group's record, adds the
+ * published offset to CLOCK_MONOTONIC and compares with activation_time.
+ */
+#ifndef FS_CONTROL_H
+#define FS_CONTROL_H
+
+#include <stdatomic.h>
+
+#include "base/fs_result.h"
+#include "base/fs_time.h"
+#include "image/fs_image.h"
+
+#define FS_CONTROL_GROUPS   16
+#define FS_CONTROL_DATASETS 256 /* per group */
+
+/* Farm time as this host knows it. farm now = mono now + offset. */
+typedef struct fs_control_clock_t {
+    int32_t state;           /* FS_CLOCK_* */
+    int32_t drift_ppm;       /* how fast the bound grows */
+    fs_usec_t offset;        /* farm - mono */
+    fs_usec_t bound;         /* of the error, when measured */
+    fs_usec_t measured;      /* mono time of the measurement */
+    char source[64];         /* whom it was measured against */
+} fs_control_clock_t;
+#define FS_CLOCK_NONE     0 /* farm time is not known at all */
+#define FS_CLOCK_GUESSED  1 /* from the wall clock and what was known before a restart; no bound */
+#define FS_CLOCK_MEASURED 2
+
+/* One group as the agent has it. View ids are 1.. and never reused on a host; 0 = not here. */
+typedef struct fs_control_group_t {
+    char name[FS_IMAGE_NAME_SIZE];
+    uint8_t state;              /* fs_group_state_t */
+    uint8_t pinned;
+    uint8_t reserved[5];
+    int64_t epoch;
+    int64_t active_version;     /* in force before activation_time; 0 = none ever promoted */
+    int64_t staged_version;     /* in force from activation_time on; == active_version if none */
+    uint64_t active_view;       /* its published view, 0 if this host doesn't have it */
+    uint64_t staged_view;
+    fs_usec_t activation_time;  /* farm time */
+    fs_usec_t interval;
+    fs_usec_t heard;            /* mono time when the sync row was last confirmed by somebody */
+    fs_usec_t stale_after;      /* farm time from which a newer version may be in force unheard of */
+    fs_usec_t data_time;        /* farm time at which the active version came into force; 0 unknown */
+    fs_usec_t retrieved;        /* farm time when the staged view was published; 0 if not */
+    char problem[FS_PROBLEM_SIZE];  /* latest difficulty of this group on this host, "" if none */
+    char detail[256];
+} fs_control_group_t;
+
+/* --- the agent's side (one thread at a time) -------------------------------------------------- */
+
+typedef struct fs_control_t fs_control_t;
+
+/*
+ * Opens or makes StateDir/control and StateDir/marks for writing. A page left by an earlier agent is
+ * kept and continued if its layout is ours, else replaced. After a reboot (boot id differs) the clock
+ * is reset to FS_CLOCK_NONE. Errors: FS0501.
+ */
+apr_status_t fs_control_open_writer(fs_control_t **control, const char *state_dir,
+                                    fs_result_t *result);
+/* Publishes the clock, or one group (by name; takes a free record for a new name, FS0502 if none). */
+void fs_control_set_clock(fs_control_t *control, const fs_control_clock_t *clock);
+apr_status_t fs_control_set_group(fs_control_t *control, const fs_control_group_t *group,
+                                  fs_result_t *result);
+/* Forgets groups that are not in `names`. */
+void fs_control_keep_groups(fs_control_t *control, const char *const *names, unsigned count);
+/* The agent is alive: mono time now. Called at least each second. */
+void fs_control_beat(fs_control_t *control);
+void fs_control_set_agent(fs_control_t *control, const char *server_name, int64_t pid);
+
+/*
+ * Writes StateDir/views/<id> for a verified set of images and returns its new id (written whole, then
+ * renamed). `version` with its datasets; image files must be in StateDir/images. Errors: FS0010, FS0503.
+ */
+typedef struct fs_view_dataset_t {
+    char name[FS_IMAGE_NAME_SIZE];
+    fs_digest_t digest;
+} fs_view_dataset_t;
+
+typedef struct fs_view_info_t {
+    uint64_t id;
+    char group[FS_IMAGE_NAME_SIZE];
+    int64_t version;
+    unsigned dataset_count;
+    fs_view_dataset_t *datasets; /* ordered by name */
+} fs_view_info_t;
+
+apr_status_t fs_view_write(fs_control_t *control, const fs_view_info_t *view, uint64_t *id,
+                           fs_result_t *result);
+/* Lists, or removes, published view files. The list is malloc'ed. */
+apr_status_t fs_view_list(fs_control_t *control, uint64_t **ids, unsigned *count,
+                          fs_result_t *result);
+void fs_view_remove(fs_control_t *control, uint64_t id);
+
+/* --- the reader's side (any thread, no lock) --------------------------------------------------- */
+
+/*
+ * Maps StateDir/control read only and StateDir/marks. A page that isn't there yet is no error:
+ * fs_control_attached() is 0 until it is, and each call of fs_control_refresh() tries again, or maps
+ * the new file if the page was replaced. Errors: FS0504.
+ */
+apr_status_t fs_control_open_reader(fs_control_t **control, const char *state_dir,
+                                    fs_result_t *result);
+int fs_control_attached(const fs_control_t *control);
+void fs_control_refresh(fs_control_t *control);
+void fs_control_close(fs_control_t *control);
+
+/* Changes whenever anything but the beat was published. */
+uint32_t fs_control_generation(const fs_control_t *control);
+/* Waits (futex) until the generation is no longer `seen`, or `timeout` has passed. */
+void fs_control_wait(const fs_control_t *control, uint32_t seen, fs_usec_t timeout);
+void fs_control_wake(fs_control_t *control); /* wakes the waiters of this page, any process */
+
+int fs_control_clock(const fs_control_t *control, fs_control_clock_t *clock); /* 1 if read whole */
+/* Index of a group's record, -1 if there is none. Copies the record whole. */
+int fs_control_group(const fs_control_t *control, const char *name, fs_control_group_t *group);
+int fs_control_group_at(const fs_control_t *control, unsigned index, fs_control_group_t *group);
+fs_usec_t fs_control_beaten(const fs_control_t *control); /* mono time of the agent's last beat */
+
+/* Farm time at mono time `mono`, and the bound of its error then; 0 if not known at all. */
+int fs_control_now(const fs_control_clock_t *clock, fs_usec_t mono, fs_usec_t *farm,
+                   fs_usec_t *bound);
+
+/* What a request is to be served from. */
+typedef struct fs_choice_t {
+    uint64_t view;      /* 0: there is nothing to serve */
+    int64_t version;
+    int stale;          /* the version that is in force, or may be, is not here */
+} fs_choice_t;
+
+/*
+ * Pure: which view is right at farm time `farm`. `floor` is the newest version any process of this
+ * host has served (from the marks): the choice never goes below it, even if the clock was corrected
+ * backwards, as long as that version is still at hand; `clock_known` 0 keeps to the active one.
+ */
+fs_choice_t fs_control_choose(const fs_control_group_t *group, fs_usec_t farm, int clock_known,
+                              int64_t floor);
+
+/* Reads a published view (untrusted: checked). malloc'ed; free with fs_view_free. Errors: FS0505. */
+apr_status_t fs_view_read(const char *state_dir, uint64_t id, fs_view_info_t **view,
+                          fs_result_t *result);
+void fs_view_free(fs_view_info_t *view);
+
+/* --- marks: what the children tell -------------------------------------------------------------- */
+
+typedef struct fs_marks_group_t {
+    _Atomic int64_t floor;      /* newest version served by any child; only grows */
+    _Atomic uint64_t requests;  /* requests that pinned a view */
+    _Atomic uint64_t lookups;
+    _Atomic uint64_t misses;
+    _Atomic uint64_t refused;   /* FarmSyncOnStale refuse, or no data at all */
+    _Atomic int64_t first_new;  /* farm time at which `floor` was first served on this host */
+    _Atomic int64_t last_old;   /* newest farm time at which an older version was pinned */
+    uint64_t reserved;
+} fs_marks_group_t;
+
+/* The marks of the group record `index`; never NULL for a valid index (falls back to private memory). */
+fs_marks_group_t *fs_control_marks(const fs_control_t *control, unsigned index);
+
+#endif

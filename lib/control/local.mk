@@ -1,0 +1,1 @@
+noinst_HEADERS += lib/control/fs_control.h

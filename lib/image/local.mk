@@ -1,0 +1,1 @@
+noinst_HEADERS += lib/image/fs_image.h

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A small HTTP/1.1 server on libevent for datasrv and the agent. One event loop, one thread; handlers
+ * must not block. Bounded: header 16 KiB, body as given per route, connections, idle time.
+ * Without a keyring it listens on loopback only (FS0231 says so and names the remedy).
+ */
+#ifndef FS_HTTP_SERVER_H
+#define FS_HTTP_SERVER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/fs_result.h"
+#include "base/fs_time.h"
+#include "net/fs_key.h"
+
+typedef struct fs_http_server_t fs_http_server_t;
+typedef struct fs_http_call_t fs_http_call_t; /* one request being answered */
+
+typedef void fs_http_handler_fn(void *baton, fs_http_call_t *call);
+
+#define FS_ROUTE_OPEN   1 /* no signature needed (health, metrics, dashboard) */
+#define FS_ROUTE_PREFIX 2 /* path is a prefix; the rest is fs_http_call_rest() */
+
+typedef struct fs_http_route_t {
+    const char *method; /* GET (HEAD included), PUT, POST, DELETE */
+    const char *path;   /* "/v1/time" */
+    int flags;
+    size_t body_limit;
+    fs_http_handler_fn *handler;
+} fs_http_route_t;
+
+typedef struct fs_http_server_settings_t {
+    const char *listen;        /* "127.0.0.1:4470", "[::1]:4470" */
+    const fs_keyring_t *ring;  /* NULL or count 0: none */
+    const char *cert_file;     /* TLS if not NULL (PEM) */
+    const char *key_file;
+    const char *client_ca_file;/* demand client certificates if not NULL */
+    unsigned max_connections;  /* 0: 4096 */
+    unsigned idle_timeout_s;   /* 0: 60 */
+} fs_http_server_settings_t;
+
+/* Errors: FS0230 bad address, FS0231 unprotected off loopback, FS0232 cannot bind, FS0233 TLS files. */
+apr_status_t fs_http_server_create(fs_http_server_t **server,
+                                   const fs_http_server_settings_t *settings,
+                                   const fs_http_route_t *routes, unsigned route_count, void *baton,
+                                   fs_result_t *result);
+/* Runs the loop until fs_http_server_stop; returns when open answers are sent or 2 s have passed. */
+void fs_http_server_run(fs_http_server_t *server);
+void fs_http_server_stop(fs_http_server_t *server); /* any thread */
+void fs_http_server_destroy(fs_http_server_t *server);
+struct event_base *fs_http_server_base(fs_http_server_t *server);
+unsigned fs_http_server_port(const fs_http_server_t *server);
+/* Runs fn(baton) in the loop's thread soon. Any thread. */
+void fs_http_server_post(fs_http_server_t *server, void (*fn)(void *), void *baton);
+
+const char *fs_http_call_rest(const fs_http_call_t *call);
+const char *fs_http_call_origin(const fs_http_call_t *call); /* signed origin, "" if open */
+const char *fs_http_call_query(const fs_http_call_t *call, const char *name); /* decoded, NULL none */
+const char *fs_http_call_header(const fs_http_call_t *call, const char *name);
+const char *fs_http_call_body(const fs_http_call_t *call, size_t *length);
+void fs_http_call_set_header(fs_http_call_t *call, const char *name, const char *value);
+
+/* Each call is answered exactly once, now or later (from the loop's thread). */
+void fs_http_call_answer(fs_http_call_t *call, int status, const char *content_type,
+                         const void *body, size_t length);
+/* application/problem+json (RFC 9457) from a result. */
+void fs_http_call_problem(fs_http_call_t *call, int status, const fs_result_t *result);
+/* Sends a file by sendfile; honours Range (one range), If-None-Match on `etag`. Closes fd. */
+void fs_http_call_file(fs_http_call_t *call, int fd, uint64_t size, const char *content_type,
+                       const char *etag);
+/*
+ * Keeps the call open; `gone` is called (once, loop thread) if the client leaves before an answer,
+ * after which the call must not be touched.
+ */
+void fs_http_call_defer(fs_http_call_t *call, void (*gone)(void *baton, fs_http_call_t *call),
+                        void *baton);
+
+#endif

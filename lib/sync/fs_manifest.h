@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a group's row in farmsync.sync says, with the images of its versions: the one description that
+ * datasrv serves, agents keep on disk, and both take from SQL. JSON on the wire and on disk.
+ *
+ * {"group":"default","epoch":17,"version":12,"active_version":11,
+ *  "activation_time":1790000000000000,"interval":600000000,"min_lead":5000000,
+ *  "state":"running","pinned_version":null,"reason":"",
+ *  "versions":[{"version":11,"datasets":[{"name":"prices","digest":"<64 hex>","bytes":12,"rows":3}]},
+ *              {"version":12,"datasets":[...]}]}
+ *
+ * All times are farm time in microseconds. `versions` holds active_version and, if it differs,
+ * version (the staged one). Allocated with malloc; free with fs_manifest_free. Any thread.
+ */
+#ifndef FS_MANIFEST_H
+#define FS_MANIFEST_H
+
+#include "base/fs_digest.h"
+#include "base/fs_result.h"
+#include "base/fs_time.h"
+#include "image/fs_image.h"
+
+#define FS_MANIFEST_MAX_DATASETS 256
+#define FS_MANIFEST_MAX_BYTES    (256u * 1024)
+
+typedef enum fs_group_state_t {
+    FS_GROUP_RUNNING, /* promotes each cycle */
+    FS_GROUP_HELD,    /* hold(): nothing is promoted until resume() */
+    FS_GROUP_FAILED   /* the last promotion was refused; `reason` says why; tried again next cycle */
+} fs_group_state_t;
+
+typedef struct fs_manifest_dataset_t {
+    char name[FS_IMAGE_NAME_SIZE];
+    fs_digest_t digest;
+    uint64_t bytes;
+    uint64_t rows;
+} fs_manifest_dataset_t;
+
+typedef struct fs_manifest_version_t {
+    int64_t version; /* 0: nothing was ever promoted */
+    unsigned dataset_count;
+    fs_manifest_dataset_t *datasets; /* ordered by name */
+} fs_manifest_version_t;
+
+typedef struct fs_manifest_t {
+    char group[FS_IMAGE_NAME_SIZE];
+    int64_t epoch;
+    fs_usec_t activation_time;
+    fs_usec_t interval;
+    fs_usec_t min_lead;
+    fs_group_state_t state;
+    int64_t pinned_version; /* 0: not pinned */
+    char reason[512];       /* why the last promotion was refused; empty otherwise */
+    fs_manifest_version_t active;
+    fs_manifest_version_t staged; /* staged.version == active.version: nothing is staged */
+} fs_manifest_t;
+
+/* Errors: FS0360 not JSON or a field missing or out of range (named). */
+apr_status_t fs_manifest_parse(fs_manifest_t **manifest, const char *json, size_t length,
+                               fs_result_t *result);
+/* malloc'ed JSON text with a NUL; the caller frees. */
+char *fs_manifest_print(const fs_manifest_t *manifest, size_t *length);
+void fs_manifest_free(fs_manifest_t *manifest);
+
+/* The version that is in force at farm time `now`: active before activation_time, staged from it on. */
+const fs_manifest_version_t *fs_manifest_in_force(const fs_manifest_t *manifest, fs_usec_t now);
+
+#endif

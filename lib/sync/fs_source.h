@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The database as source: reading a group's state, promoting it, building its images.
+ * Used by datasrv, and by agents when no datasrv answers. One connection, one thread at a time.
+ * The SQL behind it is in sql/; the contract of names is in the head of sql/procedures.sql.
+ */
+#ifndef FS_SOURCE_H
+#define FS_SOURCE_H
+
+#include "base/fs_result.h"
+#include "net/fs_sql.h"
+#include "sync/fs_farm_clock.h"
+#include "sync/fs_manifest.h"
+
+/* Asks the database for its clock once. Errors: as fs_sql_run. */
+apr_status_t fs_source_clock(fs_sql_t *sql, fs_clock_sample_t *sample, fs_result_t *result);
+
+/* Reads the group's row and the images of its versions in one snapshot. FS0370: no such group. */
+apr_status_t fs_source_manifest(fs_sql_t *sql, const char *group, fs_manifest_t **manifest,
+                                fs_result_t *result);
+
+/*
+ * Builds the image of `dataset` at `version` into `dir` (see fs_image_builder_finish for its name).
+ * Deterministic: the digest is that of every other builder. Errors: FS0371 and those of the builder.
+ */
+apr_status_t fs_source_build(fs_sql_t *sql, const char *group, const char *dataset, int64_t version,
+                             const char *dir, fs_image_made_t *made, fs_result_t *result);
+
+typedef enum fs_promotion_t {
+    FS_PROMOTION_STAGED,    /* production had changed: a new version is staged */
+    FS_PROMOTION_UNCHANGED, /* the cycle went on, the version stayed */
+    FS_PROMOTION_LOST,      /* not due, held, or somebody else was first: nothing was done here */
+    FS_PROMOTION_REFUSED    /* it failed and was recorded as such in history; the cycle went on */
+} fs_promotion_t;
+
+/*
+ * Promotes `group` if it is due and its epoch is still `epoch`: in one transaction active := staged,
+ * staged := production, next activation time, history, and the images of what changed, built into
+ * `dir` before the commit, so that a row that cannot be encoded stops the promotion whole.
+ * APR_SUCCESS with *outcome, also for REFUSED (then `result` holds the reason); another status when
+ * the database could not be reached.
+ */
+apr_status_t fs_source_promote(fs_sql_t *sql, const char *group, int64_t epoch, const char *who,
+                               const char *dir, fs_promotion_t *outcome, fs_result_t *result);
+
+/* Removes rows of versions that nobody can ask for any more, a small step at a time; *left > 0: call
+ * again. */
+apr_status_t fs_source_prune(fs_sql_t *sql, const char *group, int64_t *left, fs_result_t *result);
+
+/* What an agent or datasrv tells of itself; one row of farmsync.member per name and group. */
+typedef struct fs_member_t {
+    char name[FS_IMAGE_NAME_SIZE];
+    char kind[8]; /* "agent" or "datasrv" */
+    char group[FS_IMAGE_NAME_SIZE];
+    char address[128];
+    int64_t version_active; /* in force here now; 0 none */
+    int64_t version_staged; /* retrieved and verified; 0 none */
+    char digest[FS_DIGEST_HEX_SIZE]; /* over the in-force version's dataset names and digests */
+    fs_usec_t clock_offset; /* farm - this host's wall clock */
+    fs_usec_t clock_bound;  /* -1 unknown */
+    char clock_source[64];
+    char problem[256];      /* "FS0123: ..." or "" */
+} fs_member_t;
+
+/* JSON object of a member, as PUT /v1/members/NAME carries it; malloc'ed. FS0375 bad field. */
+char *fs_member_print(const fs_member_t *member, size_t *length);
+apr_status_t fs_member_parse(fs_member_t *member, const char *json, size_t length,
+                             fs_result_t *result);
+/* Writes many members with one statement (CALL farmsync.report_members(json array)). */
+apr_status_t fs_source_report(fs_sql_t *sql, const fs_member_t *members, unsigned count,
+                              fs_result_t *result);
+/* Digest over a version's dataset names and image digests, for fs_member_t.digest. */
+void fs_manifest_version_digest(const fs_manifest_version_t *version, char hex[FS_DIGEST_HEX_SIZE]);
+
+#endif

@@ -1,0 +1,1 @@
+include mod_farmsync/agent/local.mk

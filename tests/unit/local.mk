@@ -1,0 +1,9 @@
+# tests/unit/local.mk: FS_UNIT_TESTS lists every Check program.
+if HAVE_CHECK
+include tests/unit/base.mk
+include tests/unit/image.mk
+include tests/unit/control.mk
+include tests/unit/net.mk
+include tests/unit/sync.mk
+include tests/unit/source.mk
+endif

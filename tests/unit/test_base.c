@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fs_test.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/fs_digest.h"
+#include "base/fs_file.h"
+#include "base/fs_log.h"
+#include "base/fs_time.h"
+
+START_TEST(digest_is_sha256_and_reads_back)
+{
+    fs_digest_t digest, again;
+    char hex[FS_DIGEST_HEX_SIZE];
+
+    fs_digest_of(&digest, "abc", 3);
+    ck_assert_str_eq(fs_digest_hex(&digest, hex),
+                     "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    ck_assert_int_eq(fs_digest_parse(&again, hex), 0);
+    ck_assert(fs_digest_equal(&digest, &again));
+    ck_assert(!fs_digest_is_zero(&digest));
+}
+END_TEST
+
+START_TEST(digest_in_pieces_is_the_same)
+{
+    fs_digest_t whole, pieces;
+    fs_digest_sum_t *sum = fs_digest_begin();
+
+    fs_digest_of(&whole, "abcdef", 6);
+    fs_digest_add(sum, "ab", 2);
+    fs_digest_add(sum, "cdef", 4);
+    fs_digest_end(sum, &pieces);
+    ck_assert(fs_digest_equal(&whole, &pieces));
+}
+END_TEST
+
+START_TEST(digest_text_that_is_none_is_refused)
+{
+    static const char *const bad[] = {"", "ba78", "BA7816BF8F01CFEA414140DE5DAE2223B00361A396177A9CB410FF61F20015AD",
+                                      "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad0",
+                                      "ga7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"};
+    fs_digest_t digest;
+
+    for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        ck_assert_int_eq(fs_digest_parse(&digest, bad[i]), -1);
+}
+END_TEST
+
+START_TEST(time_is_written_in_utc)
+{
+    char text[FS_TIME_TEXT_SIZE];
+
+    ck_assert_str_eq(fs_time_format(0, text), "1970-01-01T00:00:00.000000Z");
+    ck_assert_str_eq(fs_time_format(INT64_C(1790000000123456), text), "2026-09-21T14:13:20.123456Z");
+    ck_assert_str_eq(fs_time_format(-1, text), "1969-12-31T23:59:59.999999Z");
+    ck_assert_str_eq(fs_time_format(INT64_MAX, text), "out of range");
+}
+END_TEST
+
+START_TEST(file_is_written_whole_and_read_back)
+{
+    char *dir = fs_test_mkdir(), path[256], *data;
+    size_t length;
+    fs_result_t result;
+
+    snprintf(path, sizeof(path), "%s/a/b", dir);
+    ck_assert_int_eq(fs_dir_make(path, &result), APR_SUCCESS);
+    ck_assert_int_eq(fs_dir_make(path, &result), APR_SUCCESS);
+    snprintf(path, sizeof(path), "%s/a/b/file", dir);
+    ck_assert_int_eq(fs_file_write(path, "hello", 5, &result), APR_SUCCESS);
+    ck_assert_int_eq(fs_file_read(path, 5, &data, &length, &result), APR_SUCCESS);
+    ck_assert_uint_eq(length, 5);
+    ck_assert_str_eq(data, "hello");
+    free(data);
+    ck_assert_int_ne(fs_file_read(path, 4, &data, &length, &result), APR_SUCCESS);
+    ck_assert_str_eq(result.problem, "FS0012");
+    fs_test_rmdir(dir);
+}
+END_TEST
+
+START_TEST(file_that_is_not_there_says_so)
+{
+    char *data;
+    size_t length;
+    fs_result_t result;
+
+    ck_assert(APR_STATUS_IS_ENOENT(fs_file_read("/nonexistent/file", 9, &data, &length, &result)));
+    ck_assert_str_eq(result.problem, "FS0011");
+    ck_assert_ptr_nonnull(strstr(result.detail, "/nonexistent/file"));
+    ck_assert_int_ne(fs_file_write("/nonexistent/file", "", 0, &result), APR_SUCCESS);
+    ck_assert_str_eq(result.problem, "FS0010");
+}
+END_TEST
+
+static char last_line[256];
+
+static void keep_line(void *baton, fs_log_level_t level, const char *message)
+{
+    (void)baton;
+    (void)level;
+    snprintf(last_line, sizeof(last_line), "%s", message);
+}
+
+START_TEST(log_has_number_and_level)
+{
+    fs_log_level_t level;
+
+    fs_log_set(keep_line, NULL, FS_LOG_WARNING);
+    fs_log(FS_LOG_NOTICE, "FS0002", "hidden");
+    ck_assert_str_eq(last_line, "");
+    fs_log(FS_LOG_ERROR, "FS0002", "seen %d", 7);
+    ck_assert_str_eq(last_line, "FS0002: seen 7");
+    fs_log_set(NULL, NULL, FS_LOG_NOTICE);
+    ck_assert_int_eq(fs_log_parse_level("debug", &level), 0);
+    ck_assert_int_eq(level, FS_LOG_DEBUG);
+    ck_assert_int_eq(fs_log_parse_level("loud", &level), -1);
+}
+END_TEST
+
+static Suite *base_suite(void)
+{
+    Suite *suite = suite_create("base");
+    TCase *tcase = tcase_create("base");
+
+    tcase_add_test(tcase, digest_is_sha256_and_reads_back);
+    tcase_add_test(tcase, digest_in_pieces_is_the_same);
+    tcase_add_test(tcase, digest_text_that_is_none_is_refused);
+    tcase_add_test(tcase, time_is_written_in_utc);
+    tcase_add_test(tcase, file_is_written_whole_and_read_back);
+    tcase_add_test(tcase, file_that_is_not_there_says_so);
+    tcase_add_test(tcase, log_has_number_and_level);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
+
+FS_TEST_MAIN(base_suite)
