@@ -3,7 +3,8 @@
  * Arithmetic of the cycle (Figs 5 to 7 of the data synchronization source): when an activation is
  * due, whose turn it is to promote, when to ask again. Pure: all times are arguments.
  * The next activation time itself is computed in one place only, the SQL procedure promote, because
- * only the database knows the time; fs_cycle_next states the same rule for tests and for countdowns.
+ * only the database knows the time; fs_cycle_next states the same rule for tests and for
+ * countdowns.
  */
 #ifndef FS_CYCLE_H
 #define FS_CYCLE_H
@@ -11,25 +12,45 @@
 #include "base/fs_time.h"
 #include "sync/fs_manifest.h"
 
-/* The lead that an activation leaves for retrieval: min_lead, or half the interval if that is less. */
+/* The lead that an activation leaves for retrieval: min_lead, or half the interval if that is less.
+ */
 fs_usec_t fs_cycle_lead(fs_usec_t interval, fs_usec_t min_lead);
 
 /*
- * The next activation: previous + k * interval with the smallest k >= 1 that leaves `lead` from `now`;
- * missed cycles are skipped, the grid is kept. interval > 0.
+ * The next activation: previous + k * interval with the smallest k >= 1 that leaves `lead` from
+ * `now`; missed cycles are skipped, the grid is kept. interval > 0.
  */
 fs_usec_t fs_cycle_next(fs_usec_t previous, fs_usec_t interval, fs_usec_t lead, fs_usec_t now);
 
 typedef enum fs_promoter_t { FS_PROMOTER_DATASRV, FS_PROMOTER_AGENT } fs_promoter_t;
+#define FS_CYCLE_NEVER INT64_MAX
+
 /*
- * Farm time at which a promoter should try: datasrv at once after the activation, spread by `jitter`
- * (0..1) over a few milliseconds so that they don't all collide; agents only when no datasrv did it in
- * time (a quarter of the lead, at most 2 s), spread likewise over as long again.
+ * Farm time at which a promoter should try: datasrv at once after the activation, spread by
+ * `jitter` (0..1) over a few milliseconds so that they don't all collide; agents only when no
+ * datasrv did it in time (a quarter of the lead, at most 2 s), spread likewise over as long again.
+ * FS_CYCLE_NEVER while the group is held. Whoever tried and lost reads the manifest again; if the
+ * epoch is still the same it waits fs_cycle_retry before the next try.
  */
 fs_usec_t fs_cycle_promote_at(const fs_manifest_t *manifest, fs_promoter_t who, double jitter);
 
-/* Farm time from which this host can no longer be sure that nothing newer is in force, when it has
- * heard nothing since it got `manifest`. */
-fs_usec_t fs_cycle_stale_after(const fs_manifest_t *manifest);
+/*
+ * Wait before the next try after `failures` tries in a row that changed nothing (lost although due,
+ * or the database could not be reached): doubling from 50 ms to 5 s, but never longer than an
+ * interval.
+ */
+fs_usec_t fs_cycle_retry(const fs_manifest_t *manifest, unsigned failures, double jitter);
+
+/*
+ * Farm time from which this host can no longer be sure that nothing newer is in force, when it has
+ * heard nothing since farm time `heard`, at which somebody confirmed `manifest`. Whoever promotes
+ * after the activation sets the next one an interval later; so that is how long silence is
+ * harmless. When that is past already (held, or nobody promotes) a version announced unheard needs
+ * at least the lead; silence of FS_CYCLE_SILENCE is borne all the same, so that a held group isn't
+ * called stale between two confirmations. An operator's activate_now or set_interval may be faster
+ * than this.
+ */
+#define FS_CYCLE_SILENCE (10 * FS_USEC_PER_SEC)
+fs_usec_t fs_cycle_stale_after(const fs_manifest_t *manifest, fs_usec_t heard);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The farm clock: how far this host's monotonic clock is from the database's, and within what bound.
+ * The farm clock: how far this host's monotonic clock is from the database's, and within what
+ * bound.
  *
  * The clock filter of RFC 5905 section 10: the last eight exchanges, of which the one with the
  * smallest possible error counts: half its round trip, plus what the remote end says of its own
@@ -12,8 +13,9 @@
 
 #include "base/fs_time.h"
 
-#define FS_CLOCK_SAMPLES   8
-#define FS_CLOCK_DRIFT_PPM 250 /* two clocks drift apart by no more than this; NTP slews by up to 500 */
+#define FS_CLOCK_SAMPLES 8
+#define FS_CLOCK_DRIFT_PPM                                                                         \
+    250 /* two clocks drift apart by no more than this; NTP slews by up to 500 */
 
 typedef struct fs_clock_sample_t {
     fs_usec_t sent;         /* mono, before asking */
@@ -31,8 +33,8 @@ typedef struct fs_farm_clock_t {
 
 void fs_farm_clock_init(fs_farm_clock_t *clock);
 /*
- * Adds a sample of `source`; another source than before forgets the old samples. Returns 1 if taken,
- * 0 if refused (received before sent, negative bound, remote out of 1970..9999).
+ * Adds a sample of `source`; another source than before forgets the old samples. Returns 1 if
+ * taken, 0 if refused (received before sent, negative bound, remote out of 1970..9999).
  */
 int fs_farm_clock_add(fs_farm_clock_t *clock, const char *source, const fs_clock_sample_t *sample);
 /* Best estimate at mono `now`: farm = now + *offset, error <= *bound. 0 if there is no sample. */

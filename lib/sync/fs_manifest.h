@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a group's row in farmsync.sync says, with the images of its versions: the one description that
- * datasrv serves, agents keep on disk, and both take from SQL. JSON on the wire and on disk.
+ * What a group's row in farmsync.sync says, with the images of its versions: the one description
+ * that datasrv serves, agents keep on disk, and both take from SQL. JSON on the wire and on disk.
  *
  * {"group":"default","epoch":17,"version":12,"active_version":11,
  *  "activation_time":1790000000000000,"interval":600000000,"min_lead":5000000,
  *  "state":"running","pinned_version":null,"reason":"",
- *  "versions":[{"version":11,"datasets":[{"name":"prices","digest":"<64 hex>","bytes":12,"rows":3}]},
+ *  "versions":[{"version":11,"datasets":[{"name":"prices","digest":"<64
+ * hex>","bytes":12,"rows":3}]},
  *              {"version":12,"datasets":[...]}]}
  *
  * All times are farm time in microseconds. `versions` holds active_version and, if it differs,
@@ -26,7 +27,7 @@
 typedef enum fs_group_state_t {
     FS_GROUP_RUNNING, /* promotes each cycle */
     FS_GROUP_HELD,    /* hold(): nothing is promoted until resume() */
-    FS_GROUP_FAILED   /* the last promotion was refused; `reason` says why; tried again next cycle */
+    FS_GROUP_FAILED /* the last promotion was refused; `reason` says why; tried again next cycle */
 } fs_group_state_t;
 
 typedef struct fs_manifest_dataset_t {
@@ -62,7 +63,8 @@ apr_status_t fs_manifest_parse(fs_manifest_t **manifest, const char *json, size_
 char *fs_manifest_print(const fs_manifest_t *manifest, size_t *length);
 void fs_manifest_free(fs_manifest_t *manifest);
 
-/* The version that is in force at farm time `now`: active before activation_time, staged from it on. */
+/* The version that is in force at farm time `now`: active before activation_time, staged from it
+ * on. */
 const fs_manifest_version_t *fs_manifest_in_force(const fs_manifest_t *manifest, fs_usec_t now);
 
 #endif

@@ -21,7 +21,10 @@ apr_status_t fs_source_manifest(fs_sql_t *sql, const char *group, fs_manifest_t 
 
 /*
  * Builds the image of `dataset` at `version` into `dir` (see fs_image_builder_finish for its name).
- * Deterministic: the digest is that of every other builder. Errors: FS0371 and those of the builder.
+ * Deterministic: the digest is that of every other builder; the image's own version number is the
+ * newest one that any of its rows came with, which no pruning changes. Errors: FS0371 no such
+ * dataset in the group, FS0373 its description cannot be used, those of fs_sql and of the builder
+ * (with the dataset's name in front).
  */
 apr_status_t fs_source_build(fs_sql_t *sql, const char *group, const char *dataset, int64_t version,
                              const char *dir, fs_image_made_t *made, fs_result_t *result);
@@ -34,17 +37,18 @@ typedef enum fs_promotion_t {
 } fs_promotion_t;
 
 /*
- * Promotes `group` if it is due and its epoch is still `epoch`: in one transaction active := staged,
- * staged := production, next activation time, history, and the images of what changed, built into
- * `dir` before the commit, so that a row that cannot be encoded stops the promotion whole.
- * APR_SUCCESS with *outcome, also for REFUSED (then `result` holds the reason); another status when
- * the database could not be reached.
+ * Promotes `group` if it is due and its epoch is still `epoch`: in one transaction active :=
+ * staged, staged := production, next activation time, history, and the images of what changed,
+ * built into `dir` before the commit, so that a row that cannot be encoded stops the promotion
+ * whole. APR_SUCCESS with *outcome, also for REFUSED (then `result` holds the reason that history
+ * got); another status when the database could not be reached, or when this host could not write an
+ * image (disk full): then nothing was recorded and another promoter may do better.
  */
 apr_status_t fs_source_promote(fs_sql_t *sql, const char *group, int64_t epoch, const char *who,
                                const char *dir, fs_promotion_t *outcome, fs_result_t *result);
 
-/* Removes rows of versions that nobody can ask for any more, a small step at a time; *left > 0: call
- * again. */
+/* Removes rows of versions that nobody can ask for any more, a small step at a time; *left > 0:
+ * call again. */
 apr_status_t fs_source_prune(fs_sql_t *sql, const char *group, int64_t *left, fs_result_t *result);
 
 /* What an agent or datasrv tells of itself; one row of farmsync.member per name and group. */
@@ -53,13 +57,13 @@ typedef struct fs_member_t {
     char kind[8]; /* "agent" or "datasrv" */
     char group[FS_IMAGE_NAME_SIZE];
     char address[128];
-    int64_t version_active; /* in force here now; 0 none */
-    int64_t version_staged; /* retrieved and verified; 0 none */
+    int64_t version_active;          /* in force here now; 0 none */
+    int64_t version_staged;          /* retrieved and verified; 0 none */
     char digest[FS_DIGEST_HEX_SIZE]; /* over the in-force version's dataset names and digests */
-    fs_usec_t clock_offset; /* farm - this host's wall clock */
-    fs_usec_t clock_bound;  /* -1 unknown */
+    fs_usec_t clock_offset;          /* farm - this host's wall clock */
+    fs_usec_t clock_bound;           /* -1 unknown */
     char clock_source[64];
-    char problem[256];      /* "FS0123: ..." or "" */
+    char problem[256]; /* "FS0123: ..." or "" */
 } fs_member_t;
 
 /* JSON object of a member, as PUT /v1/members/NAME carries it; malloc'ed. FS0375 bad field. */
