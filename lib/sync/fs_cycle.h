@@ -43,12 +43,11 @@ fs_usec_t fs_cycle_retry(const fs_manifest_t *manifest, unsigned failures, doubl
 
 /*
  * Farm time from which this host can no longer be sure that nothing newer is in force, when it has
- * heard nothing since farm time `heard`, at which somebody confirmed `manifest`. Whoever promotes
- * after the activation sets the next one an interval later; so that is how long silence is
- * harmless. When that is past already (held, or nobody promotes) a version announced unheard needs
- * at least the lead; silence of FS_CYCLE_SILENCE is borne all the same, so that a held group isn't
- * called stale between two confirmations. An operator's activate_now or set_interval may be faster
- * than this.
+ * heard nothing since farm time `heard`, at which somebody confirmed `manifest`: whoever promotes
+ * right after that sets the activation fs_cycle_next, so until then silence is harmless. A held
+ * group bears silence of FS_CYCLE_SILENCE at least, so that it isn't called stale between two
+ * confirmations, its activation time being past. An operator's activate_now or set_interval may be
+ * faster than this.
  */
 #define FS_CYCLE_SILENCE (10 * FS_USEC_PER_SEC)
 fs_usec_t fs_cycle_stale_after(const fs_manifest_t *manifest, fs_usec_t heard);

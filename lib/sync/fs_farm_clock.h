@@ -6,7 +6,8 @@
  * The clock filter of RFC 5905 section 10: the last eight exchanges, of which the one with the
  * smallest possible error counts: half its round trip, plus what the remote end says of its own
  * error, plus what the two clocks may have drifted since (FS_CLOCK_DRIFT_PPM). Samples of different
- * remote clocks are never mixed. Pure; one thread at a time.
+ * remote clocks are never mixed, nor are samples from before and after a step of the remote clock.
+ * Pure; one thread at a time.
  */
 #ifndef FS_FARM_CLOCK_H
 #define FS_FARM_CLOCK_H
@@ -16,6 +17,8 @@
 #define FS_CLOCK_SAMPLES 8
 #define FS_CLOCK_DRIFT_PPM                                                                         \
     250 /* two clocks drift apart by no more than this; NTP slews by up to 500 */
+#define FS_CLOCK_BOUND_LIMIT                                                                       \
+    (FS_USEC_PER_SEC * 86400) /* of a round trip and of a remote's own error */
 
 typedef struct fs_clock_sample_t {
     fs_usec_t sent;         /* mono, before asking */

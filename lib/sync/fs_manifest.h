@@ -53,7 +53,8 @@ typedef struct fs_manifest_t {
     int64_t pinned_version; /* 0: not pinned */
     char reason[512];       /* why the last promotion was refused; empty otherwise */
     fs_manifest_version_t active;
-    fs_manifest_version_t staged; /* staged.version == active.version: nothing is staged */
+    /* staged.version == active.version: nothing is staged, and `datasets` is the same array */
+    fs_manifest_version_t staged;
 } fs_manifest_t;
 
 /* Errors: FS0360 not JSON or a field missing or out of range (named). */
@@ -63,8 +64,35 @@ apr_status_t fs_manifest_parse(fs_manifest_t **manifest, const char *json, size_
 char *fs_manifest_print(const fs_manifest_t *manifest, size_t *length);
 void fs_manifest_free(fs_manifest_t *manifest);
 
+/*
+ * Adds a dataset to a version of a manifest that is being made, in its place by name. `name` need
+ * not be terminated. APR_EINVAL: a name that is empty, too long or has control characters;
+ * APR_EEXIST: it is there already; APR_ENOSPC: FS_MANIFEST_MAX_DATASETS reached; APR_ENOMEM.
+ */
+apr_status_t fs_manifest_add_dataset(fs_manifest_version_t *version, const char *name,
+                                     size_t name_length, const fs_digest_t *digest, uint64_t bytes,
+                                     uint64_t rows);
+
 /* The version that is in force at farm time `now`: active before activation_time, staged from it
  * on. */
 const fs_manifest_version_t *fs_manifest_in_force(const fs_manifest_t *manifest, fs_usec_t now);
+
+/*
+ * Hex digest over a version's dataset names and image digests: what a member reports, so that two
+ * servers can be seen to hold the same. "" for version 0.
+ */
+void fs_manifest_version_digest(const fs_manifest_version_t *version, char hex[FS_DIGEST_HEX_SIZE]);
+
+/* The text of a state, as in JSON and SQL. */
+const char *fs_group_state_name(fs_group_state_t state);
+/* Reads it back; 0, or -1 if it is none. `text` need not be terminated. */
+int fs_group_state_parse(const char *text, size_t length, fs_group_state_t *state);
+
+/*
+ * Copies text into a fixed field so that JSON and a log line can carry it: whole UTF-8 characters
+ * only, what doesn't fit is cut, control characters become spaces and bytes that aren't UTF-8 '?'.
+ * Always terminated; `size` > 0.
+ */
+void fs_text_fit(char *out, size_t size, const char *text, size_t length);
 
 #endif

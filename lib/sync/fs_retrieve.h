@@ -31,8 +31,9 @@
 #include "image/fs_image.h"
 #include "sync/fs_manifest.h"
 
-#define FS_RETRIEVE_ROUNDS   4    /* how often one server is asked for one image in one call */
-#define FS_RETRIEVE_REMEMBER 1024 /* verified images remembered; beyond that they are read again   \
+#define FS_RETRIEVE_ROUNDS 4 /* how often one server is asked for one image in one call */
+#define FS_RETRIEVE_REMEMBER                                                                       \
+    1024                          /* verified images remembered; beyond that they are read again   \
                                    */
 #define FS_RETRIEVE_URL_SIZE 1024 /* of "<base>/v1/images/<hex>" */
 

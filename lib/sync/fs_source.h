@@ -73,7 +73,5 @@ apr_status_t fs_member_parse(fs_member_t *member, const char *json, size_t lengt
 /* Writes many members with one statement (CALL farmsync.report_members(json array)). */
 apr_status_t fs_source_report(fs_sql_t *sql, const fs_member_t *members, unsigned count,
                               fs_result_t *result);
-/* Digest over a version's dataset names and image digests, for fs_member_t.digest. */
-void fs_manifest_version_digest(const fs_manifest_version_t *version, char hex[FS_DIGEST_HEX_SIZE]);
 
 #endif
