@@ -5,8 +5,8 @@
  *   StateDir/control        one mapped file, written by the agent alone, read by every child
  *     [ header | clock | group 0 .. FS_CONTROL_GROUPS-1 ]     each of clock and group a seqlock
  *   StateDir/marks          one mapped file, written by the children with atomic operations only
- *     [ header | group 0 .. FS_CONTROL_GROUPS-1: newest version served, requests, look-ups, misses ]
- *   StateDir/views/<id>     immutable: the datasets of one version of one group and their images
+ *     [ header | group 0 .. FS_CONTROL_GROUPS-1: newest version served, requests, look-ups, misses
+ * ] StateDir/views/<id>     immutable: the datasets of one version of one group and their images
  *   StateDir/images/<digest>.fsi
  *
  * The files outlive every process, so that httpd, its children and the agent can each be restarted,
@@ -30,12 +30,12 @@
 
 /* Farm time as this host knows it. farm now = mono now + offset. */
 typedef struct fs_control_clock_t {
-    int32_t state;           /* FS_CLOCK_* */
-    int32_t drift_ppm;       /* how fast the bound grows */
-    fs_usec_t offset;        /* farm - mono */
-    fs_usec_t bound;         /* of the error, when measured */
-    fs_usec_t measured;      /* mono time of the measurement */
-    char source[64];         /* whom it was measured against */
+    int32_t state;      /* FS_CLOCK_* */
+    int32_t drift_ppm;  /* how fast the bound grows */
+    fs_usec_t offset;   /* farm - mono */
+    fs_usec_t bound;    /* of the error, when measured */
+    fs_usec_t measured; /* mono time of the measurement */
+    char source[64];    /* whom it was measured against */
 } fs_control_clock_t;
 #define FS_CLOCK_NONE     0 /* farm time is not known at all */
 #define FS_CLOCK_GUESSED  1 /* from the wall clock and what was known before a restart; no bound */
@@ -44,21 +44,22 @@ typedef struct fs_control_clock_t {
 /* One group as the agent has it. View ids are 1.. and never reused on a host; 0 = not here. */
 typedef struct fs_control_group_t {
     char name[FS_IMAGE_NAME_SIZE];
-    uint8_t state;              /* fs_group_state_t */
-    uint8_t pinned;
+    uint8_t state;  /* fs_group_state_t */
+    uint8_t pinned; /* the operator holds active_version, whatever the time */
     uint8_t reserved[5];
     int64_t epoch;
-    int64_t active_version;     /* in force before activation_time; 0 = none ever promoted */
-    int64_t staged_version;     /* in force from activation_time on; == active_version if none */
-    uint64_t active_view;       /* its published view, 0 if this host doesn't have it */
+    int64_t active_version; /* in force before activation_time; 0 = none ever promoted */
+    int64_t staged_version; /* in force from activation_time on; == active_version if none */
+    uint64_t active_view;   /* its published view, 0 if this host doesn't have it */
     uint64_t staged_view;
-    fs_usec_t activation_time;  /* farm time */
+    fs_usec_t activation_time; /* farm time */
     fs_usec_t interval;
-    fs_usec_t heard;            /* mono time when the sync row was last confirmed by somebody */
-    fs_usec_t stale_after;      /* farm time from which a newer version may be in force unheard of */
-    fs_usec_t data_time;        /* farm time at which the active version came into force; 0 unknown */
-    fs_usec_t retrieved;        /* farm time when the staged view was published; 0 if not */
-    char problem[FS_PROBLEM_SIZE];  /* latest difficulty of this group on this host, "" if none */
+    fs_usec_t heard;       /* mono time when the sync row was last confirmed; 0: not since boot */
+    fs_usec_t stale_after; /* farm time from which a newer version may be in force unheard of;
+                              0: never */
+    fs_usec_t data_time;   /* farm time at which the active version came into force; 0 unknown */
+    fs_usec_t retrieved;   /* farm time when the staged view was published; 0 if not */
+    char problem[FS_PROBLEM_SIZE]; /* latest difficulty of this group on this host, "" if none */
     char detail[256];
 } fs_control_group_t;
 
@@ -67,13 +68,14 @@ typedef struct fs_control_group_t {
 typedef struct fs_control_t fs_control_t;
 
 /*
- * Opens or makes StateDir/control and StateDir/marks for writing. A page left by an earlier agent is
- * kept and continued if its layout is ours, else replaced. After a reboot (boot id differs) the clock
- * is reset to FS_CLOCK_NONE. Errors: FS0501.
+ * Opens or makes StateDir/control and StateDir/marks for writing. A page left by an earlier agent
+ * is kept and continued if its layout is ours, else replaced. After a reboot (boot id differs) the
+ * clock is reset to FS_CLOCK_NONE. Errors: FS0501.
  */
 apr_status_t fs_control_open_writer(fs_control_t **control, const char *state_dir,
                                     fs_result_t *result);
-/* Publishes the clock, or one group (by name; takes a free record for a new name, FS0502 if none). */
+/* Publishes the clock, or one group (by name; takes a free record for a new name, FS0502 if none).
+ */
 void fs_control_set_clock(fs_control_t *control, const fs_control_clock_t *clock);
 apr_status_t fs_control_set_group(fs_control_t *control, const fs_control_group_t *group,
                                   fs_result_t *result);
@@ -84,8 +86,9 @@ void fs_control_beat(fs_control_t *control);
 void fs_control_set_agent(fs_control_t *control, const char *server_name, int64_t pid);
 
 /*
- * Writes StateDir/views/<id> for a verified set of images and returns its new id (written whole, then
- * renamed). `version` with its datasets; image files must be in StateDir/images. Errors: FS0010, FS0503.
+ * Writes StateDir/views/<id> for a verified set of images and returns its new id (written whole,
+ * then renamed). `version` with its datasets; image files must be in StateDir/images. Errors:
+ * FS0010, FS0503.
  */
 typedef struct fs_view_dataset_t {
     char name[FS_IMAGE_NAME_SIZE];
@@ -107,22 +110,32 @@ apr_status_t fs_view_list(fs_control_t *control, uint64_t **ids, unsigned *count
                           fs_result_t *result);
 void fs_view_remove(fs_control_t *control, uint64_t id);
 
-/* --- the reader's side (any thread, no lock) --------------------------------------------------- */
+/* --- the reader's side (any thread, no lock) ---------------------------------------------------
+ */
 
 /*
  * Maps StateDir/control read only and StateDir/marks. A page that isn't there yet is no error:
- * fs_control_attached() is 0 until it is, and each call of fs_control_refresh() tries again, or maps
- * the new file if the page was replaced. Errors: FS0504.
+ * fs_control_attached() is 0 until it is, and each call of fs_control_refresh() tries again, or
+ * maps the new file if the page was replaced. Errors: FS0504.
  */
 apr_status_t fs_control_open_reader(fs_control_t **control, const char *state_dir,
                                     fs_result_t *result);
 int fs_control_attached(const fs_control_t *control);
+/* Why the page can't be read: looks at the file again. APR_SUCCESS if it can. Errors: FS0504. */
+apr_status_t fs_control_diagnose(const fs_control_t *control, fs_result_t *result);
 void fs_control_refresh(fs_control_t *control);
 void fs_control_close(fs_control_t *control);
 
-/* Changes whenever anything but the beat was published. */
+/*
+ * Changes whenever something was published that readers act upon or show: versions, views,
+ * activation time, state or problem of a group, a group that came or went, the clock's state, a new
+ * agent. Not with the beat, nor when only `heard`, `stale_after` or the clock's numbers moved on.
+ */
 uint32_t fs_control_generation(const fs_control_t *control);
-/* Waits (futex) until the generation is no longer `seen`, or `timeout` has passed. */
+/*
+ * Waits (futex) until the generation is no longer `seen`, or `timeout` has passed; may return
+ * early.
+ */
 void fs_control_wait(const fs_control_t *control, uint32_t seen, fs_usec_t timeout);
 void fs_control_wake(fs_control_t *control); /* wakes the waiters of this page, any process */
 
@@ -132,15 +145,21 @@ int fs_control_group(const fs_control_t *control, const char *name, fs_control_g
 int fs_control_group_at(const fs_control_t *control, unsigned index, fs_control_group_t *group);
 fs_usec_t fs_control_beaten(const fs_control_t *control); /* mono time of the agent's last beat */
 
-/* Farm time at mono time `mono`, and the bound of its error then; 0 if not known at all. */
+/* The agent's pid and its server's name; 0 and "" if none ever ran. */
+int64_t fs_control_agent(const fs_control_t *control, char *server, size_t size);
+
+/*
+ * Pure: farm time at mono time `mono`, and the bound of its error then (INT64_MAX for a guessed
+ * clock). Returns 0 if farm time is not known at all.
+ */
 int fs_control_now(const fs_control_clock_t *clock, fs_usec_t mono, fs_usec_t *farm,
                    fs_usec_t *bound);
 
 /* What a request is to be served from. */
 typedef struct fs_choice_t {
-    uint64_t view;      /* 0: there is nothing to serve */
+    uint64_t view; /* 0: there is nothing to serve */
     int64_t version;
-    int stale;          /* the version that is in force, or may be, is not here */
+    int stale; /* the version that is in force, or may be, is not the one chosen */
 } fs_choice_t;
 
 /*
@@ -151,25 +170,34 @@ typedef struct fs_choice_t {
 fs_choice_t fs_control_choose(const fs_control_group_t *group, fs_usec_t farm, int clock_known,
                               int64_t floor);
 
-/* Reads a published view (untrusted: checked). malloc'ed; free with fs_view_free. Errors: FS0505. */
+/* Reads a published view (untrusted: checked). malloc'ed; free with fs_view_free. Errors: FS0505.
+ */
 apr_status_t fs_view_read(const char *state_dir, uint64_t id, fs_view_info_t **view,
                           fs_result_t *result);
 void fs_view_free(fs_view_info_t *view);
 
-/* --- marks: what the children tell -------------------------------------------------------------- */
+/* --- marks: what the children tell --------------------------------------------------------------
+ */
 
 typedef struct fs_marks_group_t {
-    _Atomic int64_t floor;      /* newest version served by any child; only grows */
-    _Atomic uint64_t requests;  /* requests that pinned a view */
+    _Atomic int64_t floor;     /* newest version served by any child; only grows */
+    _Atomic uint64_t requests; /* requests that pinned a view */
     _Atomic uint64_t lookups;
     _Atomic uint64_t misses;
-    _Atomic uint64_t refused;   /* FarmSyncOnStale refuse, or no data at all */
-    _Atomic int64_t first_new;  /* farm time at which `floor` was first served on this host */
-    _Atomic int64_t last_old;   /* newest farm time at which an older version was pinned */
+    _Atomic uint64_t refused;  /* FarmSyncOnStale refuse, or no data at all */
+    _Atomic int64_t first_new; /* farm time at which `floor` was first served on this host */
+    _Atomic int64_t last_old;  /* newest farm time at which an older version was pinned; only
+                                  kept from FS_MARKS_NEAR before an activation on */
     uint64_t reserved;
 } fs_marks_group_t;
 
-/* The marks of the group record `index`; never NULL for a valid index (falls back to private memory). */
+/* The marks of the group record `index`; never NULL for a valid index (falls back to private
+ * memory). */
 fs_marks_group_t *fs_control_marks(const fs_control_t *control, unsigned index);
+
+#define FS_MARKS_NEAR (5 * FS_USEC_PER_SEC)
+/* Notes that `version` was pinned at farm time `farm`, with the group as it was read for that. */
+void fs_marks_served(fs_marks_group_t *marks, const fs_control_group_t *group, int64_t version,
+                     fs_usec_t farm);
 
 #endif
