@@ -81,8 +81,8 @@ def _run(title, command, environment=None, directory=None, quiet=False):
             return True
     if quiet:
         return False
-    raise FarmError("".join(lines[-40:]) + f"{title} failed (exit status {process.returncode}): "
-                    + " ".join(command))
+    raise FarmError(f"{title} failed (exit status {process.returncode}): {' '.join(command)}\n"
+                    + "".join(lines[-40:]).rstrip())
 
 
 @contextlib.contextmanager
