@@ -98,7 +98,7 @@ class Database(Part):
     def prepare(self):
         """Loads schema and accounts. Everything is written so that it may be run again."""
         for name in SCHEMA_FILES:
-            self._run_file(os.path.join(paths.SQL_DIR, name))
+            self.run_file(os.path.join(paths.SQL_DIR, name))
         lines = []
         for account in ACCOUNTS:
             password = _password_in(os.path.join(self.farm.directory, "etc", f"{account}.cnf"))
@@ -109,7 +109,7 @@ class Database(Part):
                       f"SET DEFAULT ROLE farmsync_{account} FOR {user};"]
         self.sql("\n".join(lines), None)
 
-    def _run_file(self, path):
+    def run_file(self, path):
         try:
             self.server.run_file(path)
         except mariadb.SqlError as error:

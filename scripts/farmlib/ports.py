@@ -38,8 +38,8 @@ def take(count, base=None):
         return wanted
     chosen = []
     for port in random.SystemRandom().sample(range(LOWEST, HIGHEST), 2000):
+        if len(chosen) == count:
+            return chosen
         if is_free(port):
             chosen.append(port)
-            if len(chosen) == count:
-                return chosen
     raise FarmError(f"no {count} free ports between {LOWEST} and {HIGHEST}; give --base-port")

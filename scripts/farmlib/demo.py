@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""scripts/farm demo: real data, changed with plain SQL, and the switch as every server showed it."""
+
+import os
+import re
+import shlex
+import sys
+import time
+
+from . import catalogue, cli, paths
+from .clock import ActivationLog
+from .errors import FarmError
+from .part import http_get, wait_until
+from .progress import step
+from .prober import Prober, spread_us, violations
+
+SHOP = os.path.join(paths.SQL_DIR, "sample", "shop.sql")
+PROBES_PER_SECOND = 500  # to each server
+
+# What the demo changes, as one transaction a person might type. {n} differs from run to run, so that
+# every run changes something.
+CHANGES = (
+    "START TRANSACTION",
+    "UPDATE shop.prices SET price = ROUND(10 + MOD(price * 7 + {n}, 90), 2)",
+    "UPDATE shop.shipping SET cost = ROUND(2 + MOD(cost * 3 + {n}, 9), 2)",
+    "UPDATE shop.promotions SET discount = 5 + MOD(discount + {n}, 40)",
+    "COMMIT",
+)
+CATALOGUE_CHANGE = ("UPDATE debian.packages SET version = CONCAT(SUBSTRING_INDEX(version, "
+                    "'+demo', 1), '+demo{n}') WHERE section = 'web'")
+
+
+def say(text=""):
+    print(text, flush=True)
+
+
+def load_data(farm):
+    """Loads what isn't there yet; returns the names of the datasets."""
+    present = {row[0] for row in farm.sql("SELECT name FROM dataset WHERE dropped = 0")}
+    with step("Loading the shop: prices, shipping, promotions"):
+        if "prices" not in present:
+            farm.database.run_file(SHOP)
+    with step("Loading the package catalogue of this machine's Debian") as shown:
+        if "packages" not in present:
+            rows = catalogue.load(farm, shown)
+            if rows:
+                farm.sql("CALL farmsync.add_dataset('packages', 'debian.packages', 'name')")
+            else:
+                say("apt-cache has no catalogue on this machine; the demo goes on with the shop.")
+    return [row[0] for row in farm.sql("SELECT name FROM dataset WHERE dropped = 0 ORDER BY name")]
+
+
+def wait_for_data(farm, datasets):
+    """Until every server answers from a version that has all the datasets."""
+    with step("Waiting until every server has the first version") as shown:
+        for web in farm.webs:
+            for dataset in datasets:
+                shown.say(f"{web.name}: {dataset}")
+                wait_until(lambda: _answers(web, dataset), 120,
+                           f"{web.name} to serve the dataset {dataset}; scripts/farm log "
+                           f"{web.name} may say why", pace=0.1)
+
+
+def _answers(web, dataset):
+    try:
+        return http_get(f"{web.url}/farmsync/data/{dataset}", timeout=10)[0] == 200
+    except OSError:
+        return False
+
+
+def change(farm, datasets):
+    number = int(time.time()) % 1000000
+    statements = [statement.format(n=number % 97 + 1) for statement in CHANGES]
+    if "packages" in datasets:
+        statements.insert(-1, CATALOGUE_CHANGE.format(n=number))
+    say("\nNow both are changed with plain SQL, in one transaction:\n")
+    for statement in statements:
+        say(f"  mysql> {statement};")
+    farm.sql(";\n".join(statements) + ";", None)
+
+
+def countdown(farm, log, before):
+    """Shows the time that is left until a version newer than `before` is in force."""
+    terminal = sys.stdout.isatty()
+    said = None
+    say()
+    deadline = time.monotonic() + 2.5 * max(1, log.look().interval_us / 1e6) + 60
+    while time.monotonic() < deadline:
+        sync = log.look()
+        left = (sync.activation_us - sync.now_us) / 1e6
+        if sync.state == "failed":
+            raise FarmError("the promotion was refused: " + (farm.sql(
+                "SELECT reason FROM sync WHERE group_name = 'default'")[0][0] or ""))
+        if sync.active > before or (sync.version > before and left <= 0):
+            break
+        if sync.version > before:
+            text = f"version {sync.version} is staged on the servers and becomes active in"
+        else:
+            text = "the change is committed; the next promotion, which will stage it, is in"
+        if terminal:
+            sys.stdout.write(f"\r\033[K{text} {max(left, 0):.1f} s")
+            sys.stdout.flush()
+            time.sleep(0.1)
+        else:
+            second = (sync.version > before, int(left) if left < 3 else int(left) // 5)
+            if second != said:
+                said = second
+                say(f"{text} {max(left, 0):.1f} s")
+            time.sleep(0.2)
+    else:
+        raise FarmError("no new version became active; scripts/farm status shows the state")
+    if terminal:
+        sys.stdout.write("\r\033[K")
+    version = max(log.activations)
+    say(f"version {version} is active.")
+    return version
+
+
+def published_bounds(farm):
+    """What the servers themselves say of their clocks, in us."""
+    return {row[0]: int(row[1]) for row in farm.sql(
+        "SELECT name, clock_bound_us FROM member WHERE kind = 'agent' AND "
+        "clock_bound_us IS NOT NULL")}
+
+
+def _ms(us):
+    return f"{us / 1000:+.2f} ms"
+
+
+def show_switch(farm, prober, log, version):
+    seen = [one for one in prober.seen(log) if one.version == version]
+    bounds = published_bounds(farm)
+    own = log.offset().bound_us
+    say(f"\nThe switch to version {version}, as one prober saw it on one clock, relative to the "
+        f"activation\n({PROBES_PER_SECOND} requests a second to each server):\n")
+    rows = []
+    for one in sorted(seen):
+        name = farm.webs[one.server].name
+        rows.append([name, _ms(one.last_old_sent), _ms(one.first_new_sent),
+                     _ms(one.first_new_received), f"{bounds.get(name, 0) / 1000:.2f} ms"])
+    say(cli.table(rows, ["server", "last old: asked", "first new: asked", "received",
+                         "bound of its clock"]))
+    bad = violations(seen, max(bounds.values(), default=0) + own)
+    say(f"\nFirst new answers of all servers lie within "
+        f"{spread_us(seen, version) / 1000:.2f} ms; {prober.answers} answers, "
+        f"{prober.failures} failed requests.")
+    missing = len(farm.webs) - len(seen)
+    if bad or missing or prober.failures:
+        for sentence in bad:
+            say("NOT AS PROMISED: " + sentence)
+        if missing:
+            say(f"NOT AS PROMISED: {missing} servers did not switch")
+        raise FarmError("the switch was not as promised; scripts/farm log web1 may say why")
+    say("No old answer to a request that was sent after the activation, no new one before it "
+        "(within the bounds).")
+
+
+def shop_lines(web):
+    """The shop's page as text, one line an item."""
+    text = http_get(web.url + "/shop.shtml", timeout=10)[2].decode(errors="replace")
+    text = re.sub(r"(?s)<(style|head)\b.*?</\1>", "", text)
+    lines = (re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", line)).strip()
+             for line in text.splitlines())
+    return [line for line in lines if line]
+
+
+def demo(options):
+    began = time.monotonic()
+    farm = cli.bring_up(options)
+    with farm.lock():
+        datasets = load_data(farm)
+    wait_for_data(farm, datasets)
+    rows = {name: http_count(farm, name) for name in datasets}
+    say(f"\n{len(farm.webs)} web servers and {len(farm.datasrvs)} data servers hold "
+        + ", ".join(f"{name} ({count} rows)" for name, count in rows.items()) + ".")
+    say(f"The page {farm.webs[0].url}/shop.shtml now:\n")
+    for line in shop_lines(farm.webs[0]):
+        say("  " + line)
+    log = ActivationLog(farm.database)
+    prober = Prober([web.url for web in farm.webs], rate=PROBES_PER_SECOND)
+    try:
+        before = log.look().version
+        change(farm, datasets)
+        version = countdown(farm, log, before)
+        wait_until(lambda: len([event for event in prober.switches if event["to"] == version])
+                   >= len(farm.webs), 10, "every server to have switched")
+        time.sleep(0.2)  # a little of the new version, for the picture
+    finally:
+        prober.stop()
+        log.stop()
+    show_switch(farm, prober, log, version)
+    say(f"\nThe page on {farm.webs[-1].name} now:\n")
+    for line in shop_lines(farm.webs[-1]):
+        say("  " + line)
+    cli.print_urls(farm)
+    say(f"\nChange something yourself: {cli.shlex.quote(os.path.join('scripts', 'farm'))} sql "
+        + shlex.quote("UPDATE shop.prices SET price = price + 1"))
+    say(f"The demo took {time.monotonic() - began:.0f} s.")
+
+
+def http_count(farm, dataset):
+    """Rows of a dataset's newest image."""
+    rows = farm.sql("SELECT row_count FROM image WHERE dataset = '" + dataset.replace("'", "''")
+                    + "' ORDER BY version DESC LIMIT 1")
+    return int(rows[0][0]) if rows else 0
