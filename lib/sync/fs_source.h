@@ -2,7 +2,8 @@
 /*
  * The database as source: reading a group's state, promoting it, building its images.
  * Used by datasrv, and by agents when no datasrv answers. One connection, one thread at a time.
- * The SQL behind it is in sql/; the contract of names is in the head of sql/procedures.sql.
+ * Each function connects first if there is no connection (FS0304). The SQL behind it is in sql/;
+ * the contract of names is in the head of sql/procedures.sql.
  */
 #ifndef FS_SOURCE_H
 #define FS_SOURCE_H

@@ -8,8 +8,20 @@ lib_sync_libfs_sync_la_SOURCES = \
 	lib/sync/fs_manifest.c lib/sync/fs_manifest.h \
 	lib/sync/fs_manifest_json.c \
 	lib/sync/fs_member.c lib/sync/fs_member.h \
-	lib/sync/fs_json_field.c lib/sync/fs_json_field.h
+	lib/sync/fs_json_field.c lib/sync/fs_json_field.h \
+	lib/sync/fs_retrieve.c lib/sync/fs_retrieve.h \
+	lib/sync/fs_part.c lib/sync/fs_part.h \
+	lib/sync/fs_verified.c lib/sync/fs_verified.h \
+	lib/sync/fs_images.c
 lib_sync_libfs_sync_la_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS)
 lib_sync_libfs_sync_la_LIBADD = $(JANSSON_LIBS)
 
-noinst_HEADERS += lib/sync/fs_source.h lib/sync/fs_retrieve.h lib/sync/fs_transport.h
+noinst_LTLIBRARIES += lib/sync/libfs_source.la
+lib_sync_libfs_source_la_SOURCES = \
+	lib/sync/fs_source.c lib/sync/fs_source.h \
+	lib/sync/fs_source_build.c lib/sync/fs_source_image.h \
+	lib/sync/fs_source_columns.c \
+	lib/sync/fs_source_promote.c \
+	lib/sync/fs_transport.c lib/sync/fs_transport.h
+lib_sync_libfs_source_la_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS)
+lib_sync_libfs_source_la_LIBADD = $(JANSSON_LIBS)

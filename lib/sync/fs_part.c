@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "sync/fs_part.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Whether `path` still is the file behind `fd`: its last holder may have renamed or removed it. */
+static int still_there(int fd, const char *path)
+{
+    struct stat held, named;
+
+    return fstat(fd, &held) == 0 && stat(path, &named) == 0 && held.st_dev == named.st_dev &&
+           held.st_ino == named.st_ino;
+}
+
+static apr_status_t cannot_open(const fs_part_t *part, fs_result_t *result)
+{
+    apr_status_t status = APR_FROM_OS_ERROR(errno);
+
+    return fs_result_set(result, status, "FS0356",
+                         "cannot use %s: %s; check the directory's owner and free space",
+                         part->path, strerror(errno));
+}
+
+apr_status_t fs_part_open(fs_part_t *part, const char *dir, const fs_digest_t *digest,
+                          fs_result_t *result)
+{
+    char hex[FS_DIGEST_HEX_SIZE];
+    int fd;
+
+    part->file = NULL;
+    if (snprintf(part->path, sizeof(part->path), "%s/" FS_PART_PREFIX "%s", dir,
+                 fs_digest_hex(digest, hex)) >= (int)sizeof(part->path)) {
+        errno = ENAMETOOLONG;
+        return cannot_open(part, result);
+    }
+    for (;;) {
+        fd = open(part->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
+        if (fd < 0)
+            return cannot_open(part, result);
+        if (flock(fd, LOCK_EX | LOCK_NB)) {
+            close(fd);
+            return fs_result_set(
+                result, APR_EBUSY, "FS0353",
+                "%s is being filled by another process; it will be asked for again", part->path);
+        }
+        if (still_there(fd, part->path))
+            break;
+        close(fd);
+    }
+    part->file = fdopen(fd, "r+");
+    if (part->file)
+        return APR_SUCCESS;
+    close(fd);
+    errno = ENOMEM;
+    return cannot_open(part, result);
+}
+
+uint64_t fs_part_size(fs_part_t *part)
+{
+    struct stat info;
+
+    fflush(part->file);
+    return fstat(fileno(part->file), &info) == 0 ? (uint64_t)info.st_size : 0;
+}
+
+int fs_part_empty(fs_part_t *part)
+{
+    fflush(part->file);
+    clearerr(part->file);
+    rewind(part->file);
+    return ftruncate(fileno(part->file), 0) ? errno : 0;
+}
+
+int fs_part_finish(fs_part_t *part, const char *final_path)
+{
+    if (fflush(part->file) || fsync(fileno(part->file)) || rename(part->path, final_path))
+        return errno;
+    return 0;
+}
+
+void fs_part_close(fs_part_t *part, int drop)
+{
+    if (!part->file)
+        return;
+    if (drop)
+        unlink(part->path);
+    fclose(part->file);
+    part->file = NULL;
+}

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * An image from SQL: the rows of one version stream from the version table into the builder.
+ *
+ * The image carries a version number. It must be the same for every builder, at any time, and for
+ * every version that has the same rows, or the digests would differ. So it is the newest fs_from of
+ * the version's own rows: these rows are what the image holds, and no pruning removes them as long
+ * as the version can be asked for.
+ */
+#include "sync/fs_source.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sync/fs_source_image.h"
+
+#define TABLE_PREFIX "data_"
+
+typedef struct build_t {
+    fs_sql_t *sql;
+    const char *group;
+    const char *dataset;
+    int64_t version; /* that is built */
+    const char *dir;
+    char table[sizeof(TABLE_PREFIX) + FS_IMAGE_NAME_SIZE];
+    fs_image_schema_t schema;
+    int described;
+    int64_t since; /* the version number that the image carries */
+    fs_image_builder_t *builder;
+    int refused; /* by a row function here, not by the database */
+} build_t;
+
+int fs_source_number(const fs_slice_t *value, int64_t *number)
+{
+    char text[24], *end;
+
+    if (!value->data || value->length == 0 || value->length >= sizeof(text))
+        return -1;
+    memcpy(text, value->data, value->length);
+    text[value->length] = '\0';
+    errno = 0;
+    *number = strtoll(text, &end, 10);
+    return errno || *end ? -1 : 0;
+}
+
+/* Row of farmsync.dataset: the columns. */
+static apr_status_t take_description(void *baton, const fs_slice_t *values, unsigned count,
+                                     fs_result_t *result)
+{
+    build_t *build = baton;
+    apr_status_t status = APR_EINVAL;
+
+    if (count == 1 && values[0].data && !build->described)
+        status = fs_source_columns(&build->schema, build->dataset, values[0].data, values[0].length,
+                                   result);
+    else
+        fs_result_set(result, status, "FS0373",
+                      "dataset '%s': its description in farmsync.dataset cannot be used; drop the "
+                      "dataset and add it again",
+                      build->dataset);
+    build->refused = status != APR_SUCCESS;
+    build->described = 1;
+    return status;
+}
+
+static apr_status_t describe(build_t *build, fs_result_t *result)
+{
+    apr_status_t status;
+
+    status =
+        fs_sql_rows(build->sql, take_description, build, result,
+                    "SELECT `columns` FROM farmsync.dataset WHERE name = %s AND group_name = %s",
+                    build->dataset, build->group);
+    if (status || build->described)
+        return status;
+    build->refused = 1;
+    return fs_result_set(result, APR_ENOENT, "FS0371",
+                         "group '%s' has no dataset '%s' in farmsync.dataset", build->group,
+                         build->dataset);
+}
+
+static apr_status_t take_since(void *baton, const fs_slice_t *values, unsigned count,
+                               fs_result_t *result)
+{
+    build_t *build = baton;
+
+    (void)result;
+    if (count == 1)
+        fs_source_number(&values[0], &build->since);
+    return APR_SUCCESS;
+}
+
+/* With the index on fs_from this reads one entry as a rule, not the table. */
+static apr_status_t find_since(build_t *build, fs_result_t *result)
+{
+    return fs_sql_rows(build->sql, take_since, build, result,
+                       "SELECT fs_from FROM farmsync.%i WHERE fs_from <= %d AND fs_to > %d "
+                       "ORDER BY fs_from DESC LIMIT 1",
+                       build->table, build->version, build->version);
+}
+
+static apr_status_t take_row(void *baton, const fs_slice_t *values, unsigned count,
+                             fs_result_t *result)
+{
+    build_t *build = baton;
+    apr_status_t status;
+
+    if (count == build->schema.column_count)
+        status = fs_image_builder_add(build->builder, values, result);
+    else
+        status = fs_result_set(result, APR_EINVAL, "FS0373", "its rows have %u columns, not %u",
+                               count, build->schema.column_count);
+    build->refused = status != APR_SUCCESS;
+    return status;
+}
+
+static apr_status_t stream(build_t *build, fs_result_t *result)
+{
+    char *list = fs_source_column_list(&build->schema);
+    apr_status_t status;
+
+    if (!list) {
+        build->refused = 1;
+        return fs_result_set(result, APR_ENOMEM, "FS0102", "no memory for its columns");
+    }
+    status = fs_sql_rows(build->sql, take_row, build, result,
+                         "SELECT %r FROM farmsync.%i WHERE fs_from <= %d AND fs_to > %d", list,
+                         build->table, build->version, build->version);
+    free(list);
+    return status;
+}
+
+static apr_status_t make_image(build_t *build, fs_image_made_t *made, fs_result_t *result)
+{
+    apr_status_t status =
+        fs_image_builder_create(&build->builder, build->dir, &build->schema, build->since, result);
+
+    if (status) {
+        build->refused = 1;
+        return status;
+    }
+    status = stream(build, result);
+    if (status) {
+        fs_image_builder_cancel(build->builder);
+        return status;
+    }
+    status = fs_image_builder_finish(build->builder, made, result);
+    build->refused = status != APR_SUCCESS;
+    return status;
+}
+
+static fs_build_failure_t failure_of(const build_t *build, const fs_result_t *result)
+{
+    if (!build->refused)
+        return FS_BUILD_SQL;
+    return strcmp(result->problem, "FS0102") == 0 ? FS_BUILD_HERE : FS_BUILD_DATA;
+}
+
+/* People look for the dataset first; the builder's own messages begin with it. */
+static void name_dataset(const build_t *build, fs_result_t *result)
+{
+    char detail[FS_DETAIL_SIZE];
+
+    if (strncmp(result->detail, "dataset ", 8) == 0)
+        return;
+    memcpy(detail, result->detail, sizeof(detail));
+    fs_result_set(result, result->status, result->problem, "dataset '%s': %s", build->dataset,
+                  detail);
+}
+
+static apr_status_t run(build_t *build, fs_image_made_t *made, fs_result_t *result)
+{
+    apr_status_t status = describe(build, result);
+
+    if (status)
+        return status;
+    snprintf(build->schema.group, sizeof(build->schema.group), "%s", build->group);
+    snprintf(build->schema.dataset, sizeof(build->schema.dataset), "%s", build->dataset);
+    snprintf(build->table, sizeof(build->table), TABLE_PREFIX "%s", build->dataset);
+    status = find_since(build, result);
+    return status ? status : make_image(build, made, result);
+}
+
+apr_status_t fs_source_build_image(fs_sql_t *sql, const char *group, const char *dataset,
+                                   int64_t version, const char *dir, fs_image_made_t *made,
+                                   fs_build_failure_t *failure, fs_result_t *result)
+{
+    build_t build = {
+        .sql = sql, .group = group, .dataset = dataset, .version = version, .dir = dir};
+    fs_result_t own;
+    apr_status_t status;
+
+    if (!result)
+        result = &own;
+    fs_result_clear(result);
+    status = run(&build, made, result);
+    free(build.schema.columns);
+    if (status) {
+        *failure = failure_of(&build, result);
+        name_dataset(&build, result);
+    }
+    return status;
+}
+
+apr_status_t fs_source_build(fs_sql_t *sql, const char *group, const char *dataset, int64_t version,
+                             const char *dir, fs_image_made_t *made, fs_result_t *result)
+{
+    fs_build_failure_t failure;
+    apr_status_t status = fs_sql_connect(sql, result);
+
+    if (status)
+        return status;
+    return fs_source_build_image(sql, group, dataset, version, dir, made, &failure, result);
+}
