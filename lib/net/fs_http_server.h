@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A small HTTP/1.1 server on libevent for datasrv and the agent. One event loop, one thread; handlers
- * must not block. Bounded: header 16 KiB, body as given per route, connections, idle time.
+ * A small HTTP/1.1 server on libevent for datasrv and the agent. One event loop, one thread;
+ * handlers must not block. Bounded: header 16 KiB, body as given per route, connections, idle time.
  * Without a keyring it listens on loopback only (FS0231 says so and names the remedy).
  */
 #ifndef FS_HTTP_SERVER_H
@@ -31,21 +31,23 @@ typedef struct fs_http_route_t {
 } fs_http_route_t;
 
 typedef struct fs_http_server_settings_t {
-    const char *listen;        /* "127.0.0.1:4470", "[::1]:4470" */
-    const fs_keyring_t *ring;  /* NULL or count 0: none */
-    const char *cert_file;     /* TLS if not NULL (PEM) */
+    const char *listen;       /* "127.0.0.1:4470", "[::1]:4470" */
+    const fs_keyring_t *ring; /* NULL or count 0: none */
+    const char *cert_file;    /* TLS if not NULL (PEM) */
     const char *key_file;
-    const char *client_ca_file;/* demand client certificates if not NULL */
-    unsigned max_connections;  /* 0: 4096 */
-    unsigned idle_timeout_s;   /* 0: 60 */
+    const char *client_ca_file; /* demand client certificates if not NULL */
+    unsigned max_connections;   /* 0: 4096 */
+    unsigned idle_timeout_s;    /* 0: 60 */
 } fs_http_server_settings_t;
 
-/* Errors: FS0230 bad address, FS0231 unprotected off loopback, FS0232 cannot bind, FS0233 TLS files. */
+/* Errors: FS0230 bad address, FS0231 unprotected off loopback, FS0232 cannot bind, FS0233 TLS
+ * files. */
 apr_status_t fs_http_server_create(fs_http_server_t **server,
                                    const fs_http_server_settings_t *settings,
                                    const fs_http_route_t *routes, unsigned route_count, void *baton,
                                    fs_result_t *result);
-/* Runs the loop until fs_http_server_stop; returns when open answers are sent or 2 s have passed. */
+/* Runs the loop until fs_http_server_stop; returns when open answers are sent or 2 s have passed.
+ */
 void fs_http_server_run(fs_http_server_t *server);
 void fs_http_server_stop(fs_http_server_t *server); /* any thread */
 void fs_http_server_destroy(fs_http_server_t *server);
@@ -56,7 +58,8 @@ void fs_http_server_post(fs_http_server_t *server, void (*fn)(void *), void *bat
 
 const char *fs_http_call_rest(const fs_http_call_t *call);
 const char *fs_http_call_origin(const fs_http_call_t *call); /* signed origin, "" if open */
-const char *fs_http_call_query(const fs_http_call_t *call, const char *name); /* decoded, NULL none */
+const char *fs_http_call_query(const fs_http_call_t *call,
+                               const char *name); /* decoded, NULL none */
 const char *fs_http_call_header(const fs_http_call_t *call, const char *name);
 const char *fs_http_call_body(const fs_http_call_t *call, size_t *length);
 void fs_http_call_set_header(fs_http_call_t *call, const char *name, const char *value);
