@@ -2,11 +2,11 @@
 /*
  * The dataset image: one dataset at one version as an immutable, memory-mapped file.
  *
- * doc/image-format.md describes it byte by byte. The same rows give the same bytes whoever builds it.
- * An open image is read only and may be used by any number of threads without a lock; look-ups don't
- * allocate or copy. All values are text as SQL prints them (binary columns: the bytes), each followed
- * by a NUL that doesn't count, so that a value can be handed out as a C string where it lies.
- * No look-up can leave the mapped file, whatever the file holds.
+ * doc/image-format.md describes it byte by byte. The same rows give the same bytes whoever builds
+ * it. An open image is read only and may be used by any number of threads without a lock; look-ups
+ * don't allocate or copy. All values are text as SQL prints them (binary columns: the bytes), each
+ * followed by a NUL that doesn't count, so that a value can be handed out as a C string where it
+ * lies. No look-up can leave the mapped file, whatever the file holds.
  */
 #ifndef FS_IMAGE_H
 #define FS_IMAGE_H
@@ -17,11 +17,11 @@
 #include "base/fs_digest.h"
 #include "base/fs_result.h"
 
-#define FS_IMAGE_MAX_COLUMNS  1000
-#define FS_IMAGE_MAX_KEYS     16
-#define FS_IMAGE_MAX_ROW      (16u * 1024 * 1024) /* bytes of all values of a row */
-#define FS_IMAGE_MAX_KEY      3072u               /* bytes of all key values of a row */
-#define FS_IMAGE_NAME_SIZE    65                  /* group, dataset and column names: 64 bytes + NUL */
+#define FS_IMAGE_MAX_COLUMNS 1000
+#define FS_IMAGE_MAX_KEYS    16
+#define FS_IMAGE_MAX_ROW     (16u * 1024 * 1024) /* bytes of all values of a row */
+#define FS_IMAGE_MAX_KEY     3072u               /* bytes of all key values of a row */
+#define FS_IMAGE_NAME_SIZE   65 /* group, dataset and column names: 64 bytes + NUL */
 
 /* How a value is shown in JSON and told to a reader; the stored form is always text. */
 typedef enum fs_column_type_t {
@@ -60,11 +60,11 @@ typedef struct fs_image_schema_t {
 typedef struct fs_image_builder_t fs_image_builder_t;
 
 /*
- * Starts an image below directory `dir`; rows go to a temporary file there, so that memory grows only
- * by a small constant per row. `schema` is copied. The `version` is not part of the content digest's
- * meaning for readers: an unchanged dataset keeps its image over many versions, so `version` is the
- * version in which this content first appeared. Errors: FS0101 (bad schema), FS0102 (cannot write).
- * One thread at a time.
+ * Starts an image below directory `dir`; rows go to a temporary file there, so that memory grows
+ * only by a small constant per row. `schema` is copied. The `version` is not part of the content
+ * digest's meaning for readers: an unchanged dataset keeps its image over many versions, so
+ * `version` is the version in which this content first appeared. Errors: FS0101 (bad schema),
+ * FS0102 (cannot write). One thread at a time.
  */
 apr_status_t fs_image_builder_create(fs_image_builder_t **builder, const char *dir,
                                      const fs_image_schema_t *schema, int64_t version,
@@ -98,16 +98,17 @@ void fs_image_builder_cancel(fs_image_builder_t *builder);
 typedef struct fs_image_t fs_image_t;
 
 /*
- * Maps an image and checks everything that look-ups rely on in time that doesn't grow with the rows.
- * Nothing is taken from a pool, so that any thread may open and close. Errors: FS0111 (cannot open),
- * FS0112 (not an image, other format version or byte order), FS0113 (cut short or inconsistent).
+ * Maps an image and checks everything that look-ups rely on in time that doesn't grow with the
+ * rows. Nothing is taken from a pool, so that any thread may open and close. Errors: FS0111 (cannot
+ * open), FS0112 (not an image, other format version or byte order), FS0113 (cut short or
+ * inconsistent).
  */
 apr_status_t fs_image_open(fs_image_t **image, const char *path, fs_result_t *result);
 void fs_image_close(fs_image_t *image);
 
 /*
- * Reads the whole file: digest (compared with `expected` unless NULL) and every row's place, so that
- * nothing damaged is ever published. Errors: as fs_image_open, and FS0114 (digest differs).
+ * Reads the whole file: digest (compared with `expected` unless NULL) and every row's place, so
+ * that nothing damaged is ever published. Errors: as fs_image_open, and FS0114 (digest differs).
  */
 apr_status_t fs_image_verify(const char *path, const fs_digest_t *expected, fs_result_t *result);
 
@@ -131,7 +132,8 @@ typedef struct fs_row_t {
  * Finds a row by its key values in key order; `key_count` must be the schema's, else nothing is
  * found. Keys are compared byte by byte. Returns 1 and fills `row`, or 0.
  */
-int fs_image_find(const fs_image_t *image, const fs_slice_t *key, unsigned key_count, fs_row_t *row);
+int fs_image_find(const fs_image_t *image, const fs_slice_t *key, unsigned key_count,
+                  fs_row_t *row);
 
 /*
  * Finds `count` rows at once, hiding memory latency; `keys` holds count * key_count slices.

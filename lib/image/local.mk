@@ -1,1 +1,12 @@
-noinst_HEADERS += lib/image/fs_image.h
+noinst_LTLIBRARIES += lib/image/libfs_image.la
+lib_image_libfs_image_la_SOURCES = \
+	lib/image/fs_image.h lib/image/fs_image.c \
+	lib/image/fs_image_format.h lib/image/fs_image_schema.c \
+	lib/image/fs_image_find.c lib/image/fs_image_verify.c \
+	lib/image/fs_image_builder.c \
+	lib/image/fs_image_table.h lib/image/fs_image_table.c \
+	lib/image/fs_image_key.h lib/image/fs_image_key.c \
+	lib/image/fs_image_sort.h lib/image/fs_image_sort.c \
+	lib/image/fs_image_write.h lib/image/fs_image_write.c
+lib_image_libfs_image_la_CPPFLAGS = $(AM_CPPFLAGS) $(XXHASH_CFLAGS)
+lib_image_libfs_image_la_LIBADD = lib/base/libfs_base.la $(APR_LIBS)

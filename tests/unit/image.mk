@@ -1,0 +1,6 @@
+check_PROGRAMS += tests/unit/test_image
+TESTS += tests/unit/test_image
+tests_unit_test_image_SOURCES = tests/unit/test_image.c tests/unit/fs_image_fixture.h \
+	tests/unit/fs_test.h
+tests_unit_test_image_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS) $(XXHASH_CFLAGS)
+tests_unit_test_image_LDADD = lib/image/libfs_image.la lib/base/libfs_base.la $(CHECK_LIBS)

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Writing an image's file: regions are written each by a stream of its own, in order, so that the
+ * file system sees long sequential writes and nothing but the streams' buffers is in memory.
+ */
+#ifndef FS_IMAGE_WRITE_H
+#define FS_IMAGE_WRITE_H
+
+#include "image/fs_image_format.h"
+
+/* A temporary file in an image folder; names begin with FS_IMAGE_TEMPORARY, see the datasrv and
+ * agent cleaners. */
+typedef struct fs_image_file_t {
+    int fd; /* -1: none */
+    char path[4096];
+} fs_image_file_t;
+
+apr_status_t fs_image_file_create(fs_image_file_t *file, const char *dir, fs_result_t *result);
+/* Closes and removes it; one that isn't open is fine. */
+void fs_image_file_drop(fs_image_file_t *file);
+/* FS0102 with errno's text. */
+apr_status_t fs_image_file_failed(const fs_image_file_t *file, int error, fs_result_t *result);
+
+typedef struct fs_stream_t {
+    const fs_image_file_t *file;
+    uint64_t place; /* in the file, of the buffer's first byte */
+    size_t used;
+    int error; /* the first errno; nothing is written after it */
+    uint8_t *buffer;
+} fs_stream_t;
+
+/* 0, or -1 without memory. */
+int fs_stream_open(fs_stream_t *stream, const fs_image_file_t *file, uint64_t place);
+void fs_stream_put(fs_stream_t *stream, const void *data, size_t length);
+void fs_stream_zero(fs_stream_t *stream, size_t length);
+/* Place of the next byte in the file. */
+uint64_t fs_stream_place(const fs_stream_t *stream);
+/* Writes what is left and frees the buffer; FS0102 if anything went wrong since fs_stream_open. */
+apr_status_t fs_stream_close(fs_stream_t *stream, fs_result_t *result);
+
+/* An entry of directory or order. */
+static inline void fs_stream_place_put(fs_stream_t *stream, uint64_t place, unsigned width)
+{
+    fs_stream_put(stream, &place, width); /* little end first, see the byte order in the header */
+}
+
+/*
+ * Completes an image whose directory, order and heap have been written: header, guard, sync,
+ * digest, rename to its name in `dir`. The file is dropped on failure.
+ */
+apr_status_t fs_image_file_finish(fs_image_file_t *file, fs_image_header_t *header,
+                                  const void *schema, const char *dir, fs_image_made_t *made,
+                                  fs_result_t *result);
+
+#endif
