@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""scripts/test: installs what is missing, builds, runs every test, and counts.
+
+    unit    make check, warnings as errors
+    san     the same under the address and undefined-behaviour sanitizers
+    clang   everything compiled by the second compiler, warnings as errors
+    check   the guard scripts tests/check_*.sh
+    farm    pytest on real processes: tests/farm
+    dist    make distcheck
+
+Each stage has its own build tree (build-test, build-san, build-clang), so that nothing is rebuilt
+for nothing and a farm that is up is not disturbed.
+"""
+
+import argparse
+import glob
+import os
+import re
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+from collections import namedtuple
+
+from . import paths, setup
+from .errors import FarmError
+from .progress import step
+
+STAGES = ("unit", "san", "clang", "check", "farm", "dist")
+GROUPS = {"all": STAGES, "quick": ("unit", "check")}
+
+Count = namedtuple("Count", "passed failed skipped")
+
+
+def tree(name):
+    return os.path.join(paths.REPO, f"build-{name}")
+
+
+def add(counts):
+    return Count(*(sum(column) for column in zip(*counts))) if counts else Count(0, 0, 0)
+
+
+def count_check(directory):
+    """
+    Counts of `make check`, from its .trs and .log files: single tests where the program is one of
+    Check ("Checks: 7, Failures: 0, Errors: 0"), else one a program.
+    """
+    counts = []
+    for path in glob.glob(os.path.join(directory, "tests", "**", "*.trs"), recursive=True):
+        result = re.search(r"^:test-result: (\w+)", _text(path), re.MULTILINE)
+        word = result[1] if result else "ERROR"
+        log = _text(path[:-len(".trs")] + ".log")
+        sums = re.findall(r"Checks: (\d+), Failures: (\d+), Errors: (\d+)", log)
+        failed = sum(int(one[1]) + int(one[2]) for one in sums)
+        total = sum(int(one[0]) for one in sums)
+        if word in ("PASS", "XFAIL"):
+            counts.append(Count(max(total, 1), 0, 0))
+        elif word == "SKIP":
+            counts.append(Count(0, 0, 1))
+        else:  # a program that crashed after good tests failed, too
+            counts.append(Count(total - failed, max(failed, 1), 0))
+            print(f"--- {path[:-len('.trs')]}.log\n" + "\n".join(log.splitlines()[-60:]))
+    return add(counts)
+
+
+def count_junit(path):
+    """Counts of pytest's JUnit file."""
+    counts = []
+    for suite in ElementTree.parse(path).getroot().iter("testsuite"):
+        tests, failures, errors, skipped = (int(suite.get(key, 0)) for key in
+                                            ("tests", "failures", "errors", "skipped"))
+        counts.append(Count(tests - failures - errors - skipped, failures + errors, skipped))
+    return add(counts)
+
+
+def _text(path):
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except FileNotFoundError:
+        return ""
+
+
+def make_check(directory, title):
+    """Runs make check and counts what it left."""
+    for path in glob.glob(os.path.join(directory, "tests", "**", "*.trs"), recursive=True):
+        os.unlink(path)
+    log = os.path.join(directory, "check.out")
+    with step(title), open(log, "wb") as output:
+        done = subprocess.run(["make", f"-j{os.cpu_count() or 1}", "-k", "check"], cwd=directory,
+                              stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+                              check=False)
+    count = count_check(directory)
+    if done.returncode != 0 and count.failed == 0:
+        print(f"--- {log}\n" + "\n".join(_text(log).splitlines()[-60:]))
+        count = Count(count.passed, 1, count.skipped)
+    return count
+
+
+def stage_unit(_):
+    setup.build(tree("test"), ("--enable-werror",), title="Building (gcc, warnings are errors)")
+    return make_check(tree("test"), "make check")
+
+
+def stage_san(_):
+    setup.build(tree("san"), ("--enable-werror", "--enable-sanitizers"),
+                title="Building with sanitizers")
+    return make_check(tree("san"), "make check with sanitizers")
+
+
+def stage_clang(_):
+    environment = {"CC": "clang"}
+    setup.build(tree("clang"), ("--enable-werror",), environment=environment,
+                title="Building with clang")
+    setup.build(tree("clang"), ("--enable-werror",), ("check", "TESTS="), environment,
+                "Building the tests with clang")
+    return Count(1, 0, 0)
+
+
+def stage_check(_):
+    counts = []
+    for path in sorted(glob.glob(os.path.join(paths.REPO, "tests", "check_*.sh"))):
+        done = subprocess.run(["sh", path], cwd=paths.REPO, text=True, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        if done.returncode:
+            print(f"--- {os.path.relpath(path, paths.REPO)}\n{done.stdout}")
+        counts.append(Count(int(done.returncode == 0), int(done.returncode != 0), 0))
+    return add(counts)
+
+
+def pytest_python():
+    """Debian's Python, which has pytest; or whatever has it."""
+    for python in ("/usr/bin/python3", sys.executable):
+        if subprocess.run([python, "-c", "import pytest"], capture_output=True,
+                          check=False).returncode == 0:
+            return python
+    raise FarmError("pytest is missing; install python3-pytest")
+
+
+def stage_farm(options):
+    setup.build(tree("test"), ("--enable-werror",), title="Building (gcc, warnings are errors)")
+    results = os.path.join(tree("test"), "farm.xml")
+    if os.path.exists(results):
+        os.unlink(results)
+    command = [pytest_python(), "-m", "pytest", "-p", "no:cacheprovider", "-ra", "--tb=short",
+               f"--junitxml={results}", *(["-k", options.k] if options.k else []),
+               *(["-x"] if options.x else []), *(options.paths or ["tests/farm"])]
+    environment = dict(os.environ, FARMSYNC_BUILD=tree("test"), PYTHONDONTWRITEBYTECODE="1")
+    environment.pop("FARM_DIR", None)
+    done = subprocess.run(command, cwd=paths.REPO, env=environment, check=False)
+    if not os.path.exists(results):
+        raise FarmError(f"pytest ended with status {done.returncode} and left no result")
+    return count_junit(results)
+
+
+def stage_dist(_):
+    setup.build(tree("test"), ("--enable-werror",), title="Building (gcc, warnings are errors)")
+    log = os.path.join(tree("test"), "distcheck.out")
+    with step("make distcheck"), open(log, "wb") as output:
+        done = subprocess.run(["make", f"-j{os.cpu_count() or 1}", "distcheck"], cwd=tree("test"),
+                              stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+                              check=False)
+    if done.returncode:
+        print(f"--- {log}\n" + "\n".join(_text(log).splitlines()[-40:]))
+    return Count(int(done.returncode == 0), int(done.returncode != 0), 0)
+
+
+def parser():
+    top = argparse.ArgumentParser(prog="scripts/test", formatter_class=argparse.
+                                  RawDescriptionHelpFormatter, description=__doc__)
+    top.add_argument("stages", metavar="STAGE", nargs="*", default=["all"],
+                     help="all (default), quick (unit and check), or some of " + ", ".join(STAGES))
+    top.add_argument("-k", metavar="EXPRESSION", help="only these farm tests, as for pytest")
+    top.add_argument("-x", action="store_true", help="farm tests: stop at the first failure")
+    top.add_argument("--paths", nargs="+", help="farm tests: these files only")
+    return top
+
+
+def run(options):
+    wanted = []
+    for name in options.stages:
+        if name not in STAGES and name not in GROUPS:
+            raise FarmError(f'there is no stage "{name}"; give all, quick, or some of '
+                            + ", ".join(STAGES))
+        wanted += [one for one in GROUPS.get(name, (name,)) if one not in wanted]
+    setup.install_packages()
+    results = {}
+    for name in wanted:
+        began = time.monotonic()
+        print(f"=== {name}", flush=True)
+        try:
+            results[name] = globals()["stage_" + name](options)
+        except FarmError as error:
+            print(error)
+            results[name] = Count(0, 1, 0)
+        count = results[name]
+        print(f"=== {name}: {count.passed} passed, {count.failed} failed, {count.skipped} skipped, "
+              f"{time.monotonic() - began:.0f} s", flush=True)
+    total = add(list(results.values()))
+    print(f"{total.passed} passed, {total.failed} failed")
+    return 1 if total.failed else 0
+
+
+def main():
+    try:
+        return run(parser().parse_args())
+    except FarmError as error:
+        print(f"scripts/test: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
