@@ -15,7 +15,6 @@ from . import mariadb, paths, proc
 from .errors import FarmError
 from .part import Part
 
-SCHEMA_FILES = ("schema.sql", "procedures.sql", "views.sql", "grants.sql")
 ACCOUNTS = ("agent", "datasrv", "operator")
 ESCAPES = {"n": "\n", "t": "\t", "\\": "\\", "0": "\0"}
 
@@ -97,8 +96,7 @@ class Database(Part):
     # --- contents
     def prepare(self):
         """Loads schema and accounts. Everything is written so that it may be run again."""
-        for name in SCHEMA_FILES:
-            self.run_file(os.path.join(paths.SQL_DIR, name))
+        self.run_file(os.path.join(paths.SQL_DIR, "install.sql"))
         lines = []
         for account in ACCOUNTS:
             password = _password_in(os.path.join(self.farm.directory, "etc", f"{account}.cnf"))

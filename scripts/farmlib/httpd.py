@@ -58,7 +58,8 @@ FarmSyncServer        {name}
 FarmSyncAgent         "{agent}"
 FarmSyncStateDir      run/farmsync
 FarmSyncDatabase      "{etc}/agent.cnf"
-FarmSyncDataServer    {data_servers}
+{data_servers}
+FarmSyncAgentLogLevel info
 FarmSyncKeyFile       "{etc}/farm.key"
 FarmSyncVersionHeader On
 <Location "/farmsync/status">
@@ -124,7 +125,13 @@ class WebServer(Part):
             user=f"User {user.name}\nGroup {user.group}" if user.is_root else "",
             modules=self._load_modules(mpm), module=self.farm.binary("mod_farmsync.so"),
             agent=self.farm.binary("farmsync-agent"), server_limit=server_limit, limits=limits,
-            data_servers=" ".join(one.url for one in self.farm.datasrvs) or "none")
+            data_servers=self._data_servers())
+
+    def _data_servers(self):
+        """Each server begins with another one, so that they share the work."""
+        urls = [one.url for one in self.farm.datasrvs]
+        first = (self.number - 1) % len(urls) if urls else 0
+        return "\n".join(f"FarmSyncDataServer    {url}" for url in urls[first:] + urls[:first])
 
     @staticmethod
     def _load_modules(mpm):

@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: Apache-2.0
+"""scripts/bench: what farmsync costs a request, beside what one would take instead.
+
+All variants are measured in one run, in rounds: every round measures each variant once, in another
+order, and a figure is the median over the rounds of its ratio to the bare httpd of the same round. So
+whatever else the machine does meanwhile hits all variants alike; the spread is printed beside.
+
+Then the benchmarks of the image (tests/bench). Everything is written to doc/benchmarks.md.
+"""
+
+import argparse
+import os
+import platform
+import random
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+from . import paths, setup
+from .errors import FarmError
+from .farm import Farm
+from .part import http_get, wait_until
+from .progress import step
+
+ROWS = 10000
+PAGE = "x" * 1024
+
+# path: what it measures. All serve the same static page of 1 KiB.
+VARIANTS = [
+    ("bare", "/page.txt", "bare httpd, no farmsync"),
+    ("unused", "/page.txt", "farmsync loaded and running, not used by the request"),
+    ("expr1", "/expr1", "one look-up in an expression"),
+    ("expr10", "/expr10", "ten look-ups in expressions"),
+    ("plain", "/plain", "RewriteRule without a map"),
+    ("int", "/map-int", "RewriteMap int:farmsync"),
+    ("txt", "/map-txt", "RewriteMap txt:"),
+    ("dbm", "/map-dbm", "RewriteMap dbm:"),
+    ("dbd", "/map-dbd", "RewriteMap dbd: (MariaDB on the same host)"),
+]
+
+COMMON = """\
+RewriteEngine on
+RewriteMap txt "txt:{files}/prices.txt"
+RewriteMap dbm "dbm=sdbm:{files}/prices.dbm"
+RewriteMap dbd "dbd:SELECT price FROM bench.prices WHERE sku = %s"
+RewriteRule ^/plain$ /page.txt [L]
+RewriteCond ${{txt:sku-77}} .
+RewriteRule ^/map-txt$ /page.txt [L]
+RewriteCond ${{dbm:sku-77}} .
+RewriteRule ^/map-dbm$ /page.txt [L]
+RewriteCond ${{dbd:sku-77}} .
+RewriteRule ^/map-dbd$ /page.txt [L]
+DBDriver mysql
+DBDParams "host=127.0.0.1 port={port} user=bench pass=bench dbname=bench"
+DBDMin 8
+DBDKeep 25
+DBDMax 25
+"""
+
+WITH_FARMSYNC = """\
+FarmSyncVersionHeader Off
+RewriteMap farm int:farmsync
+RewriteCond ${{farm:prices/sku-77/price}} .
+RewriteRule ^/map-int$ /page.txt [L]
+Alias /expr10 "{docs}/page.txt"
+Alias /expr1 "{docs}/page.txt"
+<Location "/expr1">
+    Header set X-Price "expr=%{{farmsync:prices/sku-77/price}}"
+</Location>
+<Location "/expr10">
+{ten}
+</Location>
+"""
+
+
+def configure(farm):
+    """web1 has farmsync; web2 is the same httpd without it."""
+    files = os.path.join(farm.directory, "bench")
+    os.makedirs(files, exist_ok=True)
+    with open(os.path.join(files, "prices.txt"), "w", encoding="utf-8") as file:
+        file.writelines(f"sku-{n} {n % 100}.50\n" for n in range(ROWS))
+    subprocess.run([paths.program("httxt2dbm"), "-f", "SDBM", "-i",
+                    os.path.join(files, "prices.txt"), "-o", os.path.join(files, "prices.dbm")],
+                   check=True, capture_output=True)
+    for web in farm.webs:
+        docs = os.path.join(web.directory, "htdocs")
+        farm.write_file(f"{web.name}/htdocs/page.txt", PAGE)
+        text = f'LoadModule dbd_module "{paths.httpd_modules()}/mod_dbd.so"\n'
+        text += COMMON.format(files=files, port=farm.database.port)
+        if web.name == "web1":
+            ten = "\n".join(f'    Header set X-Price-{n} "expr=%{{farmsync:prices/sku-{n}/price}}"'
+                            for n in range(10))
+            text += WITH_FARMSYNC.format(docs=docs, ten=ten)
+        farm.write_file(f"{web.name}/conf/extra/bench.conf", text)
+    _remove_farmsync(farm, farm.web(2))
+
+
+def _remove_farmsync(farm, web):
+    text = re.sub(r"^(FarmSync|LoadModule farmsync).*\n", "", web.configuration(), flags=re.M)
+    text = re.sub(r'<Location "/farmsync/\w+">\n.*\n</Location>\n', "", text)
+    farm.write_file(f"{web.name}/conf/httpd.conf", text)
+
+
+def load(farm):
+    values = ",".join(f"('sku-{n}', {n % 100}.50)" for n in range(ROWS))
+    farm.sql("CREATE DATABASE IF NOT EXISTS bench; CREATE TABLE IF NOT EXISTS bench.prices ("
+             "sku VARCHAR(32) PRIMARY KEY, price DECIMAL(10,2) NOT NULL);"
+             f"REPLACE INTO bench.prices VALUES {values};"
+             "CREATE USER IF NOT EXISTS bench@'%' IDENTIFIED BY 'bench';"
+             "GRANT SELECT ON bench.* TO bench@'%';"
+             "GRANT SELECT ON bench.* TO farmsync@localhost;"
+             "CALL farmsync.add_dataset('prices', 'bench.prices', 'sku');", None)
+
+
+def requests_per_second(url, seconds, connections=8):
+    answer = subprocess.run([paths.program("wrk"), "-t1", f"-c{connections}", f"-d{seconds}s", url],
+                            text=True, capture_output=True, check=False)
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", answer.stdout)
+    bad = re.search(r"Non-2xx or 3xx responses: (\d+)", answer.stdout)
+    if not rate or bad or "Socket errors" in answer.stdout:
+        raise FarmError(f"wrk {url}: {answer.stdout}{answer.stderr}")
+    return float(rate[1])
+
+
+def measure(farm, rounds, seconds):
+    """{variant: [requests a second, one a round]}"""
+    found = {name: [] for name, _, _ in VARIANTS}
+    order = list(VARIANTS)
+    with step("Measuring requests") as shown:
+        for number in range(rounds):
+            random.shuffle(order)
+            for name, path, _ in order:
+                shown.say(f"round {number + 1} of {rounds}: {name}")
+                web = farm.web(2 if name in ("bare",) else 1)
+                found[name].append(requests_per_second(web.url + path, seconds))
+    return found
+
+
+def table(found):
+    """Markdown rows: median rate, median ratio to bare, lowest and highest ratio."""
+    lines = ["| variant | requests/s | ratio to bare httpd | lowest to highest |",
+             "|---|---:|---:|---|"]
+    for name, _, text in VARIANTS:
+        ratios = [rate / bare for rate, bare in zip(found[name], found["bare"])]
+        lines.append(f"| {text} | {statistics.median(found[name]):,.0f} | "
+                     f"{statistics.median(ratios):.3f} | {min(ratios):.3f} to {max(ratios):.3f} |")
+    return "\n".join(lines)
+
+
+def machine():
+    """What was measured on, in a line."""
+    model = re.search(r"^model name\s*:\s*(.+)$", _read("/proc/cpuinfo"), re.MULTILINE)
+    memory = re.search(r"^MemTotal:\s*(\d+)", _read("/proc/meminfo"), re.MULTILINE)
+    system = re.search(r'^PRETTY_NAME="(.+)"$', _read("/etc/os-release"), re.MULTILINE)
+    return (f"{os.cpu_count()} × {model[1] if model else platform.machine()}, "
+            f"{int(memory[1]) // 1048576 if memory else '?'} GiB, "
+            f"{system[1] if system else platform.system()}, Linux {platform.release()}")
+
+
+def versions():
+    def first(command, pattern):
+        text = subprocess.run(command, text=True, capture_output=True, check=False).stdout
+        found = re.search(pattern, text)
+        return found[1] if found else "?"
+    commit = first(["git", "-C", paths.REPO, "rev-parse", "--short", "HEAD"], r"(\S+)")
+    httpd = first([paths.program("apache2", "httpd"), "-v"], r"Apache/(\S+)")
+    server = first([paths.program("mariadbd", "mysqld"), "--version"], r"Ver (\S+)")
+    compiler = first(["cc", "--version"], r"(.+)")
+    return f"farmsync {commit}, Apache httpd {httpd}, MariaDB {server}, {compiler}"
+
+
+def _read(path):
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def image_benchmarks(quick):
+    """Output of the image's own benchmark program."""
+    parts = []
+    for name in ("bench_image",):
+        try:
+            program = paths.built(f"tests/bench/{name}")
+        except FarmError:
+            continue
+        with step(f"Running {name}"):
+            done = subprocess.run([program, *(["--quick"] if quick else [])], text=True,
+                                  capture_output=True, check=False, cwd=tempfile.gettempdir())
+        if done.returncode:
+            raise FarmError(f"{name}: {done.stdout}{done.stderr}")
+        parts.append(done.stdout.rstrip())
+    return "\n\n".join(parts)
+
+
+def requests_section(options):
+    directory = tempfile.mkdtemp(prefix="fsbench-", dir="/tmp")
+    farm = Farm(directory)
+    try:
+        farm.create(servers=2, datasrv=1, interval=1)
+        farm.database.start()
+        farm.database.prepare()
+        load(farm)
+        configure(farm)
+        for one in [*farm.datasrvs, *farm.webs]:
+            one.start()
+        wait_until(lambda: http_get(farm.web(1).url + "/farmsync/data/prices/sku-77")[0] == 200, 60,
+                   "the data to be active", pace=0.1)
+        # From here on nothing changes, and the farm's own work is what it always is.
+        farm.sql("CALL farmsync.set_interval('default', 10)")
+        for name, path, _ in VARIANTS:  # warm up, and see that each answers
+            requests_per_second(farm.web(2 if name == "bare" else 1).url + path, 1)
+        found = measure(farm, options.rounds, options.seconds)
+    finally:
+        farm.down()
+        farm.remove()
+    return (f"## Cost of a request\n\nwrk, 1 thread, 8 keep-alive connections, event MPM, a static "
+            f"page of 1 KiB, {options.rounds} rounds of {options.seconds} s each, {ROWS} rows.\n\n"
+            + table(found))
+
+
+def parser():
+    top = argparse.ArgumentParser(prog="scripts/bench", description=__doc__,
+                                  formatter_class=argparse.RawDescriptionHelpFormatter)
+    top.add_argument("--rounds", type=int, default=7)
+    top.add_argument("--seconds", type=int, default=2, help="of each measurement")
+    top.add_argument("--quick", action="store_true", help="2 rounds of 1 s; nothing is written")
+    top.add_argument("--only", choices=("requests", "image"))
+    return top
+
+
+def main():
+    options = parser().parse_args()
+    if options.quick:
+        options.rounds, options.seconds = 2, 1
+    try:
+        if not os.environ.get("FARMSYNC_BUILD"):
+            setup.install_packages()
+            setup.build()
+            setup.build(targets=("check", "TESTS="), title="Building the benchmarks")
+        sections = []
+        if options.only != "image":
+            sections.append(requests_section(options))
+        if options.only != "requests":
+            sections.append("## The image\n\n" + image_benchmarks(options.quick))
+    except FarmError as error:
+        print(f"scripts/bench: {error}", file=sys.stderr)
+        return 1
+    text = (f"# Benchmarks\n\nWritten by `scripts/bench` on {time.strftime('%Y-%m-%d')}: "
+            f"{machine()}; {versions()}.\nRatios of one run on one machine are comparable; absolute "
+            f"figures are of that machine.\n\n" + "\n\n".join(sections) + "\n")
+    print(text)
+    if not options.quick and not options.only:
+        with open(os.path.join(paths.REPO, "doc", "benchmarks.md"), "w", encoding="utf-8") as file:
+            file.write(text)
+    return 0
