@@ -14,7 +14,7 @@
  *    "first_new_sent":NS,"first_new_received":NS}
  *   {"event":"error","server":0,"at":NS,"text":"..."}       at most 20 a server
  *   {"event":"end","server":0,"url":"...","answers":N,"errors":N,"not_200":N,"no_version":N,
- *    "reconnects":N,"late":N,"version":42,"worst_ns":NS}    one a server, last
+ *    "mixed":N,"reconnects":N,"late":N,"version":42,"worst_ns":NS}    one a server, last
  * Times are nanoseconds of CLOCK_MONOTONIC, the clock of Python's time.monotonic_ns().
  * A server that closes an idle keep-alive connection is legitimate (RFC 9112 9.5): such a request
  * is asked again once on a new connection and counted as a reconnect, not as an error.
@@ -43,6 +43,7 @@ typedef struct options_t {
     const char *header; /* the version's header, unless prefix is given */
     const char *group;
     const char *prefix; /* in the body */
+    const char *agree;  /* all numbers in the body behind this text must be the same */
     const char *host;
     double rate;
     double duration;
@@ -54,7 +55,7 @@ typedef struct server_t {
     const options_t *options;
     prober_link_t link;
     pthread_t thread;
-    uint64_t answers, errors, not_200, no_version, reconnects, late;
+    uint64_t answers, errors, not_200, no_version, mixed, reconnects, late;
     int64_t version; /* -1: none seen yet */
     int64_t worst;   /* longest answer */
     prober_answer_t last;
@@ -123,6 +124,30 @@ static int64_t version_of(const options_t *options, const prober_answer_t *answe
     return number_behind(value, before);
 }
 
+/* Whether the numbers behind `text` in a body are all the same, and there is more than one. */
+static int agrees(const char *body, const char *text)
+{
+    int64_t first = number_behind(body, text);
+    unsigned count = 0;
+
+    for (const char *at = strstr(body, text); at; at = strstr(at + 1, text), count++)
+        if (number_behind(at, text) != first)
+            return 0;
+    return count > 1 && first >= 0;
+}
+
+static void check_agreement(server_t *server, const prober_answer_t *answer)
+{
+    char text[150];
+
+    if (!server->options->agree || answer->status != 200 ||
+        agrees(answer->body, server->options->agree))
+        return;
+    server->mixed++;
+    snprintf(text, sizeof(text), "mixed: %.140s", answer->body);
+    record_error(server, answer->received_ns, text);
+}
+
 static void take_answer(server_t *server, const prober_answer_t *answer)
 {
     int64_t version = version_of(server->options, answer);
@@ -137,6 +162,7 @@ static void take_answer(server_t *server, const prober_answer_t *answer)
         snprintf(text, sizeof(text), "status %d", answer->status);
         record_error(server, answer->received_ns, text);
     }
+    check_agreement(server, answer);
     if (version < 0) {
         server->no_version++;
         return;
@@ -207,10 +233,11 @@ static void print_end(const server_t *server)
 {
     emit("{\"event\":\"end\",\"server\":%u,\"url\":\"%s\",\"answers\":%" PRIu64
          ",\"errors\":%" PRIu64 ",\"not_200\":%" PRIu64 ",\"no_version\":%" PRIu64
-         ",\"reconnects\":%" PRIu64 ",\"late\":%" PRIu64 ",\"version\":%" PRId64
-         ",\"worst_ns\":%" PRId64 "}\n",
+         ",\"mixed\":%" PRIu64 ",\"reconnects\":%" PRIu64 ",\"late\":%" PRIu64
+         ",\"version\":%" PRId64 ",\"worst_ns\":%" PRId64 "}\n",
          server->index, server->url, server->answers, server->errors, server->not_200,
-         server->no_version, server->reconnects, server->late, server->version, server->worst);
+         server->no_version, server->mixed, server->reconnects, server->late, server->version,
+         server->worst);
 }
 
 static const char usage[] =
@@ -219,6 +246,7 @@ static const char usage[] =
     "  --header NAME      the header that tells the version (default FarmSync-Version)\n"
     "  --group NAME       its group (default default)\n"
     "  --body-prefix TEXT take the version from the body, behind this text\n"
+    "  --agree TEXT       the numbers behind this text in the body must all be the same\n"
     "  --host NAME        Host header\n"
     "  --rate N           requests a second to each server (default 1000)\n"
     "  --duration S       seconds (default 10); SIGINT or SIGTERM end it earlier\n";
@@ -238,10 +266,10 @@ static double positive(const char *text, const char *what)
 
 static void read_options(options_t *options, int argc, char **argv)
 {
-    static const struct option names[] = {{"path", 1, NULL, 'p'},     {"header", 1, NULL, 'H'},
-                                          {"group", 1, NULL, 'g'},    {"body-prefix", 1, NULL, 'b'},
-                                          {"host", 1, NULL, 'o'},     {"rate", 1, NULL, 'r'},
-                                          {"duration", 1, NULL, 'd'}, {NULL, 0, NULL, 0}};
+    static const struct option names[] = {
+        {"path", 1, NULL, 'p'},        {"header", 1, NULL, 'H'},   {"group", 1, NULL, 'g'},
+        {"body-prefix", 1, NULL, 'b'}, {"agree", 1, NULL, 'a'},    {"host", 1, NULL, 'o'},
+        {"rate", 1, NULL, 'r'},        {"duration", 1, NULL, 'd'}, {NULL, 0, NULL, 0}};
     int option;
 
     while ((option = getopt_long(argc, argv, "", names, NULL)) != -1) {
@@ -257,6 +285,9 @@ static void read_options(options_t *options, int argc, char **argv)
             break;
         case 'b':
             options->prefix = optarg;
+            break;
+        case 'a':
+            options->agree = optarg;
             break;
         case 'o':
             options->host = optarg;
