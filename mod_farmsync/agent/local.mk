@@ -1,0 +1,28 @@
+# What the agent decides is a library of its own, so that tests can drive it without a network.
+noinst_LTLIBRARIES += mod_farmsync/agent/libagent.la
+mod_farmsync_agent_libagent_la_SOURCES = \
+	mod_farmsync/agent/plan.c mod_farmsync/agent/plan.h \
+	mod_farmsync/agent/config.c mod_farmsync/agent/config.h
+mod_farmsync_agent_libagent_la_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS)
+mod_farmsync_agent_libagent_la_LIBADD = $(JANSSON_LIBS)
+
+libexec_PROGRAMS += farmsync-agent
+farmsync_agent_SOURCES = \
+	mod_farmsync/agent/agent.c mod_farmsync/agent/agent.h \
+	mod_farmsync/agent/clock.c \
+	mod_farmsync/agent/fetch.c \
+	mod_farmsync/agent/follow.c \
+	mod_farmsync/agent/group.c \
+	mod_farmsync/agent/lock.c mod_farmsync/agent/lock.h \
+	mod_farmsync/agent/log.c mod_farmsync/agent/log.h \
+	mod_farmsync/agent/main.c \
+	mod_farmsync/agent/report.c \
+	mod_farmsync/agent/saved.c \
+	mod_farmsync/agent/sql.c mod_farmsync/agent/sql.h
+farmsync_agent_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS) \
+	-DFARMSYNC_VERSION='"$(PACKAGE_VERSION)"'
+farmsync_agent_CFLAGS = $(AM_CFLAGS) -pthread
+farmsync_agent_LDADD = mod_farmsync/agent/libagent.la \
+	lib/sync/libfs_source.la lib/sync/libfs_sync.la lib/net/libfs_sql.la lib/net/libfs_net.la \
+	lib/control/libfs_control.la lib/image/libfs_image.la lib/base/libfs_base.la \
+	$(JANSSON_LIBS) -lpthread

@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Follows one group: what is in force, what comes, and when. By long poll at a datasrv, which costs
+ * nobody anything while nothing happens; by a look at the database each poll_ms while no datasrv
+ * answers. What is heard is published at once, whether its images are here or not.
+ *
+ * If no datasrv has promoted some time after the activation, this agent tries to: compare-and-swap
+ * in the database lets one of all succeed, and the others just read what it did.
+ */
+#include "agent.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "sync/fs_cycle.h"
+#include "sync/fs_source.h"
+
+#define ANSWER_GRACE_MS   2500 /* on top of the wait that was asked for */
+#define AT_LEAST          (20 * FS_USEC_PER_MSEC)
+#define PROMOTE_TIMEOUT_S 600
+#define CONFIRM_PERIOD    (60 * FS_USEC_PER_SEC)
+
+typedef struct follow_t {
+    fs_agent_group_t *group;
+    fs_agent_t *agent;
+    int last_server; /* that confirmed something; another one is asked without a wait first */
+    uint64_t serial; /* for which `jitter` and `failures` hold */
+    double jitter;
+    unsigned failures;
+    fs_usec_t retry_at;  /* mono; no try at a promotion before */
+    fs_usec_t confirmed; /* mono, when the kept manifest was marked as confirmed */
+} follow_t;
+
+/* What the next request depends on, read under the lock. */
+typedef struct state_t {
+    int has_manifest;
+    int64_t epoch;
+    fs_usec_t farm;
+    int measured;
+    fs_usec_t promote_at; /* farm time; FS_CYCLE_NEVER if not by us */
+    unsigned wait_ms;
+} state_t;
+
+static fs_usec_t later(fs_usec_t a, fs_usec_t b)
+{
+    return a > b ? a : b;
+}
+
+/* group->lock is held. Farm time at which this agent tries to promote. */
+static fs_usec_t promote_at(follow_t *f, fs_usec_t farm)
+{
+    fs_usec_t at, backed_off;
+
+    if (f->serial != f->group->serial) {
+        f->serial = f->group->serial;
+        f->jitter = fs_agent_chance();
+        f->failures = 0;
+        f->retry_at = 0;
+    }
+    if (!f->agent->config.database)
+        return FS_CYCLE_NEVER;
+    at = fs_cycle_promote_at(f->group->manifest, FS_PROMOTER_AGENT, f->jitter);
+    if (at == FS_CYCLE_NEVER || !f->retry_at)
+        return at;
+    backed_off = farm + (f->retry_at - fs_time_mono());
+    return later(at, backed_off);
+}
+
+static void read_state(follow_t *f, state_t *state)
+{
+    fs_agent_group_t *group = f->group;
+    int known;
+
+    memset(state, 0, sizeof(*state));
+    state->promote_at = FS_CYCLE_NEVER;
+    pthread_mutex_lock(&group->lock);
+    known = fs_agent_farm(f->agent, &state->farm, NULL, &state->measured);
+    state->epoch = group->known.epoch;
+    state->has_manifest = group->manifest != NULL;
+    if (group->manifest) {
+        if (state->measured)
+            state->promote_at = promote_at(f, state->farm);
+        state->wait_ms = fs_plan_wait_ms(group->manifest, state->farm, known, state->promote_at);
+    }
+    pthread_mutex_unlock(&group->lock);
+}
+
+static void heard_nothing(follow_t *f, const fs_result_t *result)
+{
+    pthread_mutex_lock(&f->group->lock);
+    fs_agent_trouble(&f->group->hearing, FS_LOG_WARNING, result, NULL, "%s", "");
+    fs_group_tell_troubles(f->group);
+    pthread_mutex_unlock(&f->group->lock);
+}
+
+/* group->lock is held: somebody who may know answered. */
+static void heard(follow_t *f, const char *peer)
+{
+    fs_usec_t now = fs_time_mono();
+
+    fs_agent_trouble(&f->group->hearing, FS_LOG_NOTICE, NULL, "FS0580", "group %s: %s answers",
+                     f->group->name, peer);
+    if (now - f->confirmed > CONFIRM_PERIOD) {
+        f->confirmed = now;
+        fs_saved_manifest_confirm(f->agent, f->group->name);
+    }
+}
+
+/* Gives a manifest that came from `peer` to the group. Returns 1 if it can be relied on. */
+static int take(follow_t *f, fs_manifest_t *manifest, const char *peer)
+{
+    fs_take_t taken;
+
+    pthread_mutex_lock(&f->group->lock);
+    taken = fs_group_take(f->group, manifest, peer);
+    if (taken == FS_TAKE_NEW || taken == FS_TAKE_SAME) {
+        heard(f, peer);
+        fs_group_tell_troubles(f->group);
+    }
+    pthread_mutex_unlock(&f->group->lock);
+    return taken == FS_TAKE_NEW || taken == FS_TAKE_SAME;
+}
+
+/* --- from a data server
+ * --------------------------------------------------------------------------- */
+
+static apr_status_t read_answer(follow_t *f, const char *url, const fs_http_answer_t *answer,
+                                fs_result_t *result)
+{
+    fs_manifest_t *manifest;
+    apr_status_t status;
+
+    switch (answer->status) {
+    case 304:
+        pthread_mutex_lock(&f->group->lock);
+        heard(f, url);
+        fs_group_confirm(f->group);
+        pthread_mutex_unlock(&f->group->lock);
+        return APR_SUCCESS;
+    case 200:
+        status =
+            fs_manifest_parse(&manifest, answer->body ? answer->body : "", answer->length, result);
+        if (status)
+            return status;
+        return take(f, manifest, url)
+                   ? APR_SUCCESS
+                   : fs_result_set(result, APR_EGENERAL, "", "%s was refused", url);
+    case 404:
+        return fs_result_set(result, APR_ENOENT, "FS0581",
+                             "group %s is not known to %s; check FarmSyncGroup, and that the "
+                             "group has a row in farmsync.sync",
+                             f->group->name, url);
+    default:
+        return fs_result_set(result, APR_EGENERAL, "FS0582", "%s answered status %d", url,
+                             answer->status);
+    }
+}
+
+/* APR_SUCCESS if the server said something to be relied on. */
+static apr_status_t ask_server(follow_t *f, int index, const state_t *state, fs_result_t *result)
+{
+    unsigned wait_ms = state->has_manifest && f->last_server == index ? state->wait_ms : 0;
+    fs_http_answer_t answer;
+    char url[512], known[64] = "?wait=0";
+    apr_status_t status;
+
+    /* Without a manifest there is nothing that a 304 could confirm. */
+    if (state->has_manifest)
+        snprintf(known, sizeof(known), "?epoch=%" PRId64 "&wait=%u", state->epoch, wait_ms);
+    snprintf(url, sizeof(url), "%s/v1/groups/%s/manifest%s", f->agent->config.servers[index],
+             f->group->name, known);
+    atomic_store(&f->group->asking, index);
+    status = fs_http_exchange(f->group->follow_http, "GET", url, NULL, 0, FS_MANIFEST_MAX_BYTES,
+                              wait_ms + ANSWER_GRACE_MS, &answer, result);
+    atomic_store(&f->group->asking, -1);
+    if (status)
+        return status;
+    *strchr(url, '?') = '\0';
+    if (answer.status == 304 && !state->has_manifest)
+        status = fs_result_set(result, APR_EGENERAL, "FS0582", "%s answered status 304", url);
+    else
+        status = read_answer(f, url, &answer, result);
+    fs_http_answer_clear(&answer);
+    return status;
+}
+
+/* --- from the database
+ * ------------------------------------------------------------------------------ */
+
+static apr_status_t ask_sql(follow_t *f, fs_result_t *result)
+{
+    fs_sql_t *sql = fs_agent_sql_begin(&f->agent->sql, result);
+    fs_manifest_t *manifest;
+    char peer[128];
+    apr_status_t status;
+
+    if (!sql)
+        return result->status;
+    status = fs_source_manifest(sql, f->group->name, &manifest, result);
+    snprintf(peer, sizeof(peer), "database %s", fs_sql_peer(sql));
+    fs_agent_sql_end(&f->agent->sql);
+    if (status)
+        return status;
+    return take(f, manifest, peer)
+               ? APR_SUCCESS
+               : fs_result_set(result, APR_EGENERAL, "", "%s was refused", peer);
+}
+
+/* --- promotion
+ * ---------------------------------------------------------------------------------------- */
+
+static void log_outcome(follow_t *f, fs_promotion_t outcome, const fs_result_t *result)
+{
+    const char *group = f->group->name;
+
+    switch (outcome) {
+    case FS_PROMOTION_STAGED:
+        fs_log(FS_LOG_NOTICE, "FS0583",
+               "group %s: promoted by this agent because no datasrv did it in time", group);
+        break;
+    case FS_PROMOTION_UNCHANGED:
+        fs_log(FS_LOG_INFO, "FS0584",
+               "group %s: next activation set by this agent, production is unchanged", group);
+        break;
+    case FS_PROMOTION_REFUSED:
+        fs_log(FS_LOG_ERROR, "FS0585", "group %s: its promotion was refused: %s: %s", group,
+               result->problem, result->detail);
+        break;
+    case FS_PROMOTION_LOST:
+        break;
+    }
+}
+
+static apr_status_t promote_with(follow_t *f, fs_sql_t *sql, int64_t epoch, fs_result_t *result)
+{
+    fs_promotion_t outcome;
+    fs_manifest_t *manifest;
+    fs_result_t unread;
+    apr_status_t status;
+
+    fs_sql_set_read_timeout(sql, PROMOTE_TIMEOUT_S);
+    status = fs_sql_connect(sql, result);
+    if (status)
+        return status;
+    status = fs_source_promote(sql, f->group->name, epoch, f->agent->config.server,
+                               f->agent->image_dir, &outcome, result);
+    if (status)
+        return status;
+    log_outcome(f, outcome, result);
+    if (!fs_source_manifest(sql, f->group->name, &manifest, &unread))
+        (void)take(f, manifest, "the database");
+    return APR_SUCCESS;
+}
+
+/* Whoever wins, the new manifest comes with the next answer, if not at once. */
+static void promote(follow_t *f, const state_t *state)
+{
+    fs_sql_t *sql = NULL;
+    fs_result_t result;
+    apr_status_t status = fs_sql_create(&sql, f->agent->config.database, &result);
+
+    if (!status)
+        status = promote_with(f, sql, state->epoch, &result);
+    if (sql)
+        fs_sql_destroy(sql);
+    pthread_mutex_lock(&f->group->lock);
+    fs_agent_trouble(&f->group->promoting, FS_LOG_WARNING, status ? &result : NULL, "FS0586",
+                     "group %s: this agent can promote again", f->group->name);
+    fs_group_tell_troubles(f->group);
+    if (f->serial == f->group->serial && f->group->manifest)
+        f->retry_at =
+            fs_time_mono() + fs_cycle_retry(f->group->manifest, f->failures++, fs_agent_chance());
+    pthread_mutex_unlock(&f->group->lock);
+}
+
+/* --- the loop
+ * ------------------------------------------------------------------------------------------- */
+
+/* Asks whoever is to be asked, once. Returns 1 if it was a long poll that did its waiting there. */
+static int ask(follow_t *f, const state_t *state)
+{
+    int index = fs_agent_server(f->agent);
+    int was_on_sql;
+    fs_result_t result, server_result;
+    apr_status_t status = APR_EGENERAL;
+
+    fs_result_clear(&result);
+    if (index >= 0) {
+        status = ask_server(f, index, state, &result);
+        if (!status) {
+            fs_agent_server_worked(f->agent, index);
+            if (f->last_server == FS_SERVERS_SQL)
+                fs_log(FS_LOG_NOTICE, "FS0589", "group %s: data server %s answers again",
+                       f->group->name, f->agent->config.servers[index]);
+            f->last_server = index;
+            return 1;
+        }
+        if (fs_agent_stopping(f->agent))
+            return 0;
+        if (result.problem[0])
+            fs_log(FS_LOG_DEBUG, "FS0587", "group %s: data server failed: %s: %s", f->group->name,
+                   result.problem, result.detail);
+        fs_agent_server_failed(f->agent, index);
+        if (fs_agent_server(f->agent) >= 0)
+            return 1; /* the next one, at once */
+    }
+    server_result = result;
+    was_on_sql = f->last_server == FS_SERVERS_SQL;
+    f->last_server = FS_SERVERS_SQL;
+    if (f->agent->config.database || !f->agent->config.server_count)
+        status = ask_sql(f, &result);
+    else
+        result = server_result;
+    if (!status && !was_on_sql && f->agent->config.server_count)
+        fs_log(FS_LOG_WARNING, "FS0588", "group %s: no data server answers; asking the database",
+               f->group->name);
+    if (status && result.problem[0])
+        heard_nothing(f, &result);
+    return 0;
+}
+
+/* How long to wait before the next look, when the answer didn't come from a long poll. */
+static fs_usec_t pause_of(const follow_t *f)
+{
+    fs_usec_t pause = f->agent->config.poll_ms * FS_USEC_PER_MSEC, farm;
+    int measured;
+    state_t state;
+
+    read_state((follow_t *)f, &state);
+    (void)fs_agent_farm(f->agent, &farm, NULL, &measured);
+    if (measured && state.promote_at != FS_CYCLE_NEVER && state.promote_at - farm < pause)
+        pause = state.promote_at - farm;
+    return later(pause, AT_LEAST);
+}
+
+void *fs_follow_run(void *baton)
+{
+    follow_t f = {.group = baton, .last_server = -2};
+
+    f.agent = f.group->agent;
+    while (!fs_agent_stopping(f.agent)) {
+        fs_usec_t begun = fs_time_mono();
+        state_t state;
+        int waited;
+
+        read_state(&f, &state);
+        if (state.measured && state.farm >= state.promote_at) {
+            promote(&f, &state);
+            read_state(&f, &state);
+        }
+        waited = ask(&f, &state);
+        if (!waited)
+            fs_agent_sleep(f.agent, pause_of(&f));
+        else if (fs_time_mono() - begun < AT_LEAST)
+            fs_agent_sleep(f.agent, AT_LEAST); /* nobody may keep us spinning */
+    }
+    fs_sql_thread_end();
+    return NULL;
+}

@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The state of one group on this host, and what is published of it. group->lock is held in all of
+ * these, except while the agent starts.
+ */
+#include "agent.h"
+
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "sync/fs_cycle.h"
+
+/* The difficulty that children should know of: the one that hurts most first. */
+static const fs_result_t *worst(const fs_agent_group_t *group)
+{
+    const fs_trouble_t *const order[] = {&group->fetching, &group->refusing, &group->hearing,
+                                         &group->promoting};
+
+    for (unsigned i = 0; i < sizeof(order) / sizeof(order[0]); i++)
+        if (order[i]->now.problem[0])
+            return &order[i]->now;
+    return NULL;
+}
+
+static void note_worst(fs_agent_group_t *group, fs_control_group_t *record)
+{
+    const fs_result_t *problem = worst(group);
+
+    memset(record->problem, 0, sizeof(record->problem));
+    memset(record->detail, 0, sizeof(record->detail));
+    if (!problem)
+        return;
+    memcpy(record->problem, problem->problem, sizeof(record->problem));
+    fs_text_fit(record->detail, sizeof(record->detail), problem->detail,
+                strnlen(problem->detail, sizeof(problem->detail)));
+}
+
+static void write_record(fs_agent_group_t *group, const fs_control_group_t *record)
+{
+    fs_result_t result;
+
+    pthread_mutex_lock(&group->agent->page_lock);
+    if (fs_control_set_group(group->agent->control, record, &result))
+        fs_log_result(FS_LOG_ERROR, &result);
+    pthread_mutex_unlock(&group->agent->page_lock);
+    group->record = *record;
+}
+
+void fs_group_publish(fs_agent_group_t *group)
+{
+    fs_control_group_t record;
+    fs_usec_t farm, stale_after = group->record.stale_after;
+
+    if (!group->manifest)
+        return;
+    if (group->heard && fs_agent_farm(group->agent, &farm, NULL, NULL))
+        stale_after = fs_cycle_stale_after(group->manifest, farm - (fs_time_mono() - group->heard));
+    fs_plan_compose(&record, &group->record, group->manifest, &group->views, group->heard,
+                    stale_after);
+    note_worst(group, &record);
+    write_record(group, &record);
+}
+
+void fs_group_tell_troubles(fs_agent_group_t *group)
+{
+    fs_control_group_t record = group->record;
+
+    if (!record.name[0])
+        memcpy(record.name, group->name, strlen(group->name));
+    note_worst(group, &record);
+    if (strcmp(record.problem, group->record.problem) != 0 ||
+        strcmp(record.detail, group->record.detail) != 0)
+        write_record(group, &record);
+}
+
+void fs_group_confirm(fs_agent_group_t *group)
+{
+    group->heard = fs_time_mono();
+    fs_group_publish(group);
+}
+
+/* --- taking a manifest --------------------------------------------------------------------------
+ */
+
+static void refuse(fs_agent_group_t *group, const fs_manifest_t *manifest, const char *peer,
+                   fs_take_t take)
+{
+    char path[PATH_MAX];
+    fs_result_t result;
+
+    fs_saved_accept_path(group->agent, group->name, path, sizeof(path));
+    switch (take) {
+    case FS_TAKE_FOREIGN:
+        fs_result_set(&result, APR_EMISMATCH, "FS0560",
+                      "group %s: %s answered for group %.64s; nothing was changed. Check what "
+                      "listens there",
+                      group->name, peer, manifest->group);
+        break;
+    case FS_TAKE_MALFORMED:
+        fs_result_set(&result, APR_EINVAL, "FS0561",
+                      "group %s: %s says version %" PRId64 " after %" PRId64 ", interval %" PRId64
+                      " us; nothing was changed. Check farmsync.sync",
+                      group->name, peer, manifest->staged.version, manifest->active.version,
+                      manifest->interval);
+        break;
+    default:
+        fs_result_set(&result, APR_EGENERAL, "FS0562",
+                      "group %s: %s says epoch %" PRId64 " with version %" PRId64 " and %" PRId64
+                      " %s, but epoch %" PRId64 " with version %" PRId64 " and %" PRId64
+                      " is published here; kept. If the database was put back on purpose, create "
+                      "the file %s",
+                      group->name, peer, manifest->epoch, manifest->active.version,
+                      manifest->staged.version,
+                      take == FS_TAKE_CHANGED ? "of other content" : "staged", group->known.epoch,
+                      group->known.active_version, group->known.staged_version, path);
+    }
+    fs_agent_trouble(&group->refusing, FS_LOG_ERROR, &result, NULL, "%s", "");
+    fs_group_tell_troubles(group);
+}
+
+/* Takes over `manifest` as the group's, on disk too. */
+static void adopt(fs_agent_group_t *group, fs_manifest_t *manifest)
+{
+    fs_result_t result;
+
+    fs_manifest_free(group->manifest);
+    group->manifest = manifest;
+    group->serial++;
+    fs_known_from_manifest(&group->known, manifest);
+    group->heard = fs_time_mono();
+    fs_plan_retire(&group->views, manifest, group->heard);
+    fs_group_publish(group);
+    pthread_cond_broadcast(&group->changed);
+    pthread_mutex_lock(&group->agent->page_lock);
+    if (fs_saved_manifest_write(group->agent, manifest, &result))
+        fs_agent_trouble(&group->agent->saving, FS_LOG_WARNING, &result, NULL, "%s", "");
+    else
+        fs_agent_trouble(&group->agent->saving, FS_LOG_WARNING, NULL, "FS0555",
+                         "%s can be written again", group->agent->config.state_dir);
+    pthread_mutex_unlock(&group->agent->page_lock);
+    fs_report_soon(group->agent);
+}
+
+static void log_taken(const fs_agent_group_t *group, const fs_manifest_t *manifest,
+                      const char *peer)
+{
+    char when[FS_TIME_TEXT_SIZE];
+
+    fs_log(FS_LOG_INFO, "FS0563",
+           "group %s: version %" PRId64 " is active, %" PRId64 " is due at %s (epoch %" PRId64
+           ", from %s)",
+           group->name, manifest->active.version, manifest->staged.version,
+           fs_time_format(manifest->activation_time, when), manifest->epoch, peer);
+    if (manifest->state == FS_GROUP_FAILED && strcmp(manifest->reason, "") != 0 &&
+        (!group->manifest || strcmp(group->manifest->reason, manifest->reason) != 0))
+        fs_log(FS_LOG_WARNING, "FS0564",
+               "group %s: the last promotion was refused: %s; the farm stays on version %" PRId64,
+               group->name, manifest->reason, manifest->staged.version);
+}
+
+fs_take_t fs_group_take(fs_agent_group_t *group, fs_manifest_t *manifest, const char *peer)
+{
+    fs_usec_t farm, bound;
+    int measured;
+    fs_take_t take;
+
+    (void)fs_agent_farm(group->agent, &farm, &bound, &measured);
+    take =
+        fs_plan_take(&group->known, manifest, group->name, measured ? farm - bound : 0, measured);
+    if ((take == FS_TAKE_OLDER || take == FS_TAKE_CHANGED || take == FS_TAKE_BACKWARDS) &&
+        fs_saved_accept(group->agent, group->name)) {
+        fs_log(FS_LOG_WARNING, "FS0565",
+               "group %s: as allowed by the operator, epoch %" PRId64 " with version %" PRId64
+               " replaces epoch %" PRId64 " with version %" PRId64,
+               group->name, manifest->epoch, manifest->active.version, group->known.epoch,
+               group->known.active_version);
+        take = FS_TAKE_NEW;
+    }
+    if (take == FS_TAKE_NEW || take == FS_TAKE_SAME)
+        fs_agent_trouble(&group->refusing, FS_LOG_NOTICE, NULL, "FS0566",
+                         "group %s: what %s says can be taken again", group->name, peer);
+    /* The same as known, but only from the page: the manifest itself was lost. */
+    if (take == FS_TAKE_SAME && !group->manifest)
+        take = FS_TAKE_NEW;
+    if (take == FS_TAKE_NEW) {
+        log_taken(group, manifest, peer);
+        adopt(group, manifest);
+        return take;
+    }
+    if (take == FS_TAKE_SAME)
+        fs_group_confirm(group);
+    else
+        refuse(group, manifest, peer, take);
+    fs_manifest_free(manifest);
+    return take;
+}
+
+/* --- starting
+ * ------------------------------------------------------------------------------------- */
+
+/* A version as a view file names it, for its digest. `datasets` has room for all of them. */
+static void version_of_view(fs_manifest_version_t *version, fs_manifest_dataset_t *datasets,
+                            const fs_view_info_t *view)
+{
+    version->version = view->version;
+    version->dataset_count = view->dataset_count;
+    version->datasets = datasets;
+    for (unsigned i = 0; i < view->dataset_count; i++) {
+        memset(&datasets[i], 0, sizeof(datasets[i]));
+        memcpy(datasets[i].name, view->datasets[i].name, sizeof(datasets[i].name));
+        datasets[i].digest = view->datasets[i].digest;
+    }
+}
+
+static int is_later(const struct timespec *a, const struct timespec *b)
+{
+    return a->tv_sec > b->tv_sec || (a->tv_sec == b->tv_sec && a->tv_nsec > b->tv_nsec);
+}
+
+/* Whether no image of a view was touched since the view was written, after they had been verified.
+ */
+static int is_sealed(const fs_agent_t *agent, const fs_view_info_t *view)
+{
+    char path[PATH_MAX];
+    struct stat view_file, image;
+
+    snprintf(path, sizeof(path), "%s/views/%" PRIu64, agent->config.state_dir, view->id);
+    if (stat(path, &view_file))
+        return 0;
+    for (unsigned i = 0; i < view->dataset_count; i++)
+        if (fs_images_path(path, sizeof(path), agent->image_dir, &view->datasets[i].digest) ||
+            stat(path, &image) || is_later(&image.st_mtim, &view_file.st_mtim))
+            return 0;
+    return 1;
+}
+
+/* Goes on with a view that the page publishes. Returns its id, 0 if it can't be trusted unread. */
+static uint64_t keep_view(fs_agent_group_t *group, uint64_t id, int64_t version,
+                          fs_usec_t published)
+{
+    fs_manifest_dataset_t datasets[FS_CONTROL_DATASETS];
+    fs_plan_view_t known = {.id = id, .version = version, .published = published};
+    fs_manifest_version_t content;
+    fs_view_info_t *view;
+    fs_result_t result;
+    int good;
+
+    if (!id || group->agent->cold)
+        return 0;
+    if (fs_view_read(group->agent->config.state_dir, id, &view, &result)) {
+        fs_log_result(FS_LOG_WARNING, &result);
+        return 0;
+    }
+    good = view->version == version && !strcmp(view->group, group->name) &&
+           is_sealed(group->agent, view);
+    if (good) {
+        version_of_view(&content, datasets, view);
+        fs_manifest_version_digest(&content, known.digest);
+        fs_plan_view_add(&group->views, &known);
+    }
+    fs_view_free(view);
+    return good ? id : 0;
+}
+
+/* What an earlier agent published: goes on as it is if it is of this boot and untouched. */
+static void load_record(fs_agent_group_t *group)
+{
+    fs_control_group_t record;
+
+    if (fs_control_group(group->agent->control, group->name, &record) < 0)
+        return;
+    group->record = record;
+    if (record.epoch > 0) /* else there is only a difficulty in it */
+        fs_known_from_record(&group->known, &record);
+    record.active_view = keep_view(group, record.active_view, record.active_version, 0);
+    record.staged_view =
+        record.staged_version == record.active_version
+            ? record.active_view
+            : keep_view(group, record.staged_view, record.staged_version, record.retrieved);
+    if (record.active_view != group->record.active_view ||
+        record.staged_view != group->record.staged_view)
+        write_record(group, &record);
+}
+
+static void say_age(const fs_agent_group_t *group, fs_usec_t confirmed_wall)
+{
+    char when[FS_TIME_TEXT_SIZE];
+
+    fs_log(FS_LOG_NOTICE, "FS0567",
+           "group %s: starts from what this host has: version %" PRId64 ", staged %" PRId64
+           ", last confirmed %s, %" PRId64 " s ago by this host's clock",
+           group->name, group->manifest->active.version, group->manifest->staged.version,
+           fs_time_format(confirmed_wall, when),
+           (fs_time_wall() - confirmed_wall) / FS_USEC_PER_SEC);
+}
+
+/* The manifest that was kept, if it is this group's and not older than what the page says. */
+static void load_manifest(fs_agent_group_t *group)
+{
+    fs_usec_t confirmed_wall;
+    fs_manifest_t *kept;
+    fs_result_t result;
+    apr_status_t status =
+        fs_saved_manifest_read(group->agent, group->name, &kept, &confirmed_wall, &result);
+
+    if (!status && strcmp(kept->group, group->name) != 0) {
+        fs_manifest_free(kept);
+        status = fs_result_set(&result, APR_EMISMATCH, "FS0568",
+                               "group %s: what was kept of its manifest is another group's; it is "
+                               "asked for anew",
+                               group->name);
+    }
+    if (status) {
+        if (!APR_STATUS_IS_ENOENT(status))
+            fs_log_result(FS_LOG_WARNING, &result);
+        return;
+    }
+    /* The page is written first. What it says goes on for the children until somebody tells more.
+     */
+    if (kept->epoch < group->known.epoch) {
+        fs_manifest_free(kept);
+        return;
+    }
+    group->manifest = kept;
+    fs_known_from_manifest(&group->known, kept);
+    group->heard = group->record.heard;
+    if (!group->heard && confirmed_wall)
+        group->heard = fs_time_mono() - (fs_time_wall() - confirmed_wall);
+    say_age(group, confirmed_wall);
+    fs_group_publish(group);
+}
+
+void fs_group_load(fs_agent_group_t *group)
+{
+    fs_known_nothing(&group->known);
+    load_record(group);
+    load_manifest(group);
+}

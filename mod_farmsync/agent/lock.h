@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One agent to a state directory, and how long an agent without a parent stays.
+ *
+ *   StateDir/agent.lock      flock'ed by the agent; holds its pid
+ *   StateDir/children.lock   flock'ed (shared) by every httpd child that reads the control page
+ *
+ * A new agent ends the old one of the same httpd: after a graceful restart, or when the old one
+ * hangs. The control page stays published meanwhile, so no request notices.
+ */
+#ifndef FS_AGENT_LOCK_H
+#define FS_AGENT_LOCK_H
+
+#include "base/fs_result.h"
+
+/*
+ * Takes StateDir/agent.lock, ending whoever holds it: SIGTERM, after 2 s SIGKILL. An agent whose
+ * own httpd is alive and isn't ours is left alone: two httpd must not share a state directory. The
+ * lock is held until the process ends. Errors: FS0610 cannot open, FS0611 another httpd's, FS0612
+ * won't go.
+ */
+apr_status_t fs_agent_lock_take(const char *state_dir, int standalone, fs_result_t *result);
+
+/* Whether any httpd child still holds StateDir/children.lock. Not being able to tell counts as yes.
+ */
+int fs_agent_children_left(const char *state_dir);
+
+#endif

@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "plan.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* --- whom to ask ------------------------------------------------------------------------------ */
+
+/* FNV-1a: any spread will do, but it must be the same after each restart. */
+static unsigned hash_of(const char *text)
+{
+    uint32_t hash = 2166136261u;
+
+    for (; *text; text++)
+        hash = (hash ^ (unsigned char)*text) * 16777619u;
+    return hash;
+}
+
+void fs_servers_init(fs_servers_t *servers, unsigned count, const char *name)
+{
+    memset(servers, 0, sizeof(*servers));
+    servers->count = count < FS_SERVERS_MAX ? count : FS_SERVERS_MAX;
+    servers->current = servers->count ? (int)(hash_of(name) % servers->count) : FS_SERVERS_SQL;
+}
+
+void fs_servers_worked(fs_servers_t *servers, unsigned index)
+{
+    if (index >= servers->count)
+        return;
+    servers->servers[index].failures = 0;
+    servers->servers[index].retry_at = 0;
+    if (servers->current == FS_SERVERS_SQL)
+        servers->current = (int)index;
+}
+
+fs_usec_t fs_plan_backoff(unsigned failures, fs_usec_t first, fs_usec_t last, double chance)
+{
+    fs_usec_t wait = first;
+
+    while (failures-- > 1 && wait < last)
+        wait *= 2;
+    if (wait > last)
+        wait = last;
+    return wait / 2 + (fs_usec_t)((double)(wait / 2) * chance);
+}
+
+void fs_servers_failed(fs_servers_t *servers, unsigned index, fs_usec_t now, double chance)
+{
+    fs_server_t *server;
+
+    if (index >= servers->count)
+        return;
+    server = &servers->servers[index];
+    if (server->failures < 1000)
+        server->failures++;
+    server->retry_at =
+        now + fs_plan_backoff(server->failures, FS_SERVERS_RETRY_MS * FS_USEC_PER_MSEC,
+                              FS_SERVERS_LAST_MS * FS_USEC_PER_MSEC, chance);
+    if (servers->current != (int)index)
+        return;
+    servers->current = FS_SERVERS_SQL;
+    for (unsigned step = 1; step < servers->count; step++) {
+        unsigned next = (index + step) % servers->count;
+
+        if (servers->servers[next].retry_at <= now) {
+            servers->current = (int)next;
+            return;
+        }
+    }
+}
+
+int fs_servers_next(const fs_servers_t *servers, fs_usec_t now)
+{
+    int best = FS_SERVERS_SQL;
+
+    if (servers->current != FS_SERVERS_SQL)
+        return servers->current;
+    for (unsigned i = 0; i < servers->count; i++)
+        if (servers->servers[i].retry_at <= now &&
+            (best == FS_SERVERS_SQL ||
+             servers->servers[i].retry_at < servers->servers[best].retry_at))
+            best = (int)i;
+    return best;
+}
+
+/* --- whether to believe it ----------------------------------------------------------------------
+ */
+
+void fs_known_nothing(fs_known_t *known)
+{
+    memset(known, 0, sizeof(*known));
+    known->epoch = -1;
+}
+
+void fs_known_from_manifest(fs_known_t *known, const fs_manifest_t *manifest)
+{
+    memset(known, 0, sizeof(*known));
+    known->epoch = manifest->epoch;
+    known->active_version = manifest->active.version;
+    known->staged_version = manifest->staged.version;
+    known->pinned = manifest->pinned_version != 0;
+    known->activation_time = manifest->activation_time;
+    known->interval = manifest->interval;
+    fs_manifest_version_digest(&manifest->active, known->active_digest);
+    fs_manifest_version_digest(&manifest->staged, known->staged_digest);
+}
+
+void fs_known_from_record(fs_known_t *known, const fs_control_group_t *record)
+{
+    memset(known, 0, sizeof(*known));
+    known->epoch = record->epoch;
+    known->active_version = record->active_version;
+    known->staged_version = record->staged_version;
+    known->pinned = record->pinned;
+    known->activation_time = record->activation_time;
+    known->interval = record->interval;
+}
+
+/* Whether `version` can't be what we know by the same number. */
+static int differs(const char *known_digest, const fs_manifest_version_t *version)
+{
+    char digest[FS_DIGEST_HEX_SIZE];
+
+    if (!known_digest[0])
+        return 0;
+    fs_manifest_version_digest(version, digest);
+    return strcmp(known_digest, digest) != 0;
+}
+
+static fs_take_t take_at_same_epoch(const fs_known_t *known, const fs_manifest_t *got)
+{
+    if (got->active.version != known->active_version ||
+        got->staged.version != known->staged_version ||
+        differs(known->active_digest, &got->active) || differs(known->staged_digest, &got->staged))
+        return FS_TAKE_CHANGED;
+    return got->activation_time == known->activation_time && got->interval == known->interval
+               ? FS_TAKE_SAME
+               : FS_TAKE_NEW;
+}
+
+fs_take_t fs_plan_take(const fs_known_t *known, const fs_manifest_t *got, const char *group,
+                       fs_usec_t farm, int farm_known)
+{
+    int pinned = got->pinned_version != 0;
+    int64_t floor;
+
+    if (strcmp(got->group, group) != 0)
+        return FS_TAKE_FOREIGN;
+    if (got->interval <= 0 || got->epoch < 0 || got->active.version < 0 ||
+        (got->staged.version < got->active.version && !pinned))
+        return FS_TAKE_MALFORMED;
+    if (known->epoch < 0)
+        return FS_TAKE_NEW;
+    if (got->epoch < known->epoch)
+        return FS_TAKE_OLDER;
+    if (got->epoch == known->epoch)
+        return take_at_same_epoch(known, got);
+    floor = known->active_version;
+    if (!known->pinned && farm_known && farm >= known->activation_time)
+        floor = known->staged_version;
+    /* Right after an activation the database may still call the version that was in force active.
+     */
+    if (!pinned && (got->staged.version < floor || got->active.version < known->active_version))
+        return FS_TAKE_BACKWARDS;
+    return FS_TAKE_NEW;
+}
+
+/* --- what to publish
+ * ------------------------------------------------------------------------------ */
+
+static const fs_plan_view_t *find_view(const fs_plan_views_t *views,
+                                       const fs_manifest_version_t *version)
+{
+    char digest[FS_DIGEST_HEX_SIZE];
+
+    if (version->version <= 0)
+        return NULL;
+    fs_manifest_version_digest(version, digest);
+    for (unsigned i = 0; i < views->count; i++)
+        if (views->views[i].version == version->version && !strcmp(views->views[i].digest, digest))
+            return &views->views[i];
+    return NULL;
+}
+
+uint64_t fs_plan_view_of(const fs_plan_views_t *views, const fs_manifest_version_t *version)
+{
+    const fs_plan_view_t *view = find_view(views, version);
+
+    return view ? view->id : 0;
+}
+
+static void forget(fs_plan_views_t *views, unsigned index)
+{
+    views->count--;
+    memmove(&views->views[index], &views->views[index + 1],
+            (views->count - index) * sizeof(views->views[0]));
+}
+
+void fs_plan_view_add(fs_plan_views_t *views, const fs_plan_view_t *view)
+{
+    unsigned oldest = 0;
+
+    if (views->count == FS_PLAN_VIEWS) {
+        for (unsigned i = 1; i < views->count; i++) {
+            fs_usec_t a = views->views[i].retired, b = views->views[oldest].retired;
+
+            if (a && (!b || a < b))
+                oldest = i;
+        }
+        forget(views, oldest);
+    }
+    views->views[views->count++] = *view;
+}
+
+void fs_plan_view_drop(fs_plan_views_t *views, uint64_t id)
+{
+    for (unsigned i = 0; i < views->count; i++)
+        if (views->views[i].id == id) {
+            forget(views, i);
+            return;
+        }
+}
+
+void fs_plan_retire(fs_plan_views_t *views, const fs_manifest_t *manifest, fs_usec_t mono)
+{
+    const fs_plan_view_t *active = find_view(views, &manifest->active);
+    const fs_plan_view_t *staged = find_view(views, &manifest->staged);
+
+    for (unsigned i = 0; i < views->count; i++) {
+        fs_plan_view_t *view = &views->views[i];
+
+        if (view == active || view == staged)
+            view->retired = 0;
+        else if (!view->retired)
+            view->retired = mono;
+    }
+    for (unsigned i = views->count; i-- > 0;)
+        if (views->views[i].retired && mono - views->views[i].retired > FS_PLAN_LINGERS)
+            forget(views, i);
+}
+
+/* When the version that `manifest` calls active came into force, as far as this host saw it. */
+static fs_usec_t data_time(const fs_control_group_t *last, const fs_manifest_t *manifest)
+{
+    if (last->active_version == manifest->active.version)
+        return last->data_time;
+    if (last->staged_version == manifest->active.version && last->activation_time > 0)
+        return last->activation_time;
+    return 0;
+}
+
+void fs_plan_compose(fs_control_group_t *record, const fs_control_group_t *last,
+                     const fs_manifest_t *manifest, const fs_plan_views_t *views, fs_usec_t heard,
+                     fs_usec_t stale_after)
+{
+    const fs_plan_view_t *active = find_view(views, &manifest->active);
+    const fs_plan_view_t *staged = find_view(views, &manifest->staged);
+
+    memset(record, 0, sizeof(*record));
+    memcpy(record->name, manifest->group, sizeof(record->name));
+    record->state = (uint8_t)manifest->state;
+    record->pinned = manifest->pinned_version != 0;
+    record->epoch = manifest->epoch;
+    record->active_version = manifest->active.version;
+    record->staged_version = manifest->staged.version;
+    record->active_view = active ? active->id : 0;
+    record->staged_view = staged ? staged->id : 0;
+    record->activation_time = manifest->activation_time;
+    record->interval = manifest->interval;
+    record->heard = heard;
+    record->stale_after = stale_after;
+    record->data_time = data_time(last, manifest);
+    record->retrieved = staged ? staged->published : 0;
+    memcpy(record->problem, last->problem, sizeof(record->problem));
+    memcpy(record->detail, last->detail, sizeof(record->detail));
+}
+
+const fs_manifest_version_t *fs_plan_in_force(const fs_manifest_t *manifest, fs_usec_t farm,
+                                              int farm_known)
+{
+    if (manifest->pinned_version || !farm_known)
+        return &manifest->active;
+    return fs_manifest_in_force(manifest, farm);
+}
+
+const fs_manifest_version_t *fs_plan_wanted(const fs_manifest_t *manifest,
+                                            const fs_plan_views_t *views, fs_usec_t farm,
+                                            int farm_known, int64_t failed)
+{
+    const fs_manifest_version_t *first = fs_plan_in_force(manifest, farm, farm_known);
+    const fs_manifest_version_t *other =
+        first == &manifest->active ? &manifest->staged : &manifest->active;
+    int first_here = first->version <= 0 || find_view(views, first);
+
+    if (!first_here && first->version != failed)
+        return first;
+    if (other->version <= 0 || other->version == first->version || other->version == failed ||
+        find_view(views, other))
+        return NULL;
+    /* What has been replaced already is of use only while its successor can't be had. */
+    return other == &manifest->active && first_here ? NULL : other;
+}
+
+fs_usec_t fs_plan_herd_delay(fs_usec_t left, double chance)
+{
+    fs_usec_t span = left / 10;
+
+    if (left <= 10 * FS_USEC_PER_SEC)
+        return 0;
+    if (span > FS_PLAN_HERD)
+        span = FS_PLAN_HERD;
+    return (fs_usec_t)((double)span * chance);
+}
+
+/* --- when to ask again
+ * ------------------------------------------------------------------------------ */
+
+unsigned fs_plan_wait_ms(const fs_manifest_t *manifest, fs_usec_t farm, int farm_known,
+                         fs_usec_t promote_at)
+{
+    fs_usec_t wait = FS_PLAN_WAIT_MS * FS_USEC_PER_MSEC;
+
+    if (!farm_known)
+        return FS_PLAN_OVERDUE_MS;
+    if (farm >= manifest->activation_time)
+        wait = (manifest->state == FS_GROUP_HELD ? FS_PLAN_HELD_MS : FS_PLAN_OVERDUE_MS) *
+               FS_USEC_PER_MSEC;
+    if (promote_at - farm < wait)
+        wait = promote_at - farm;
+    if (wait < 0)
+        wait = 0;
+    return (unsigned)(wait / FS_USEC_PER_MSEC);
+}
+
+/* --- when to say it again
+ * --------------------------------------------------------------------------- */
+
+fs_say_t fs_plan_say(fs_repeat_t *repeat, const char *problem, fs_usec_t now)
+{
+    int same = !strcmp(repeat->problem, problem);
+
+    if (!problem[0]) {
+        if (same)
+            return FS_SAY_NOTHING;
+        repeat->problem[0] = '\0';
+        return FS_SAY_OVER;
+    }
+    if (same && now - repeat->said < FS_PLAN_REPEAT)
+        return FS_SAY_NOTHING;
+    snprintf(repeat->problem, sizeof(repeat->problem), "%s", problem);
+    repeat->said = now;
+    return FS_SAY_PROBLEM;
+}
