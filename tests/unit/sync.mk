@@ -1,0 +1,6 @@
+check_PROGRAMS += tests/unit/test_sync
+TESTS += tests/unit/test_sync
+tests_unit_test_sync_SOURCES = tests/unit/test_sync.c tests/unit/fs_test.h
+tests_unit_test_sync_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_sync_LDADD = lib/sync/libfs_sync.la lib/base/libfs_base.la $(JANSSON_LIBS) \
+	$(CHECK_LIBS)
