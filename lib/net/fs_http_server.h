@@ -22,11 +22,13 @@ typedef void fs_http_handler_fn(void *baton, fs_http_call_t *call);
 #define FS_ROUTE_OPEN   1 /* no signature needed (health, metrics, dashboard) */
 #define FS_ROUTE_PREFIX 2 /* path is a prefix; the rest is fs_http_call_rest() */
 
+/* The first route that matches counts. `method` and `path` must live as long as the server. */
+
 typedef struct fs_http_route_t {
     const char *method; /* GET (HEAD included), PUT, POST, DELETE */
     const char *path;   /* "/v1/time" */
     int flags;
-    size_t body_limit;
+    size_t body_limit; /* bytes; 0: a request with a body is refused */
     fs_http_handler_fn *handler;
 } fs_http_route_t;
 
@@ -50,31 +52,43 @@ apr_status_t fs_http_server_create(fs_http_server_t **server,
  */
 void fs_http_server_run(fs_http_server_t *server);
 void fs_http_server_stop(fs_http_server_t *server); /* any thread */
+/* Not while it runs. Deferred calls are told `gone`; posted functions that didn't run never will.
+ */
 void fs_http_server_destroy(fs_http_server_t *server);
 struct event_base *fs_http_server_base(fs_http_server_t *server);
 unsigned fs_http_server_port(const fs_http_server_t *server);
 /* Runs fn(baton) in the loop's thread soon. Any thread. */
 void fs_http_server_post(fs_http_server_t *server, void (*fn)(void *), void *baton);
 
-const char *fs_http_call_rest(const fs_http_call_t *call);
+/* All of these are valid until the call is answered or gone. */
+const char *fs_http_call_rest(const fs_http_call_t *call);   /* percent-decoded */
+const char *fs_http_call_peer(const fs_http_call_t *call);   /* "10.0.0.1:51234" */
 const char *fs_http_call_origin(const fs_http_call_t *call); /* signed origin, "" if open */
 const char *fs_http_call_query(const fs_http_call_t *call,
                                const char *name); /* decoded, NULL none */
 const char *fs_http_call_header(const fs_http_call_t *call, const char *name);
 const char *fs_http_call_body(const fs_http_call_t *call, size_t *length);
+/* Adds a field to the answer. Content-Length, Content-Type, Date and Connection are set anyway. */
 void fs_http_call_set_header(fs_http_call_t *call, const char *name, const char *value);
 
-/* Each call is answered exactly once, now or later (from the loop's thread). */
+/*
+ * Each call is answered exactly once, now or later (from the loop's thread), and must not be
+ * touched after that. `body` is copied. A HEAD request gets the header of what is answered only.
+ */
 void fs_http_call_answer(fs_http_call_t *call, int status, const char *content_type,
                          const void *body, size_t length);
 /* application/problem+json (RFC 9457) from a result. */
 void fs_http_call_problem(fs_http_call_t *call, int status, const fs_result_t *result);
-/* Sends a file by sendfile; honours Range (one range), If-None-Match on `etag`. Closes fd. */
+/*
+ * Sends a file by sendfile; honours Range (one range), If-Range and If-None-Match on `etag`, which
+ * has its quotes. The file must not be changed any more. Closes fd.
+ */
 void fs_http_call_file(fs_http_call_t *call, int fd, uint64_t size, const char *content_type,
                        const char *etag);
 /*
- * Keeps the call open; `gone` is called (once, loop thread) if the client leaves before an answer,
- * after which the call must not be touched.
+ * Keeps the call open; `gone` is called (once, loop thread) if the client leaves before an answer
+ * or the server stops, after which the call must not be touched. There is no timeout but the
+ * handler's.
  */
 void fs_http_call_defer(fs_http_call_t *call, void (*gone)(void *baton, fs_http_call_t *call),
                         void *baton);

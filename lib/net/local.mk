@@ -2,9 +2,15 @@
 noinst_LTLIBRARIES += lib/net/libfs_net.la lib/net/libfs_sql.la
 lib_net_libfs_net_la_SOURCES = \
 	lib/net/fs_key.c lib/net/fs_key.h \
-	lib/net/fs_http_client.c lib/net/fs_http_client.h
-lib_net_libfs_net_la_CPPFLAGS = $(AM_CPPFLAGS) $(CURL_CFLAGS) $(EVENT_CFLAGS) $(CRYPTO_CFLAGS)
-lib_net_libfs_net_la_LIBADD = lib/base/libfs_base.la $(CURL_LIBS) $(EVENT_LIBS) $(CRYPTO_LIBS)
+	lib/net/fs_http_client.c lib/net/fs_http_client.h \
+	lib/net/fs_http_server.c lib/net/fs_http_server.h \
+	lib/net/fs_http_connection.c lib/net/fs_http_internal.h \
+	lib/net/fs_http_call.c lib/net/fs_http_tls.c \
+	lib/net/fs_http_parse.c lib/net/fs_http_parse.h
+lib_net_libfs_net_la_CPPFLAGS = $(AM_CPPFLAGS) $(CURL_CFLAGS) $(EVENT_CFLAGS) $(CRYPTO_CFLAGS) \
+	$(JANSSON_CFLAGS)
+lib_net_libfs_net_la_LIBADD = lib/base/libfs_base.la $(CURL_LIBS) $(EVENT_LIBS) $(CRYPTO_LIBS) \
+	$(JANSSON_LIBS)
 
 lib_net_libfs_sql_la_SOURCES = \
 	lib/net/fs_sql.c lib/net/fs_sql.h \

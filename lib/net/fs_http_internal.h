@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files of the HTTP server share. All of it belongs to the loop's thread, except the queue
+ * of posted functions, which has its own lock.
+ *
+ * A connection's life:
+ *
+ *   accept -> HEAD -> BODY -> HANDLING -> SENDING -+-> HEAD (next request)
+ *               \       \                          +-> closed
+ *                \-------\--- refused --> SENDING --> LINGERING -> closed
+ *
+ * One call at a time: what a client sends ahead (pipelining) waits in the input buffer, which a
+ * watermark bounds. Reading stays on while a call is handled or deferred, so that the client's
+ * leaving is seen.
+ */
+#ifndef FS_HTTP_INTERNAL_H
+#define FS_HTTP_INTERNAL_H
+
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <event2/event.h>
+#include <event2/listener.h>
+#include <openssl/ssl.h>
+#include <pthread.h>
+#include <sys/queue.h>
+
+#include "net/fs_http_parse.h"
+#include "net/fs_http_server.h"
+
+#define FS_HTTP_HEAD_LIMIT 16384
+
+typedef enum fs_http_state_t {
+    FS_HTTP_HEAD,
+    FS_HTTP_BODY,
+    FS_HTTP_HANDLING,
+    FS_HTTP_SENDING,
+    FS_HTTP_LINGERING
+} fs_http_state_t;
+
+typedef struct fs_http_connection_t {
+    LIST_ENTRY(fs_http_connection_t) link;
+    fs_http_server_t *server;
+    struct bufferevent *events;
+    struct event *timer;
+    fs_http_call_t *call; /* in BODY and HANDLING */
+    fs_http_state_t state;
+    int begun;      /* HEAD: some of it is there */
+    int keep_alive; /* after the answer that is being sent */
+    int unread;     /* closing with input left unread: linger, or a reset overtakes the answer */
+    char peer[64];
+} fs_http_connection_t;
+
+struct fs_http_call_t {
+    fs_http_connection_t *connection;
+    const fs_http_route_t *route; /* NULL: no such path or method */
+    fs_http_head_t head;
+    char *text;  /* holds `head` */
+    char *path;  /* decoded copy of the target's path */
+    char *query; /* holds `params` */
+    char *rest;  /* in `path` */
+    int param_count;
+    fs_http_field_t params[FS_HTTP_MAX_PARAMS];
+    char *body;
+    size_t length;
+    char allow[64]; /* for 405 */
+    char origin[FS_ORIGIN_SIZE];
+    char nonce[FS_NONCE_SIZE]; /* "" = not signed, and so is the answer */
+    struct evbuffer *extra;    /* header fields of the answer */
+    void (*gone)(void *baton, fs_http_call_t *call);
+    void *gone_baton;
+};
+
+typedef struct fs_http_post_t {
+    STAILQ_ENTRY(fs_http_post_t) link;
+    void (*fn)(void *);
+    void *baton;
+} fs_http_post_t;
+
+struct fs_http_server_t {
+    struct event_base *base;
+    struct evconnlistener *listener;
+    SSL_CTX *tls; /* NULL: plain */
+    fs_keyring_t ring;
+    fs_http_route_t *routes;
+    unsigned route_count;
+    void *baton;
+    unsigned port;
+    unsigned max_connections;
+    struct timeval idle;
+    unsigned connection_count;
+    LIST_HEAD(, fs_http_connection_t) connections;
+    struct event *wake;   /* runs the posted functions */
+    struct event *reopen; /* listens again after accept failed */
+    pthread_mutex_t lock; /* of `posts` */
+    STAILQ_HEAD(, fs_http_post_t) posts;
+    int stopping;
+    fs_usec_t complained; /* mono time of the last warning about a refused signature */
+};
+
+/* fs_http_tls.c */
+SSL_CTX *fs_http_tls_create(const fs_http_server_settings_t *settings, fs_result_t *result);
+
+/* fs_http_connection.c */
+void fs_http_connection_open(fs_http_server_t *server, evutil_socket_t fd, const char *peer);
+void fs_http_connection_close(fs_http_connection_t *connection);
+/* The answer is in the output buffer. */
+void fs_http_connection_sending(fs_http_connection_t *connection);
+/* The server stops: lets go of what need not be waited for. May close the connection. */
+void fs_http_connection_stop(fs_http_connection_t *connection);
+
+/* fs_http_server.c */
+void fs_http_server_closed(fs_http_server_t *server); /* a connection less */
+
+/* fs_http_call.c */
+fs_http_call_t *fs_http_call_create(fs_http_connection_t *connection);
+void fs_http_call_free(fs_http_call_t *call);
+/* A problem of the server's own; `connection->unread` and keep_alive are the caller's to set. */
+void fs_http_call_refuse(fs_http_call_t *call, int status, const char *problem, const char *format,
+                         ...) __attribute__((format(printf, 4, 5)));
+
+#endif
