@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Data for the tests: three datasets that must always agree, and a page that reads all three.
+
+Each of agree.ta, agree.tb, agree.tc has a row k with the same stamp; one transaction changes all
+three. The page shows the three stamps, by subrequests and by expressions, as "stamp":N; if they ever
+differ within one answer, a request saw two versions.
+"""
+
+from farmlib.part import http_get, wait_until
+
+TABLES = ("ta", "tb", "tc")
+PAGE = "/agree.shtml"
+AGREE = '"stamp":'
+
+SHTML = "".join(f'<!--#include virtual="/farmsync/data/{table}/k" -->\n' for table in TABLES) + \
+        "".join(f'"stamp":<!--#echo var="HTTP_X_{table.upper()}" -->\n' for table in TABLES)
+CONF = '<Location "/agree.shtml">\n' + "".join(
+    f'    RequestHeader set X-{table} "expr=%{{farmsync:{table}/k/stamp}}"\n' for table in TABLES) + \
+       "</Location>\n"
+
+
+def put_page(farm):
+    """Before the servers start."""
+    for web in farm.webs:
+        farm.write_file(f"{web.name}/htdocs/agree.shtml", SHTML)
+        farm.write_file(f"{web.name}/conf/extra/agree.conf", CONF)
+
+
+def load(farm, extra_rows=0):
+    """Makes the tables and the datasets."""
+    farm.sql("CREATE DATABASE IF NOT EXISTS agree; GRANT SELECT ON agree.* TO farmsync@localhost",
+             None)
+    for table in TABLES:
+        farm.sql(f"CREATE TABLE agree.{table} (k VARCHAR(32) PRIMARY KEY, stamp BIGINT NOT NULL); "
+                 f"INSERT INTO agree.{table} VALUES ('k', 1)", None)
+        if extra_rows:
+            rows = ",".join(f"('row-{n}', {n})" for n in range(extra_rows))
+            farm.sql(f"INSERT INTO agree.{table} VALUES {rows}", None)
+    farm.sql("; ".join(f"CALL farmsync.add_dataset('{table}', 'agree.{table}', 'k')"
+                       for table in TABLES))
+
+
+def change(farm, stamp):
+    """One transaction over the three tables."""
+    farm.sql("START TRANSACTION; " + "; ".join(
+        f"UPDATE agree.{table} SET stamp = {stamp} WHERE k = 'k'" for table in TABLES)
+             + "; COMMIT", None)
+
+
+def stamp_at(web):
+    """The stamp that this server shows, or None if it has no data."""
+    try:
+        status, _, body = http_get(web.url + "/farmsync/data/ta/k/stamp")
+    except OSError:
+        return None
+    text = body.decode().strip()
+    return int(text) if status == 200 and text.isdigit() else None
+
+
+def wait_stamp(farm, stamp, webs=None, seconds=30):
+    """Until every server shows this stamp."""
+    for web in webs or farm.webs:
+        wait_until(lambda: stamp_at(web) == stamp, seconds,
+                   f"{web.name} to show stamp {stamp} (it shows {stamp_at(web)})")
+
+
+def up(farms, **options):
+    """A farm with the data, active on every server."""
+    farm = farms.create(**options)
+    put_page(farm)
+    farm.up()
+    load(farm)
+    wait_stamp(farm, 1)
+    return farm
