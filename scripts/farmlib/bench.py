@@ -99,7 +99,8 @@ def configure(farm):
 
 
 def _remove_farmsync(farm, web):
-    text = re.sub(r"^(FarmSync|LoadModule farmsync).*\n", "", web.configuration(), flags=re.M)
+    text = web.configuration().replace(" farmsync:info", "")
+    text = re.sub(r"^(FarmSync|LoadModule farmsync).*\n", "", text, flags=re.M)
     text = re.sub(r'<Location "/farmsync/\w+">\n.*\n</Location>\n', "", text)
     farm.write_file(f"{web.name}/conf/httpd.conf", text)
 

@@ -78,8 +78,8 @@ def test_no_page_mixes_versions_and_none_fails(farm):
 @pytest.mark.limit(90 + 2 * SECONDS)
 def test_graceful_restarts_lose_nothing(farm):
     """
-    A restart closes idle keep-alive connections, which a client may meet with its next request (RFC
-    9112 9.5); the prober asks such a request again once, as every client does, and counts it apart.
+    A restart closes idle connections, which a client may meet with its next request; the prober asks
+    such a request again once (RFC 9110 9.2.2), as browsers do, and counts it apart.
     """
     web = farm.web(1)
     restarts = 0

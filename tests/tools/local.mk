@@ -1,1 +1,2 @@
 include tests/tools/prober.mk
+include tests/tools/peek.mk

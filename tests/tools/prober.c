@@ -16,8 +16,9 @@
  *   {"event":"end","server":0,"url":"...","answers":N,"errors":N,"not_200":N,"no_version":N,
  *    "mixed":N,"reconnects":N,"late":N,"version":42,"worst_ns":NS}    one a server, last
  * Times are nanoseconds of CLOCK_MONOTONIC, the clock of Python's time.monotonic_ns().
- * A server that closes an idle keep-alive connection is legitimate (RFC 9112 9.5): such a request
- * is asked again once on a new connection and counted as a reconnect, not as an error.
+ * A server may close a connection at any time, and a request that it hadn't begun to answer may
+ * then be sent again on a new one (RFC 9110 9.2.2, RFC 9112 9.3.1): this is done once, and counted
+ * as a reconnect, not as an error.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -180,10 +181,9 @@ static void take_answer(server_t *server, const prober_answer_t *answer)
 static void ask_once(server_t *server, const char *request, size_t length)
 {
     prober_answer_t answer;
-    int used_before = server->link.fd >= 0;
     int rc = prober_ask(&server->link, request, length, &answer);
 
-    if (rc < 0 && used_before && answer.first_ns == 0 && strcmp(answer.error, "closed") == 0) {
+    if (rc < 0 && answer.closed) {
         server->reconnects++;
         rc = prober_ask(&server->link, request, length, &answer);
     }

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #define BUFFER_SIZE (PROBER_BODY_LIMIT + 65536)
+#define END_OF_FILE (-1)
 
 int64_t prober_now(void)
 {
@@ -64,8 +65,10 @@ void prober_link_free(prober_link_t *link)
 
 static int fail(prober_link_t *link, prober_answer_t *answer, const char *what, int number)
 {
-    snprintf(answer->error, sizeof(answer->error), "%s%s%s", what, number ? ": " : "",
-             number ? strerror(number) : "");
+    snprintf(answer->error, sizeof(answer->error), "%s%s%s", what, number > 0 ? ": " : "",
+             number > 0 ? strerror(number) : "");
+    answer->closed =
+        answer->first_ns == 0 && (number == ECONNRESET || number == EPIPE || number == END_OF_FILE);
     prober_link_close(link);
     return -1;
 }
@@ -175,7 +178,8 @@ static int read_head(prober_link_t *link, prober_answer_t *answer, int64_t deadl
         if (more < 0)
             return -1;
         if (more == 0)
-            return fail(link, answer, link->length ? "the answer was cut short" : "closed", 0);
+            return fail(link, answer, link->length ? "the answer was cut short" : "closed",
+                        END_OF_FILE);
     }
     end[2] = '\0';
     *body = (size_t)(end - link->buffer) + 4;

@@ -29,6 +29,7 @@ typedef struct prober_answer_t {
         *head; /* status line and header lines, NUL at its end; valid until the next request */
     const char *body; /* NUL at its end; chunked bodies are joined */
     size_t body_length;
+    int closed;      /* the server closed the connection before the first byte of an answer */
     char error[160]; /* why there is no answer */
 } prober_answer_t;
 
@@ -42,7 +43,7 @@ void prober_link_free(prober_link_t *link);
 
 /*
  * Sends `request` (complete text) and reads the answer. Returns 0, or -1 with answer->error set and
- * the connection closed. One lost keep-alive connection is not retried here: the caller counts it.
+ * the connection closed. A connection that the server closed is not tried again here.
  */
 int prober_ask(prober_link_t *link, const char *request, size_t length, prober_answer_t *answer);
 
