@@ -119,6 +119,15 @@ fs_http_client_t *fs_agent_client(fs_agent_t *agent)
     return fs_http_client_create(&settings);
 }
 
+void fs_agent_wake_follower(fs_agent_group_t *group)
+{
+    pthread_mutex_lock(&group->follow_lock);
+    group->woken = 1;
+    if (group->follow_http)
+        fs_http_client_abort(group->follow_http);
+    pthread_mutex_unlock(&group->follow_lock);
+}
+
 int fs_agent_server(fs_agent_t *agent)
 {
     int index;

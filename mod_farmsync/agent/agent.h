@@ -21,7 +21,7 @@
 
 #include <pthread.h>
 
-#include "config.h"
+#include "agent_config.h"
 #include "net/fs_http_client.h"
 #include "net/fs_key.h"
 #include "plan.h"
@@ -56,8 +56,11 @@ typedef struct fs_agent_group_t {
     fs_trouble_t promoting;
     fs_trouble_t serving; /* what is in force is not here */
 
-    fs_http_client_t *follow_http; /* made before the threads start */
-    fs_http_client_t *fetch_http;
+    fs_http_client_t *fetch_http; /* made before the threads start */
+    /* An aborted client stays so: whoever is woken takes a new one. Taken after all other locks. */
+    pthread_mutex_t follow_lock;
+    fs_http_client_t *follow_http;
+    int woken;
     _Atomic int asking; /* the data server that the follower is waiting for, or -1 */
 } fs_agent_group_t;
 
@@ -120,6 +123,9 @@ void fs_agent_trouble(fs_trouble_t *trouble, fs_log_level_t level, const fs_resu
 
 /* Makes a client for this agent's key and certificates. */
 fs_http_client_t *fs_agent_client(fs_agent_t *agent);
+
+/* Makes the follower's exchange fail, now or as soon as it begins. Any thread. */
+void fs_agent_wake_follower(fs_agent_group_t *group);
 
 /* The data server to ask now, FS_SERVERS_SQL if none; and how that went. */
 int fs_agent_server(fs_agent_t *agent);

@@ -97,7 +97,7 @@ static void wake_followers(measurement_t *m)
         int asking = atomic_load(&agent->groups[i].asking);
 
         if (asking >= 0 && m->servers.servers[asking].failures && m->servers.current != asking)
-            fs_http_client_abort(agent->groups[i].follow_http);
+            fs_agent_wake_follower(&agent->groups[i]);
     }
 }
 

@@ -157,6 +157,24 @@ static apr_status_t read_answer(follow_t *f, const char *url, const fs_http_answ
     }
 }
 
+/* Takes a new client if the old one was aborted. 0 if there is none. */
+static int renew_client(follow_t *f)
+{
+    fs_agent_group_t *group = f->group;
+    int there;
+
+    pthread_mutex_lock(&group->follow_lock);
+    if (group->woken || !group->follow_http) {
+        if (group->follow_http)
+            fs_http_client_destroy(group->follow_http);
+        group->follow_http = fs_agent_client(f->agent);
+        group->woken = 0;
+    }
+    there = group->follow_http != NULL;
+    pthread_mutex_unlock(&group->follow_lock);
+    return there;
+}
+
 /* APR_SUCCESS if the server said something to be relied on. */
 static apr_status_t ask_server(follow_t *f, int index, const state_t *state, fs_result_t *result)
 {
@@ -170,6 +188,8 @@ static apr_status_t ask_server(follow_t *f, int index, const state_t *state, fs_
         snprintf(known, sizeof(known), "?epoch=%" PRId64 "&wait=%u", state->epoch, wait_ms);
     snprintf(url, sizeof(url), "%s/v1/groups/%s/manifest%s", f->agent->config.servers[index],
              f->group->name, known);
+    if (!renew_client(f))
+        return fs_result_set(result, APR_ENOMEM, "FS0621", "out of memory");
     atomic_store(&f->group->asking, index);
     status = fs_http_exchange(f->group->follow_http, "GET", url, NULL, 0, FS_MANIFEST_MAX_BYTES,
                               wait_ms + ANSWER_GRACE_MS, &answer, result);

@@ -2,7 +2,7 @@
 noinst_LTLIBRARIES += mod_farmsync/agent/libagent.la
 mod_farmsync_agent_libagent_la_SOURCES = \
 	mod_farmsync/agent/plan.c mod_farmsync/agent/plan.h \
-	mod_farmsync/agent/config.c mod_farmsync/agent/config.h
+	mod_farmsync/agent/agent_config.c mod_farmsync/agent/agent_config.h
 mod_farmsync_agent_libagent_la_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS)
 mod_farmsync_agent_libagent_la_LIBADD = $(JANSSON_LIBS)
 

@@ -80,6 +80,7 @@ static void init_group(fs_agent_t *agent, unsigned index)
     group->agent = agent;
     group->name = agent->config.groups[index];
     pthread_mutex_init(&group->lock, NULL);
+    pthread_mutex_init(&group->follow_lock, NULL);
     fs_agent_cond_init(&group->changed);
     atomic_store(&group->asking, -1);
 }
@@ -197,7 +198,7 @@ static void abort_exchanges(fs_agent_t *agent)
     fs_http_client_abort(agent->clock_http);
     fs_http_client_abort(agent->report_http);
     for (unsigned i = 0; i < agent->group_count; i++) {
-        fs_http_client_abort(agent->groups[i].follow_http);
+        fs_agent_wake_follower(&agent->groups[i]);
         fs_http_client_abort(agent->groups[i].fetch_http);
     }
 }

@@ -6,4 +6,5 @@ include tests/unit/control.mk
 include tests/unit/net.mk
 include tests/unit/sync.mk
 include tests/unit/source.mk
+include tests/unit/agent.mk
 endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "config.h"
+#include "agent_config.h"
 
 #include <ctype.h>
 #include <jansson.h>

@@ -1,0 +1,7 @@
+check_PROGRAMS += tests/unit/test_agent
+TESTS += tests/unit/test_agent
+tests_unit_test_agent_SOURCES = tests/unit/test_agent.c tests/unit/fs_test.h
+tests_unit_test_agent_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/mod_farmsync/agent $(CHECK_CFLAGS)
+tests_unit_test_agent_LDADD = mod_farmsync/agent/libagent.la lib/sync/libfs_sync.la \
+	lib/control/libfs_control.la lib/image/libfs_image.la lib/base/libfs_base.la \
+	$(JANSSON_LIBS) $(CHECK_LIBS)

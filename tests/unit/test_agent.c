@@ -1,0 +1,543 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The agent's decisions, under times that tests make up. Promises of the design: 2, 3, 7, 12. */
+#include "fs_test.h"
+
+#include <string.h>
+
+#include "agent_config.h"
+#include "plan.h"
+
+#define SEC FS_USEC_PER_SEC
+#define T0  INT64_C(1790000000000000)
+
+/* A manifest with one dataset a version, whose content follows from the version and `content`. */
+static void make_version(fs_manifest_version_t *version, int64_t number, int content)
+{
+    char text[64];
+
+    memset(version, 0, sizeof(*version));
+    version->version = number;
+    if (!number)
+        return;
+    version->dataset_count = 1;
+    version->datasets = calloc(1, sizeof(*version->datasets));
+    snprintf(version->datasets->name, sizeof(version->datasets->name), "prices");
+    snprintf(text, sizeof(text), "%lld/%d", (long long)number, content);
+    fs_digest_of(&version->datasets->digest, text, strlen(text));
+}
+
+static fs_manifest_t *make_manifest(int64_t epoch, int64_t active, int64_t staged)
+{
+    fs_manifest_t *manifest = calloc(1, sizeof(*manifest));
+
+    snprintf(manifest->group, sizeof(manifest->group), "default");
+    manifest->epoch = epoch;
+    manifest->activation_time = T0;
+    manifest->interval = 10 * SEC;
+    manifest->min_lead = 2 * SEC;
+    make_version(&manifest->active, active, 0);
+    make_version(&manifest->staged, staged, 0);
+    return manifest;
+}
+
+static fs_take_t judge(const fs_manifest_t *have, const fs_manifest_t *got, fs_usec_t farm)
+{
+    fs_known_t known;
+
+    fs_known_from_manifest(&known, have);
+    return fs_plan_take(&known, got, "default", farm, 1);
+}
+
+static void add_view(fs_plan_views_t *views, uint64_t id, const fs_manifest_version_t *version)
+{
+    fs_plan_view_t view = {.id = id, .version = version->version, .published = T0 - SEC};
+
+    fs_manifest_version_digest(version, view.digest);
+    fs_plan_view_add(views, &view);
+}
+
+/* --- whom to ask ------------------------------------------------------------------------------ */
+
+START_TEST(servers_spread_over_names)
+{
+    unsigned counts[4] = {0};
+
+    for (int i = 0; i < 400; i++) {
+        fs_servers_t servers;
+        char name[16];
+
+        snprintf(name, sizeof(name), "web%d", i);
+        fs_servers_init(&servers, 4, name);
+        ck_assert_int_ge(servers.current, 0);
+        ck_assert_int_lt(servers.current, 4);
+        counts[servers.current]++;
+    }
+    for (int i = 0; i < 4; i++)
+        ck_assert_uint_gt(counts[i], 50);
+}
+END_TEST
+
+START_TEST(servers_move_on_and_stay_with_a_working_one)
+{
+    fs_servers_t servers;
+    unsigned first, second;
+
+    fs_servers_init(&servers, 2, "web1");
+    first = (unsigned)servers.current;
+    second = 1 - first;
+    fs_servers_failed(&servers, first, 100 * SEC, 1);
+    ck_assert_int_eq(fs_servers_next(&servers, 100 * SEC), (int)second);
+    fs_servers_worked(&servers, second);
+    /* The first one's back-off is long over: no reason to leave one that works. */
+    ck_assert_int_eq(fs_servers_next(&servers, 1000 * SEC), (int)second);
+}
+END_TEST
+
+START_TEST(servers_all_down_is_sql_until_a_back_off_is_over)
+{
+    fs_servers_t servers;
+    fs_usec_t now = 100 * SEC;
+    int tries = 0;
+
+    fs_servers_init(&servers, 2, "web1");
+    fs_servers_failed(&servers, (unsigned)servers.current, now, 1);
+    fs_servers_failed(&servers, (unsigned)servers.current, now, 1);
+    ck_assert_int_eq(servers.current, FS_SERVERS_SQL);
+    ck_assert_int_eq(fs_servers_next(&servers, now), FS_SERVERS_SQL);
+    /* Ten minutes of looking each 100 ms: both are asked again, ever more seldom, never given up.
+     */
+    for (; now < 700 * SEC; now += SEC / 10) {
+        int index = fs_servers_next(&servers, now);
+
+        if (index < 0)
+            continue;
+        tries++;
+        fs_servers_failed(&servers, (unsigned)index, now, 1);
+    }
+    ck_assert_int_gt(tries, 2 * 600 / 15 - 4);
+    ck_assert_int_lt(tries, 2 * 600 / 15 + 20);
+    fs_servers_worked(&servers, 1);
+    ck_assert_int_eq(fs_servers_next(&servers, now), 1);
+}
+END_TEST
+
+START_TEST(servers_late_failure_of_another_thread_moves_nobody)
+{
+    fs_servers_t servers;
+    unsigned first, second;
+
+    fs_servers_init(&servers, 2, "web1");
+    first = (unsigned)servers.current;
+    second = 1 - first;
+    fs_servers_failed(&servers, first, SEC, 1);
+    fs_servers_failed(&servers, first, SEC, 1);
+    ck_assert_int_eq(servers.current, (int)second);
+    fs_servers_failed(&servers, 99, SEC, 1);
+    fs_servers_worked(&servers, 99);
+    ck_assert_int_eq(servers.current, (int)second);
+}
+END_TEST
+
+START_TEST(servers_none_is_sql)
+{
+    fs_servers_t servers;
+
+    fs_servers_init(&servers, 0, "web1");
+    ck_assert_int_eq(fs_servers_next(&servers, SEC), FS_SERVERS_SQL);
+}
+END_TEST
+
+START_TEST(backoff_doubles_within_its_limits)
+{
+    ck_assert_int_eq(fs_plan_backoff(1, 100, 1000, 1), 100);
+    ck_assert_int_eq(fs_plan_backoff(2, 100, 1000, 1), 200);
+    ck_assert_int_eq(fs_plan_backoff(2, 100, 1000, 0), 100);
+    ck_assert_int_eq(fs_plan_backoff(4, 100, 1000, 1), 800);
+    ck_assert_int_eq(fs_plan_backoff(1000000, 100, 1000, 1), 1000);
+}
+END_TEST
+
+/* --- whether to believe it ----------------------------------------------------------------------
+ */
+
+START_TEST(take_first_and_next_and_same)
+{
+    fs_manifest_t *have = make_manifest(7, 2, 3), *same = make_manifest(7, 2, 3);
+    fs_manifest_t *next = make_manifest(8, 3, 4);
+    fs_known_t nothing;
+
+    fs_known_nothing(&nothing);
+    ck_assert_int_eq(fs_plan_take(&nothing, have, "default", 0, 0), FS_TAKE_NEW);
+    ck_assert_int_eq(judge(have, same, T0 - SEC), FS_TAKE_SAME);
+    ck_assert_int_eq(judge(have, next, T0 + SEC), FS_TAKE_NEW);
+    same->activation_time += SEC;
+    ck_assert_int_eq(judge(have, same, T0 - SEC), FS_TAKE_NEW);
+    fs_manifest_free(have);
+    fs_manifest_free(same);
+    fs_manifest_free(next);
+}
+END_TEST
+
+START_TEST(take_refuses_what_is_older_foreign_or_changed)
+{
+    fs_manifest_t *have = make_manifest(7, 2, 3), *got = make_manifest(6, 2, 3);
+
+    ck_assert_int_eq(judge(have, got, T0), FS_TAKE_OLDER);
+    got->epoch = 7;
+    fs_digest_of(&got->staged.datasets->digest, "other", 5);
+    ck_assert_int_eq(judge(have, got, T0), FS_TAKE_CHANGED);
+    fs_manifest_free(got);
+
+    got = make_manifest(7, 2, 4);
+    ck_assert_int_eq(judge(have, got, T0), FS_TAKE_CHANGED);
+    snprintf(got->group, sizeof(got->group), "other");
+    ck_assert_int_eq(judge(have, got, T0), FS_TAKE_FOREIGN);
+    fs_manifest_free(got);
+
+    got = make_manifest(8, 4, 3);
+    ck_assert_int_eq(judge(have, got, T0), FS_TAKE_MALFORMED);
+    fs_manifest_free(got);
+    got = make_manifest(8, 3, 4);
+    got->interval = 0;
+    ck_assert_int_eq(judge(have, got, T0), FS_TAKE_MALFORMED);
+    fs_manifest_free(got);
+    fs_manifest_free(have);
+}
+END_TEST
+
+START_TEST(take_never_goes_back_but_for_a_pin)
+{
+    fs_manifest_t *have = make_manifest(7, 5, 6), *got = make_manifest(8, 5, 5);
+
+    /* 6 isn't in force yet: it may be taken back. Once it is, it may not. */
+    ck_assert_int_eq(judge(have, got, T0 - 1), FS_TAKE_NEW);
+    ck_assert_int_eq(judge(have, got, T0), FS_TAKE_BACKWARDS);
+    fs_manifest_free(got);
+
+    got = make_manifest(8, 4, 7);
+    ck_assert_int_eq(judge(have, got, T0 - 1), FS_TAKE_BACKWARDS);
+    got->pinned_version = 4;
+    ck_assert_int_eq(judge(have, got, T0 - 1), FS_TAKE_NEW);
+    fs_manifest_free(got);
+    fs_manifest_free(have);
+}
+END_TEST
+
+START_TEST(take_knows_the_page_without_its_digests)
+{
+    fs_control_group_t record = {.epoch = 7,
+                                 .active_version = 2,
+                                 .staged_version = 3,
+                                 .activation_time = T0,
+                                 .interval = 10 * SEC};
+    fs_manifest_t *got = make_manifest(7, 2, 3);
+    fs_known_t known;
+
+    fs_known_from_record(&known, &record);
+    ck_assert_int_eq(fs_plan_take(&known, got, "default", T0, 1), FS_TAKE_SAME);
+    got->epoch = 6;
+    ck_assert_int_eq(fs_plan_take(&known, got, "default", T0, 1), FS_TAKE_OLDER);
+    fs_manifest_free(got);
+}
+END_TEST
+
+/* --- what to publish
+ * -------------------------------------------------------------------------------- */
+
+START_TEST(compose_publishes_the_schedule_before_the_images)
+{
+    fs_manifest_t *manifest = make_manifest(8, 2, 3);
+    fs_control_group_t last = {0}, record;
+    fs_plan_views_t views = {0};
+
+    fs_plan_compose(&record, &last, manifest, &views, 77, T0 + SEC);
+    ck_assert_str_eq(record.name, "default");
+    ck_assert_int_eq(record.staged_version, 3);
+    ck_assert_uint_eq(record.active_view, 0);
+    ck_assert_uint_eq(record.staged_view, 0);
+    ck_assert_int_eq(record.activation_time, T0);
+    ck_assert_int_eq(record.heard, 77);
+    ck_assert_int_eq(record.stale_after, T0 + SEC);
+    add_view(&views, 11, &manifest->active);
+    add_view(&views, 12, &manifest->staged);
+    fs_plan_compose(&record, &last, manifest, &views, 77, T0 + SEC);
+    ck_assert_uint_eq(record.active_view, 11);
+    ck_assert_uint_eq(record.staged_view, 12);
+    ck_assert_int_eq(record.retrieved, T0 - SEC);
+    fs_manifest_free(manifest);
+}
+END_TEST
+
+START_TEST(compose_uses_a_view_only_for_its_very_content)
+{
+    fs_manifest_t *manifest = make_manifest(8, 2, 3);
+    fs_control_group_t last = {0}, record;
+    fs_plan_views_t views = {0};
+    fs_manifest_version_t other;
+
+    make_version(&other, 3, 1); /* the same number, other rows: the database was set back */
+    add_view(&views, 12, &other);
+    fs_plan_compose(&record, &last, manifest, &views, 0, 0);
+    ck_assert_uint_eq(record.staged_view, 0);
+    free(other.datasets);
+    fs_manifest_free(manifest);
+}
+END_TEST
+
+START_TEST(compose_remembers_since_when_the_data_holds)
+{
+    fs_manifest_t *before = make_manifest(7, 2, 3), *after = make_manifest(8, 3, 4);
+    fs_manifest_t *unchanged = make_manifest(9, 3, 3);
+    fs_plan_views_t views = {0};
+    fs_control_group_t none = {0}, first, second, third;
+
+    fs_plan_compose(&first, &none, before, &views, 0, 0);
+    ck_assert_int_eq(first.data_time, 0);
+    after->activation_time = T0 + 10 * SEC;
+    fs_plan_compose(&second, &first, after, &views, 0, 0);
+    ck_assert_int_eq(second.data_time, T0);
+    fs_plan_compose(&third, &second, unchanged, &views, 0, 0);
+    ck_assert_int_eq(third.data_time, T0);
+    fs_manifest_free(before);
+    fs_manifest_free(after);
+    fs_manifest_free(unchanged);
+}
+END_TEST
+
+START_TEST(wanted_is_what_is_in_force_then_what_comes)
+{
+    fs_manifest_t *manifest = make_manifest(8, 2, 3);
+    fs_plan_views_t views = {0};
+
+    ck_assert_ptr_eq(fs_plan_wanted(manifest, &views, T0 - 1, 1, 0), &manifest->active);
+    ck_assert_ptr_eq(fs_plan_wanted(manifest, &views, T0, 1, 0), &manifest->staged);
+    ck_assert_ptr_eq(fs_plan_wanted(manifest, &views, T0, 0, 0), &manifest->active);
+    /* What is in force can't be had: what was before it is better than nothing. */
+    ck_assert_ptr_eq(fs_plan_wanted(manifest, &views, T0, 1, 3), &manifest->active);
+    add_view(&views, 12, &manifest->staged);
+    ck_assert_ptr_null(fs_plan_wanted(manifest, &views, T0, 1, 0));
+    ck_assert_ptr_eq(fs_plan_wanted(manifest, &views, T0 - 1, 1, 0), &manifest->active);
+    ck_assert_ptr_null(fs_plan_wanted(manifest, &views, T0 - 1, 1, 2));
+    add_view(&views, 11, &manifest->active);
+    ck_assert_ptr_null(fs_plan_wanted(manifest, &views, T0 - 1, 1, 0));
+    manifest->pinned_version = 2;
+    ck_assert_ptr_eq(fs_plan_in_force(manifest, T0 + SEC, 1), &manifest->active);
+    fs_manifest_free(manifest);
+}
+END_TEST
+
+START_TEST(wanted_is_nothing_before_the_first_promotion)
+{
+    fs_manifest_t *manifest = make_manifest(0, 0, 0);
+    fs_plan_views_t views = {0};
+
+    ck_assert_ptr_null(fs_plan_wanted(manifest, &views, T0 - 1, 1, 0));
+    fs_manifest_free(manifest);
+    manifest = make_manifest(1, 0, 1);
+    ck_assert_ptr_eq(fs_plan_wanted(manifest, &views, T0 - 1, 1, 0), &manifest->staged);
+    fs_manifest_free(manifest);
+}
+END_TEST
+
+START_TEST(views_linger_and_come_back)
+{
+    fs_manifest_t *old = make_manifest(7, 2, 3), *new = make_manifest(8, 3, 4);
+    fs_plan_views_t views = {0};
+
+    add_view(&views, 11, &old->active);
+    add_view(&views, 12, &old->staged);
+    fs_plan_retire(&views, old, 100 * SEC);
+    ck_assert_uint_eq(views.views[0].retired, 0);
+    fs_plan_retire(&views, new, 110 * SEC);
+    ck_assert_int_eq(views.views[0].retired, 110 * SEC);
+    ck_assert_uint_eq(views.views[1].retired, 0);
+    fs_plan_retire(&views, new, 110 * SEC + FS_PLAN_LINGERS);
+    ck_assert_uint_eq(views.count, 2);
+    fs_plan_retire(&views, old, 110 * SEC + FS_PLAN_LINGERS);
+    ck_assert_uint_eq(views.views[0].retired, 0);
+    fs_plan_retire(&views, new, 200 * SEC);
+    fs_plan_retire(&views, new, 201 * SEC + FS_PLAN_LINGERS);
+    ck_assert_uint_eq(views.count, 1);
+    ck_assert_uint_eq(fs_plan_view_of(&views, &new->active), 12);
+    fs_manifest_free(old);
+    fs_manifest_free(new);
+}
+END_TEST
+
+START_TEST(views_never_run_out_and_never_lose_the_current_ones)
+{
+    fs_plan_views_t views = {0};
+
+    /* A thousand versions within a second: the newest two stay. */
+    for (int64_t version = 1; version < 1000; version++) {
+        fs_manifest_t *manifest = make_manifest(version, version, version + 1);
+
+        if (!fs_plan_view_of(&views, &manifest->active))
+            add_view(&views, (uint64_t)version, &manifest->active);
+        add_view(&views, (uint64_t)version + 1, &manifest->staged);
+        fs_plan_retire(&views, manifest, 100 * SEC + version);
+        ck_assert_uint_le(views.count, FS_PLAN_VIEWS);
+        ck_assert_uint_eq(fs_plan_view_of(&views, &manifest->active), (uint64_t)version);
+        ck_assert_uint_eq(fs_plan_view_of(&views, &manifest->staged), (uint64_t)version + 1);
+        fs_manifest_free(manifest);
+    }
+}
+END_TEST
+
+START_TEST(herd_delay_leaves_time)
+{
+    ck_assert_int_eq(fs_plan_herd_delay(10 * SEC, 1), 0);
+    ck_assert_int_eq(fs_plan_herd_delay(-SEC, 1), 0);
+    ck_assert_int_eq(fs_plan_herd_delay(20 * SEC, 1), 2 * SEC);
+    ck_assert_int_eq(fs_plan_herd_delay(20 * SEC, 0.5), SEC);
+    ck_assert_int_eq(fs_plan_herd_delay(600 * SEC, 1), FS_PLAN_HERD);
+}
+END_TEST
+
+/* --- when
+ * ------------------------------------------------------------------------------------------- */
+
+START_TEST(long_poll_is_back_for_the_promotion)
+{
+    fs_manifest_t *manifest = make_manifest(8, 2, 3);
+
+    ck_assert_uint_eq(fs_plan_wait_ms(manifest, T0 - 100 * SEC, 1, INT64_MAX), FS_PLAN_WAIT_MS);
+    ck_assert_uint_eq(fs_plan_wait_ms(manifest, T0 - 5 * SEC, 1, T0 + SEC), 6000);
+    ck_assert_uint_eq(fs_plan_wait_ms(manifest, T0, 1, T0 + SEC / 2), 500);
+    ck_assert_uint_eq(fs_plan_wait_ms(manifest, T0 + 10 * SEC, 1, T0 + SEC), 0);
+    ck_assert_uint_eq(fs_plan_wait_ms(manifest, T0 + SEC, 1, INT64_MAX), FS_PLAN_OVERDUE_MS);
+    ck_assert_uint_eq(fs_plan_wait_ms(manifest, 0, 0, INT64_MAX), FS_PLAN_OVERDUE_MS);
+    manifest->state = FS_GROUP_HELD;
+    ck_assert_uint_eq(fs_plan_wait_ms(manifest, T0 + SEC, 1, INT64_MAX), FS_PLAN_HELD_MS);
+    fs_manifest_free(manifest);
+}
+END_TEST
+
+START_TEST(troubles_are_said_once_and_each_minute)
+{
+    fs_repeat_t repeat = {{0}};
+    int said = 0;
+
+    ck_assert_int_eq(fs_plan_say(&repeat, "", SEC), FS_SAY_NOTHING);
+    for (int second = 1; second <= 150; second++)
+        said += fs_plan_say(&repeat, "FS0221", second * SEC) == FS_SAY_PROBLEM;
+    ck_assert_int_eq(said, 3);
+    ck_assert_int_eq(fs_plan_say(&repeat, "FS0304", 151 * SEC), FS_SAY_PROBLEM);
+    ck_assert_int_eq(fs_plan_say(&repeat, "", 152 * SEC), FS_SAY_OVER);
+    ck_assert_int_eq(fs_plan_say(&repeat, "", 153 * SEC), FS_SAY_NOTHING);
+}
+END_TEST
+
+/* --- configuration
+ * ------------------------------------------------------------------------------------- */
+
+static apr_status_t parse(fs_agent_config_t *config, const char *json, fs_result_t *result)
+{
+    fs_result_clear(result);
+    return fs_agent_config_parse(config, json, strlen(json), "agent.json", result);
+}
+
+START_TEST(config_whole)
+{
+    fs_agent_config_t config;
+    fs_result_t result;
+
+    ck_assert_int_eq(
+        parse(&config,
+              "{\"server\":\"web1\",\"state_dir\":\"/run/farmsync\",\"groups\":[\"default\",\"b\"],"
+              "\"database\":\"/etc/farmsync/my.cnf\",\"data_servers\":[\"http://127.0.0.1:4470\","
+              "\"https://ds2:4470/\"],\"key_file\":null,\"ca_file\":null,\"cert_file\":null,"
+              "\"log_level\":\"debug\",\"poll_ms\":250,\"address\":\"10.0.0.1:80\"}",
+              &result),
+        APR_SUCCESS);
+    ck_assert_str_eq(config.server, "web1");
+    ck_assert_uint_eq(config.group_count, 2);
+    ck_assert_uint_eq(config.server_count, 2);
+    ck_assert_str_eq(config.servers[1], "https://ds2:4470");
+    ck_assert_ptr_null(config.key_file);
+    ck_assert_int_eq(config.log_level, FS_LOG_DEBUG);
+    ck_assert_uint_eq(config.poll_ms, 250);
+    fs_agent_config_clear(&config);
+}
+END_TEST
+
+START_TEST(config_bad_values_are_refused_with_a_remedy)
+{
+    static const struct {
+        const char *json, *problem, *says;
+    } bad[] = {
+        {"", "FS0550", "JSON"},
+        {"[]", "FS0550", "JSON"},
+        {"{\"server\":\"web1\",", "FS0550", "JSON"},
+        {"{\"server\":\"web1\",\"state_dir\":\"/s\",\"groups\":[\"g\"],\"database\":\"/d\","
+         "\"datasrv\":1}",
+         "FS0551", "\"datasrv\""},
+        {"{\"state_dir\":\"/s\",\"groups\":[\"g\"],\"database\":\"/d\"}", "FS0552", "\"server\""},
+        {"{\"server\":\"../x\",\"state_dir\":\"/s\",\"groups\":[\"g\"],\"database\":\"/d\"}",
+         "FS0552", "\"server\""},
+        {"{\"server\":\"w\",\"state_dir\":\"s\",\"groups\":[\"g\"],\"database\":\"/d\"}", "FS0552",
+         "\"state_dir\""},
+        {"{\"server\":\"w\",\"state_dir\":\"/s\",\"groups\":[],\"database\":\"/d\"}", "FS0552",
+         "\"groups\""},
+        {"{\"server\":\"w\",\"state_dir\":\"/s\",\"groups\":[\"a/b\"],\"database\":\"/d\"}",
+         "FS0552", "\"groups\""},
+        {"{\"server\":\"w\",\"state_dir\":\"/s\",\"groups\":[\"a\",\"a\"],\"database\":\"/d\"}",
+         "FS0552", "twice"},
+        {"{\"server\":\"w\",\"state_dir\":\"/s\",\"groups\":[\"a\"]}", "FS0552",
+         "FarmSyncDataServer"},
+        {"{\"server\":\"w\",\"state_dir\":\"/s\",\"groups\":[\"a\"],"
+         "\"data_servers\":[\"ds1:4470\"]}",
+         "FS0552", "http://"},
+        {"{\"server\":\"w\",\"state_dir\":\"/s\",\"groups\":[\"a\"],\"database\":\"/d\","
+         "\"poll_ms\":1}",
+         "FS0552", "\"poll_ms\""},
+        {"{\"server\":\"w\",\"state_dir\":\"/s\",\"groups\":[\"a\"],\"database\":\"/d\","
+         "\"log_level\":\"loud\"}",
+         "FS0552", "\"log_level\""},
+        {"{\"server\":\"w\",\"state_dir\":\"/s\",\"groups\":[\"a\"],\"database\":7}", "FS0552",
+         "\"database\""},
+    };
+
+    for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        fs_agent_config_t config;
+        fs_result_t result;
+
+        ck_assert_msg(parse(&config, bad[i].json, &result) != APR_SUCCESS, "%s", bad[i].json);
+        ck_assert_str_eq(result.problem, bad[i].problem);
+        ck_assert_msg(strstr(result.detail, bad[i].says) != NULL, "%s", result.detail);
+    }
+}
+END_TEST
+
+static Suite *agent_suite(void)
+{
+    Suite *suite = suite_create("agent");
+    TCase *all = tcase_create("plan");
+
+    tcase_add_test(all, servers_spread_over_names);
+    tcase_add_test(all, servers_move_on_and_stay_with_a_working_one);
+    tcase_add_test(all, servers_all_down_is_sql_until_a_back_off_is_over);
+    tcase_add_test(all, servers_late_failure_of_another_thread_moves_nobody);
+    tcase_add_test(all, servers_none_is_sql);
+    tcase_add_test(all, backoff_doubles_within_its_limits);
+    tcase_add_test(all, take_first_and_next_and_same);
+    tcase_add_test(all, take_refuses_what_is_older_foreign_or_changed);
+    tcase_add_test(all, take_never_goes_back_but_for_a_pin);
+    tcase_add_test(all, take_knows_the_page_without_its_digests);
+    tcase_add_test(all, compose_publishes_the_schedule_before_the_images);
+    tcase_add_test(all, compose_uses_a_view_only_for_its_very_content);
+    tcase_add_test(all, compose_remembers_since_when_the_data_holds);
+    tcase_add_test(all, wanted_is_what_is_in_force_then_what_comes);
+    tcase_add_test(all, wanted_is_nothing_before_the_first_promotion);
+    tcase_add_test(all, views_linger_and_come_back);
+    tcase_add_test(all, views_never_run_out_and_never_lose_the_current_ones);
+    tcase_add_test(all, herd_delay_leaves_time);
+    tcase_add_test(all, long_poll_is_back_for_the_promotion);
+    tcase_add_test(all, troubles_are_said_once_and_each_minute);
+    tcase_add_test(all, config_whole);
+    tcase_add_test(all, config_bad_values_are_refused_with_a_remedy);
+    suite_add_tcase(suite, all);
+    return suite;
+}
+
+FS_TEST_MAIN(agent_suite)
