@@ -37,6 +37,7 @@ typedef struct job_t {
     char path[PATH_MAX];   /* of the whole image */
     unsigned char *is_out; /* per server: not worth asking again for this image */
     int sole;              /* the server all bytes of the part came from, -1 several or unknown */
+    int unmixed;           /* bytes of several servers didn't fit together: take all from one */
     char causes[FS_DETAIL_SIZE / 2];
 } job_t;
 
@@ -166,8 +167,8 @@ static void note_cause(job_t *job, const char *who, const char *what)
 {
     size_t used = strlen(job->causes);
 
-    snprintf(job->causes + used, sizeof(job->causes) - used, "%s%s: %s", used ? "; " : "", who,
-             what);
+    snprintf(job->causes + used, sizeof(job->causes) - used, "%s%.96s: %.200s", used ? "; " : "",
+             who, what);
 }
 
 static int is_full(apr_status_t status, const fs_result_t *why)
@@ -214,7 +215,8 @@ static apr_status_t reject_part(job_t *job, fs_part_t *part, const char *why)
         job->is_out[job->sole] = 1;
         note_cause(job, job->servers[job->sole], why);
     } else {
-        note_cause(job, "parts from several transfers", why);
+        job->unmixed = 1;
+        note_cause(job, "pieces from several transfers", why);
     }
     job->sole = -1;
     error = fs_part_empty(part);
@@ -239,10 +241,11 @@ static apr_status_t accept_part(job_t *job, fs_part_t *part)
 /* One transfer from server `which`, from where the part ends. APR_EAGAIN: try on. */
 static apr_status_t ask_server(job_t *job, fs_part_t *part, unsigned which)
 {
-    uint64_t have = fs_part_size(part), now;
+    uint64_t have, now;
     char url[FS_RETRIEVE_URL_SIZE];
     apr_status_t status;
     fs_result_t why;
+    int error;
 
     if (snprintf(url, sizeof(url), "%s/v1/images/%s", job->servers[which], job->hex) >=
         (int)sizeof(url)) {
@@ -250,6 +253,10 @@ static apr_status_t ask_server(job_t *job, fs_part_t *part, unsigned which)
         note_cause(job, "a data server", "its address is too long");
         return APR_EAGAIN;
     }
+    error = job->unmixed && job->sole != (int)which ? fs_part_empty(part) : 0;
+    if (error)
+        return cannot_use_part(job, error);
+    have = fs_part_size(part);
     if (room_is_short(job, have))
         return no_room(job);
     fs_result_clear(&why);
@@ -291,6 +298,7 @@ static apr_status_t fill_part(job_t *job, fs_part_t *part)
     apr_status_t status = APR_EAGAIN;
 
     job->sole = -1;
+    job->unmixed = 0;
     if (have > job->dataset->bytes)
         status = reject_part(job, part, "more bytes than were promised");
     else if (have && have == job->dataset->bytes)

@@ -22,8 +22,7 @@ apr_status_t fs_source_manifest(fs_sql_t *sql, const char *group, fs_manifest_t 
 
 /*
  * Builds the image of `dataset` at `version` into `dir` (see fs_image_builder_finish for its name).
- * Deterministic: the digest is that of every other builder; the image's own version number is the
- * newest one that any of its rows came with, which no pruning changes. Errors: FS0371 no such
+ * Deterministic: the digest is that of every other builder, at any time. Errors: FS0371 no such
  * dataset in the group, FS0373 its description cannot be used, those of fs_sql and of the builder
  * (with the dataset's name in front).
  */

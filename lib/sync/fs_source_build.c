@@ -2,10 +2,9 @@
 /*
  * An image from SQL: the rows of one version stream from the version table into the builder.
  *
- * The image carries a version number. It must be the same for every builder, at any time, and for
- * every version that has the same rows, or the digests would differ. So it is the newest fs_from of
- * the version's own rows: these rows are what the image holds, and no pruning removes them as long
- * as the version can be asked for.
+ * The image carries the version in which its content first appeared. That must be the same for
+ * every builder at any time, or the digests would differ; so it is kept in farmsync.image.since.
+ * While a promotion builds there is no row yet: then it is the version that is being made.
  */
 #include "sync/fs_source.h"
 
@@ -92,13 +91,13 @@ static apr_status_t take_since(void *baton, const fs_slice_t *values, unsigned c
     return APR_SUCCESS;
 }
 
-/* With the index on fs_from this reads one entry as a rule, not the table. */
 static apr_status_t find_since(build_t *build, fs_result_t *result)
 {
+    build->since = build->version;
     return fs_sql_rows(build->sql, take_since, build, result,
-                       "SELECT fs_from FROM farmsync.%i WHERE fs_from <= %d AND fs_to > %d "
-                       "ORDER BY fs_from DESC LIMIT 1",
-                       build->table, build->version, build->version);
+                       "SELECT since FROM farmsync.image WHERE group_name = %s AND version = %d "
+                       "AND dataset = %s",
+                       build->group, build->version, build->dataset);
 }
 
 static apr_status_t take_row(void *baton, const fs_slice_t *values, unsigned count,

@@ -4,3 +4,10 @@ tests_unit_test_sync_SOURCES = tests/unit/test_sync.c tests/unit/fs_test.h
 tests_unit_test_sync_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_sync_LDADD = lib/sync/libfs_sync.la lib/base/libfs_base.la $(JANSSON_LIBS) \
 	$(CHECK_LIBS)
+
+check_PROGRAMS += tests/unit/test_retrieve
+TESTS += tests/unit/test_retrieve
+tests_unit_test_retrieve_SOURCES = tests/unit/test_retrieve.c tests/unit/fs_test.h
+tests_unit_test_retrieve_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_retrieve_LDADD = lib/sync/libfs_sync.la lib/image/libfs_image.la \
+	lib/base/libfs_base.la $(JANSSON_LIBS) $(XXHASH_LIBS) $(CHECK_LIBS)
