@@ -107,7 +107,7 @@ static int read_more(prober_link_t *link, prober_answer_t *answer, int64_t deadl
     got = recv(link->fd, link->buffer + link->length, BUFFER_SIZE - link->length, 0);
     if (got < 0)
         return fail(link, answer, "recv", errno);
-    if (answer->first_ns == 0)
+    if (got > 0 && answer->first_ns == 0)
         answer->first_ns = prober_now();
     link->length += (size_t)got;
     link->buffer[link->length] = '\0';
