@@ -160,13 +160,11 @@ static fs_build_failure_t failure_of(const build_t *build, const fs_result_t *re
 /* People look for the dataset first; the builder's own messages begin with it. */
 static void name_dataset(const build_t *build, fs_result_t *result)
 {
-    char detail[FS_DETAIL_SIZE];
+    fs_result_t plain = *result;
 
-    if (strncmp(result->detail, "dataset ", 8) == 0)
-        return;
-    memcpy(detail, result->detail, sizeof(detail));
-    fs_result_set(result, result->status, result->problem, "dataset '%s': %s", build->dataset,
-                  detail);
+    if (strncmp(plain.detail, "dataset ", 8) != 0)
+        fs_result_set(result, plain.status, plain.problem, "dataset '%s': %s", build->dataset,
+                      plain.detail);
 }
 
 static apr_status_t run(build_t *build, fs_image_made_t *made, fs_result_t *result)

@@ -232,14 +232,13 @@ apr_status_t fs_source_promote(fs_sql_t *sql, const char *group, int64_t epoch, 
     free(promotion.datasets);
     if (verdict != VERDICT_DONE)
         roll_back(&promotion);
-    if (verdict == VERDICT_LOST) {
-        promotion.outcome = FS_PROMOTION_LOST;
-        fs_result_clear(result);
-    } else if (verdict == VERDICT_ERROR) {
-        status = result->status ? result->status : APR_EGENERAL;
-    } else if (verdict == VERDICT_REFUSED) {
+    if (verdict == VERDICT_REFUSED)
         status = record_refusal(&promotion, result);
-    }
-    *outcome = promotion.outcome;
+    else if (verdict == VERDICT_ERROR)
+        status = result->status ? result->status : APR_EGENERAL;
+    else if (verdict == VERDICT_LOST)
+        fs_result_clear(result);
+    if (!status && verdict != VERDICT_LOST)
+        *outcome = promotion.outcome;
     return status;
 }
