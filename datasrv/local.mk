@@ -1,0 +1,41 @@
+sbin_PROGRAMS += datasrv/datasrv
+datasrv_datasrv_SOURCES = \
+	datasrv/main.c \
+	datasrv/server.c datasrv/server.h \
+	datasrv/settings.c datasrv/settings.h \
+	datasrv/logfile.c datasrv/logfile.h \
+	datasrv/daemon.c datasrv/daemon.h \
+	datasrv/bell.c datasrv/bell.h \
+	datasrv/published.c datasrv/published.h \
+	datasrv/board.c datasrv/board.h \
+	datasrv/store.c datasrv/store.h \
+	datasrv/roster.c datasrv/roster.h \
+	datasrv/overview.c datasrv/overview.h \
+	datasrv/worker.c datasrv/worker.h \
+	datasrv/groups.c datasrv/groups.h \
+	datasrv/self.c datasrv/self.h \
+	datasrv/follower.c datasrv/follower.h \
+	datasrv/service.c datasrv/service.h \
+	datasrv/waiters.c \
+	datasrv/health.c datasrv/health.h \
+	datasrv/metrics.c \
+	datasrv/dashboard.c
+datasrv_datasrv_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_CFLAGS) $(JANSSON_CFLAGS)
+datasrv_datasrv_LDADD = \
+	lib/sync/libfs_source.la lib/sync/libfs_sync.la \
+	lib/net/libfs_net.la lib/net/libfs_sql.la \
+	lib/image/libfs_image.la lib/base/libfs_base.la \
+	$(EVENT_LIBS) $(JANSSON_LIBS) -lpthread
+
+# The unit names the installed path of the program.
+systemdsystemunit_DATA = datasrv/farmsync-datasrv.service
+datasrv/farmsync-datasrv.service: $(srcdir)/datasrv/farmsync-datasrv.service.in Makefile
+	$(AM_V_GEN)mkdir -p datasrv && \
+	sed -e 's|@sbindir@|$(sbindir)|g' -e 's|@sysconfdir@|$(sysconfdir)|g' \
+	    $(srcdir)/datasrv/farmsync-datasrv.service.in >$@.new && mv $@.new $@
+CLEANFILES += datasrv/farmsync-datasrv.service
+
+# A commented sample, never a configuration of its own accord.
+sampledir = $(docdir)
+dist_sample_DATA = datasrv/datasrv.conf.sample
+EXTRA_DIST += datasrv/farmsync-datasrv.service.in

@@ -295,6 +295,11 @@ void fs_http_server_destroy(fs_http_server_t *server)
     free(server);
 }
 
+void fs_http_server_set_ring(fs_http_server_t *server, const fs_keyring_t *ring)
+{
+    server->ring = *ring;
+}
+
 struct event_base *fs_http_server_base(fs_http_server_t *server)
 {
     return server->base;

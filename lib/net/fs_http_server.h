@@ -57,6 +57,8 @@ void fs_http_server_stop(fs_http_server_t *server); /* any thread */
 void fs_http_server_destroy(fs_http_server_t *server);
 struct event_base *fs_http_server_base(fs_http_server_t *server);
 unsigned fs_http_server_port(const fs_http_server_t *server);
+/* Another keyring for the requests to come, when keys are replaced. Loop's thread. */
+void fs_http_server_set_ring(fs_http_server_t *server, const fs_keyring_t *ring);
 /* Runs fn(baton) in the loop's thread soon. Any thread. */
 void fs_http_server_post(fs_http_server_t *server, void (*fn)(void *), void *baton);
 

@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * GET /: the dashboard, one page without anything from elsewhere. The page is written whole here,
+ * in plain HTML that any browser and any curl can read; a few lines of script fetch it again each
+ * second and let the countdown run in farm time, whatever the clock of the browser says. Without
+ * script it refreshes itself. Every text that isn't ours is escaped, and the policy header forbids
+ * all but the page's own script.
+ */
+#include "service.h"
+
+#include <event2/buffer.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <config.h>
+
+#include "health.h"
+
+#define POLICY                                                                                     \
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src "      \
+    "'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+
+static const char page_head[] =
+    "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
+    "<meta name=\"viewport\" content=\"width=device-width\">\n"
+    "<noscript><meta http-equiv=\"refresh\" content=\"3\"></noscript>\n"
+    "<title>farmsync</title>\n<style>\n"
+    ":root{color-scheme:light "
+    "dark;--line:#8884;--soft:#888;--good:#2a8a3e;--bad:#c62828;--warn:#b26a00}\n"
+    "body{font:15px/1.45 system-ui,sans-serif;margin:1.5rem auto;max-width:72rem;padding:0 1rem}\n"
+    "h1{font-size:1.4rem;margin:0}h2{font-size:1.1rem;margin:2rem 0 .4rem}\n"
+    "p{margin:.3rem 0}small,.soft{color:var(--soft)}\n"
+    "table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}\n"
+    "th{text-align:left;font-weight:600;color:var(--soft);font-size:.85rem}\n"
+    "td,th{padding:.25rem .8rem .25rem 0;border-bottom:1px solid var(--line);vertical-align:top}\n"
+    "td.n,th.n{text-align:right}.good{color:var(--good)}.bad{color:var(--bad)}.warn{color:var(--"
+    "warn)}\n"
+    ".count{font-size:1.6rem;font-variant-numeric:tabular-nums}code{font-size:.85em}\n"
+    "</style></head>\n";
+
+/* The countdown: farm time at the fetch plus what performance.now(), a monotonic clock, has gone on
+ * since. */
+static const char page_script[] =
+    "<script>\n"
+    "var base=0,at=0;\n"
+    "function sync(){base=+document.body.dataset.farm;at=performance.now()}\n"
+    "function two(n){return(n<10?'0':'')+n}\n"
+    "function tick(){if(!base)return;var now=base+(performance.now()-at)*1000;\n"
+    "document.querySelectorAll('[data-until]').forEach(function(e){\n"
+    "var s=(+e.dataset.until-now)/1e6,d=s<0;s=Math.abs(s);var t=s<60?s.toFixed(1)+' s':\n"
+    "(s>=3600?Math.floor(s/3600)+':'+two(Math.floor(s/60)%60):Math.floor(s/"
+    "60))+':'+two(Math.floor(s%60));\n"
+    "e.textContent=d?t+' ago':'in '+t})}\n"
+    "function load(){fetch('/',{cache:'no-store'}).then(function(r){return "
+    "r.text()}).then(function(t){\n"
+    "var b=new DOMParser().parseFromString(t,'text/html').body;\n"
+    "document.getElementById('all').replaceWith(b.querySelector('#all'));\n"
+    "document.body.dataset.farm=b.dataset.farm;sync();tick()}).catch(function(){\n"
+    "document.getElementById('state').textContent='this data server does not answer'})}\n"
+    "sync();tick();setInterval(tick,100);setInterval(load,1000);\n"
+    "</script>\n";
+
+static void escaped(struct evbuffer *out, const char *text)
+{
+    for (; text && *text; text++) {
+        size_t plain = strcspn(text, "&<>\"'");
+
+        evbuffer_add(out, text, plain);
+        text += plain;
+        if (!*text)
+            return;
+        evbuffer_add_printf(out, "&#%d;", *text);
+    }
+}
+
+static void cell(struct evbuffer *out, const char *class, const char *text)
+{
+    evbuffer_add_printf(out, "<td class=\"%s\">", class);
+    escaped(out, text);
+    evbuffer_add_printf(out, "</td>");
+}
+
+/* "1.2 MB" for people. */
+static const char *size_text(uint64_t bytes, char out[24])
+{
+    static const char *const units[] = {"bytes", "kB", "MB", "GB", "TB"};
+    double size = (double)bytes;
+    unsigned unit = 0;
+
+    while (size >= 1000 && unit < 4) {
+        size /= 1000;
+        unit++;
+    }
+    snprintf(out, 24, unit ? "%.1f %s" : "%.0f %s", size, units[unit]);
+    return out;
+}
+
+static void print_health(struct evbuffer *out, const fs_health_t *health)
+{
+    evbuffer_add_printf(out, "<p id=\"state\" class=\"%s\">%s</p>\n", health->ok ? "good" : "bad",
+                        health->ok ? "This data server is well."
+                                   : "This data server has a problem:");
+    for (unsigned i = 0; i < health->count; i++) {
+        const fs_finding_t *finding = &health->findings[i];
+
+        evbuffer_add_printf(out, "<p class=\"%s\"><code>%s</code> ",
+                            finding->failing ? "bad" : "warn", finding->what.problem);
+        escaped(out, finding->group);
+        evbuffer_add_printf(out, "%s", finding->group[0] ? ": " : "");
+        escaped(out, finding->what.detail);
+        evbuffer_add_printf(out, "</p>\n");
+    }
+}
+
+static void print_clock(struct evbuffer *out, fs_service_t *service)
+{
+    fs_usec_t now = fs_time_mono(), offset, bound;
+    char stamp[FS_TIME_TEXT_SIZE], source[64];
+
+    if (!fs_board_clock(service->board, now, &offset, &bound, source)) {
+        evbuffer_add_printf(out, "<p class=\"soft\">Farm time isn't known yet.</p>\n");
+        return;
+    }
+    evbuffer_add_printf(out, "<p>Farm time <b>%s</b> <span class=\"soft\">&plusmn; %.3f ms, by ",
+                        fs_time_format(now + offset, stamp), (double)bound / FS_USEC_PER_MSEC);
+    escaped(out, source);
+    evbuffer_add_printf(out, "</span></p>\n");
+}
+
+static void print_datasets(struct evbuffer *out, fs_service_t *service,
+                           const fs_manifest_version_t *version, const char *role)
+{
+    char size[24], hex[FS_DIGEST_HEX_SIZE];
+
+    for (unsigned i = 0; i < version->dataset_count; i++) {
+        const fs_manifest_dataset_t *dataset = &version->datasets[i];
+        int here = fs_store_has(service->store, &dataset->digest);
+
+        evbuffer_add_printf(out, "<tr><td>%s %" PRId64 "</td>", role, version->version);
+        cell(out, "", dataset->name);
+        evbuffer_add_printf(out,
+                            "<td class=\"n\">%" PRIu64 "</td><td class=\"n\">%s</td>"
+                            "<td><code>%.12s</code></td><td class=\"%s\">%s</td></tr>\n",
+                            dataset->rows, size_text(dataset->bytes, size),
+                            fs_digest_hex(&dataset->digest, hex), here ? "good" : "warn",
+                            here ? "here" : "not here yet");
+    }
+}
+
+static const char *state_text(const fs_manifest_t *manifest)
+{
+    switch (manifest->state) {
+    case FS_GROUP_HELD:
+        return "held by an operator";
+    case FS_GROUP_FAILED:
+        return "running; the last promotion was refused";
+    case FS_GROUP_RUNNING:
+        break;
+    }
+    return "running";
+}
+
+static void print_group(struct evbuffer *out, fs_service_t *service, const fs_group_facts_t *facts,
+                        const fs_published_t *published, fs_usec_t now)
+{
+    const fs_manifest_version_t *versions[2];
+    const fs_manifest_t *manifest;
+    char stamp[FS_TIME_TEXT_SIZE];
+    unsigned count;
+
+    evbuffer_add_printf(out, "<h2>Group ");
+    escaped(out, facts->name);
+    evbuffer_add_printf(out, "</h2>\n");
+    if (!published) {
+        evbuffer_add_printf(out, "<p class=\"soft\">Not known yet.</p>\n");
+        return;
+    }
+    manifest = published->manifest;
+    evbuffer_add_printf(out, "<p>In force: <b>version %" PRId64 "</b>. ",
+                        fs_manifest_in_force(manifest, now)->version);
+    if (manifest->staged.version != manifest->active.version && now < manifest->activation_time)
+        evbuffer_add_printf(out, "Version <b>%" PRId64 "</b> is staged. ",
+                            manifest->staged.version);
+    if (manifest->pinned_version)
+        evbuffer_add_printf(out, "Pinned to version %" PRId64 ". ", manifest->pinned_version);
+    evbuffer_add_printf(out,
+                        "<span class=\"soft\">%s, every %.6g s, epoch %" PRId64 "%s</span></p>\n"
+                        "<p>Activation <span class=\"count\" data-until=\"%" PRId64 "\"></span> "
+                        "<span class=\"soft\">at %s</span></p>\n",
+                        state_text(manifest), (double)manifest->interval / FS_USEC_PER_SEC,
+                        manifest->epoch, facts->promoting ? ", being promoted here" : "",
+                        manifest->activation_time,
+                        fs_time_format(manifest->activation_time, stamp));
+    evbuffer_add_printf(out, "<table><tr><th>Version</th><th>Dataset</th><th class=\"n\">Rows</th>"
+                             "<th class=\"n\">Size</th><th>Digest</th><th>Image</th></tr>\n");
+    count = fs_published_versions(published, now, versions);
+    for (unsigned i = 0; i < count; i++)
+        print_datasets(out, service, versions[i],
+                       versions[i] == &manifest->staged && now < manifest->activation_time
+                           ? "staged"
+                           : "active");
+    evbuffer_add_printf(out, "</table>\n");
+}
+
+static const char *at(const fs_table_t *table, unsigned row, unsigned column)
+{
+    return table->cells[(size_t)row * table->columns + column];
+}
+
+static double number_at(const fs_table_t *table, unsigned row, unsigned column)
+{
+    const char *text = at(table, row, column);
+
+    return text ? strtod(text, NULL) : 0;
+}
+
+static void print_members(struct evbuffer *out, const fs_table_t *members)
+{
+    evbuffer_add_printf(out,
+                        "<h2>Members</h2><table><tr><th>Name</th><th>Kind</th><th>Group</th>"
+                        "<th>Address</th><th class=\"n\">In force</th><th class=\"n\">Staged</th>"
+                        "<th class=\"n\">Clock within</th><th class=\"n\">Seen</th>"
+                        "<th>Problem</th></tr>\n");
+    for (unsigned i = 0; i < members->rows; i++) {
+        double silent = number_at(members, i, FS_MEMBER_SILENT) / FS_USEC_PER_SEC;
+
+        evbuffer_add_printf(out, "<tr>");
+        cell(out, "", at(members, i, FS_MEMBER_NAME));
+        cell(out, "", at(members, i, FS_MEMBER_KIND));
+        cell(out, "", at(members, i, FS_MEMBER_GROUP));
+        cell(out, "", at(members, i, FS_MEMBER_ADDRESS));
+        cell(out, "n", at(members, i, FS_MEMBER_ACTIVE));
+        cell(out, "n", at(members, i, FS_MEMBER_STAGED));
+        if (at(members, i, FS_MEMBER_BOUND))
+            evbuffer_add_printf(out, "<td class=\"n\">%.3f ms</td>",
+                                number_at(members, i, FS_MEMBER_BOUND) / FS_USEC_PER_MSEC);
+        else
+            cell(out, "n warn", "unknown");
+        evbuffer_add_printf(out, "<td class=\"n %s\">%.0f s ago</td>", silent > 30 ? "bad" : "",
+                            silent > 0 ? silent : 0);
+        cell(out, "warn", at(members, i, FS_MEMBER_PROBLEM));
+        evbuffer_add_printf(out, "</tr>\n");
+    }
+    evbuffer_add_printf(out, "</table>\n");
+    if (members->rows == FS_OVERVIEW_MEMBERS)
+        evbuffer_add_printf(out,
+                            "<p class=\"soft\">The first %d; SELECT * FROM farmsync.farm shows "
+                            "all.</p>\n",
+                            FS_OVERVIEW_MEMBERS);
+}
+
+static void print_history(struct evbuffer *out, const fs_table_t *history)
+{
+    evbuffer_add_printf(out, "<h2>History</h2><table><tr><th>When (UTC)</th><th>Group</th>"
+                             "<th>What</th><th class=\"n\">Version</th><th>Who</th>"
+                             "<th class=\"n\">Rows changed</th><th>Detail</th></tr>\n");
+    for (unsigned i = 0; i < history->rows; i++) {
+        const char *action = at(history, i, FS_HISTORY_ACTION);
+
+        evbuffer_add_printf(out, "<tr>");
+        cell(out, "", at(history, i, FS_HISTORY_AT));
+        cell(out, "", at(history, i, FS_HISTORY_GROUP));
+        cell(out, action && !strcmp(action, "refused") ? "bad" : "", action);
+        cell(out, "n", at(history, i, FS_HISTORY_VERSION));
+        cell(out, "", at(history, i, FS_HISTORY_WHO));
+        cell(out, "n", at(history, i, FS_HISTORY_ROWS));
+        cell(out, "", at(history, i, FS_HISTORY_DETAIL));
+        evbuffer_add_printf(out, "</tr>\n");
+    }
+    evbuffer_add_printf(out, "</table>\n");
+}
+
+/* What only the database knows, from the latest look of the database thread. */
+static void print_glance(struct evbuffer *out, fs_service_t *service)
+{
+    fs_glance_t *glance = fs_overview_look(service->overview);
+
+    if (!glance) {
+        fs_bell_ring(service->changed); /* somebody looks: read the tables now */
+        evbuffer_add_printf(out, "<p class=\"soft\">Members and history are being read.</p>\n");
+        return;
+    }
+    if (fs_time_mono() - glance->read > 10 * FS_USEC_PER_SEC)
+        evbuffer_add_printf(out, "<p class=\"soft\">The following was read %lld s ago.</p>\n",
+                            (long long)((fs_time_mono() - glance->read) / FS_USEC_PER_SEC));
+    print_members(out, &glance->members);
+    print_history(out, &glance->history);
+    fs_glance_drop(glance);
+}
+
+static void print_page(struct evbuffer *out, fs_service_t *service, const fs_health_t *health)
+{
+    fs_group_facts_t facts[FS_BOARD_GROUPS];
+    fs_published_t *published[FS_BOARD_GROUPS];
+    fs_usec_t now = fs_board_farm_time(service->board);
+    unsigned count = fs_board_groups(service->board, facts, published);
+
+    evbuffer_add(out, page_head, sizeof(page_head) - 1);
+    evbuffer_add_printf(out,
+                        "<body data-farm=\"%" PRId64 "\"><div id=\"all\">\n<h1>farmsync "
+                        "<small>data server ",
+                        now);
+    escaped(out, service->name);
+    evbuffer_add_printf(out, ", " PACKAGE_VERSION "</small></h1>\n");
+    print_health(out, health);
+    print_clock(out, service);
+    for (unsigned i = 0; i < count; i++) {
+        print_group(out, service, &facts[i], published[i], now);
+        fs_published_drop(published[i]);
+    }
+    print_glance(out, service);
+    evbuffer_add_printf(out, "</div>\n");
+    evbuffer_add(out, page_script, sizeof(page_script) - 1);
+    evbuffer_add_printf(out, "</body></html>\n");
+}
+
+void fs_service_dashboard(void *baton, fs_http_call_t *call)
+{
+    fs_service_t *service = baton;
+    fs_health_t *health = fs_health_look(service);
+    struct evbuffer *out = evbuffer_new();
+
+    if (health && out) {
+        print_page(out, service, health);
+        service->counts.pages++;
+        fs_http_call_set_header(call, "Content-Security-Policy", POLICY);
+        fs_http_call_set_header(call, "X-Content-Type-Options", "nosniff");
+        fs_http_call_set_header(call, "Cache-Control", "no-store");
+        fs_http_call_answer(call, 200, "text/html; charset=utf-8", evbuffer_pullup(out, -1),
+                            evbuffer_get_length(out));
+    } else {
+        fs_http_call_answer(call, 503, NULL, NULL, 0);
+    }
+    if (out)
+        evbuffer_free(out);
+    free(health);
+}

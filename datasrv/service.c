@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "service.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/types.h>
+
+#include "settings.h"
+
+#define MEMBER_LIMIT (16 * 1024)
+
+void fs_service_refuse(fs_service_t *service, fs_http_call_t *call, int status, const char *number,
+                       const char *format, ...)
+{
+    char detail[FS_DETAIL_SIZE];
+    fs_result_t result;
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(detail, sizeof(detail), format, args);
+    va_end(args);
+    fs_result_set(&result, APR_EGENERAL, number, "%s", detail);
+    if (status == 404)
+        service->counts.unknown++;
+    else if (status == 503)
+        service->counts.unready++;
+    else
+        service->counts.refused++;
+    if (status == 503)
+        fs_http_call_set_header(call, "Retry-After", "1");
+    fs_http_call_problem(call, status, &result);
+}
+
+void fs_service_not_known_yet(fs_service_t *service, fs_http_call_t *call)
+{
+    fs_service_refuse(service, call, 503, "FS0835",
+                      "not known yet: the database has not been read since the start. Ask another "
+                      "data server");
+}
+
+void fs_service_no_group(fs_service_t *service, fs_http_call_t *call, const char *group)
+{
+    fs_service_refuse(
+        service, call, 404, "FS0834",
+        "there is no group %s here; SELECT group_name FROM farmsync.sync lists them, and "
+        "Group in the configuration of datasrv limits them",
+        group);
+}
+
+/* GET /v1/time. Farm time is read last, so that the round trip that the asker measures is short. */
+static void answer_time(void *baton, fs_http_call_t *call)
+{
+    fs_service_t *service = baton;
+    fs_usec_t now, offset, bound;
+    char source[64], body[192];
+    int length;
+
+    fs_http_call_set_header(call, "Cache-Control", "no-store");
+    now = fs_time_mono();
+    if (!fs_board_clock(service->board, now, &offset, &bound, source)) {
+        fs_service_refuse(service, call, 503, "FS0832",
+                          "farm time isn't known here yet: the database has not been reached since "
+                          "the start. Ask another data server");
+        return;
+    }
+    service->counts.times++;
+    length = snprintf(body, sizeof(body),
+                      "{\"farm_time\":%" PRId64 ",\"bound\":%" PRId64 ",\"source\":\"%s\"}",
+                      now + offset, bound, source);
+    fs_http_call_answer(call, 200, "application/json", body, (size_t)length);
+}
+
+/* Why an image isn't here: it is on its way, or nobody names it. */
+static void refuse_image(fs_service_t *service, fs_http_call_t *call, const fs_digest_t *digest)
+{
+    if (fs_board_names(service->board, digest, 0))
+        fs_service_refuse(service, call, 503, "FS0837",
+                          "the image is being made here; come again, or ask another data server");
+    else if (!fs_board_complete(service->board))
+        fs_service_not_known_yet(service, call);
+    else
+        fs_service_refuse(
+            service, call, 404, "FS0836",
+            "no version in force or staged names this image; ask for the manifest again");
+}
+
+/* GET /v1/images/HEX */
+static void answer_image(void *baton, fs_http_call_t *call)
+{
+    fs_service_t *service = baton;
+    const char *hex = fs_http_call_rest(call);
+    char etag[FS_DIGEST_HEX_SIZE + 2];
+    fs_digest_t digest;
+    uint64_t size;
+    int fd;
+
+    if (strlen(hex) != FS_DIGEST_HEX_SIZE - 1 || fs_digest_parse(&digest, hex)) {
+        fs_service_refuse(service, call, 404, "FS0836",
+                          "an image is named by the 64 lower case hex digits of its digest");
+        return;
+    }
+    fd = fs_store_image(service->store, &digest, &size);
+    if (fd < 0) {
+        refuse_image(service, call, &digest);
+        return;
+    }
+    snprintf(etag, sizeof(etag), "\"%s\"", hex);
+    service->counts.images++;
+    service->counts.image_bytes += size;
+    fs_http_call_set_header(call, "Cache-Control", "private, max-age=31536000, immutable");
+    fs_http_call_file(call, fd, size, "application/octet-stream", etag);
+}
+
+/* What a report says must agree with where it was sent and who signed it. */
+static int check_report(fs_service_t *service, fs_http_call_t *call, const fs_member_t *member)
+{
+    const char *name = fs_http_call_rest(call), *origin = fs_http_call_origin(call);
+    fs_published_t *published;
+
+    if (strcmp(name, member->name)) {
+        fs_service_refuse(service, call, 400, "FS0838",
+                          "the report is of member %s but was sent to /v1/members/%.80s",
+                          member->name, name);
+        return 0;
+    }
+    if (service->signed_members && strcmp(name, origin)) {
+        fs_service_refuse(service, call, 403, "FS0839",
+                          "%s signed a report of %s; a member speaks for itself only", origin,
+                          name);
+        return 0;
+    }
+    if (!fs_board_group(service->board, member->group, &published) &&
+        fs_board_listed(service->board)) {
+        fs_service_no_group(service, call, member->group);
+        return 0;
+    }
+    fs_published_drop(published);
+    return 1;
+}
+
+/* PUT /v1/members/NAME */
+static void take_report(void *baton, fs_http_call_t *call)
+{
+    fs_service_t *service = baton;
+    size_t length;
+    const char *body = fs_http_call_body(call, &length);
+    fs_member_t member;
+    fs_result_t result;
+
+    fs_result_clear(&result);
+    if (fs_member_parse(&member, body, length, &result) != APR_SUCCESS) {
+        service->counts.refused++;
+        fs_http_call_problem(call, 400, &result);
+        return;
+    }
+    if (!check_report(service, call, &member))
+        return;
+    if (!fs_roster_put(service->roster, &member)) {
+        fs_service_refuse(
+            service, call, 503, "FS0840",
+            "%u members wait to be written already and the database is away; come again",
+            FS_ROSTER_MEMBERS);
+        return;
+    }
+    service->counts.reports++;
+    fs_http_call_answer(call, 204, NULL, NULL, 0);
+}
+
+const fs_http_route_t *fs_service_routes(unsigned *count)
+{
+    static const fs_http_route_t routes[] = {
+        {"GET", "/v1/time", 0, 0, answer_time},
+        {"GET", "/v1/groups/", FS_ROUTE_PREFIX, 0, fs_service_manifest},
+        {"GET", "/v1/images/", FS_ROUTE_PREFIX, 0, answer_image},
+        {"PUT", "/v1/members/", FS_ROUTE_PREFIX, MEMBER_LIMIT, take_report},
+        {"GET", "/healthz", FS_ROUTE_OPEN, 0, fs_service_health},
+        {"GET", "/metrics", FS_ROUTE_OPEN, 0, fs_service_metrics},
+        {"GET", "/", FS_ROUTE_OPEN, 0, fs_service_dashboard},
+    };
+
+    *count = sizeof(routes) / sizeof(routes[0]);
+    return routes;
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What datasrv answers over HTTP. doc/datasrv.md describes the interface for its callers.
+ *
+ * Everything here runs in the HTTP thread and takes what it needs from the board, the store and the
+ * roster: no answer ever waits for the database. Long polls are deferred calls in a list; a
+ * published manifest wakes them.
+ */
+#ifndef FS_DATASRV_SERVICE_H
+#define FS_DATASRV_SERVICE_H
+
+#include "board.h"
+#include "net/fs_http_server.h"
+#include "overview.h"
+#include "roster.h"
+#include "bell.h"
+#include "store.h"
+
+/* Counted by the HTTP thread for /metrics. */
+typedef struct fs_service_counts_t {
+    uint64_t times, manifests, unchanged, images, image_bytes, reports, pages;
+    uint64_t unknown, unready, refused; /* answers 404, 503, other 4xx */
+    unsigned waiting;                   /* long polls open now */
+} fs_service_counts_t;
+
+typedef struct fs_waiter_t fs_waiter_t;
+
+typedef struct fs_service_t {
+    fs_board_t *board;
+    fs_store_t *store;
+    fs_roster_t *roster;
+    fs_overview_t *overview;
+    fs_bell_t *changed; /* of the database thread */
+    const char *name;
+    fs_http_server_t *server; /* set before it runs */
+    int signed_members;       /* a key is configured: a member speaks for itself only */
+    fs_usec_t started;        /* mono */
+    fs_service_counts_t counts;
+    fs_waiter_t *waiters; /* doubly linked */
+} fs_service_t;
+
+const fs_http_route_t *fs_service_routes(unsigned *count);
+/* A manifest on the board has changed: answers the long polls that waited for it. HTTP thread. */
+void fs_service_published(void *service);
+/* Answers all long polls: the server stops. HTTP thread. */
+void fs_service_end(fs_service_t *service);
+
+/* --- parts of the service
+ * ------------------------------------------------------------------------- */
+
+/* waiters.c: GET /v1/groups/G/manifest */
+void fs_service_manifest(void *service, fs_http_call_t *call);
+/* health.c, metrics.c, dashboard.c: GET /healthz, /metrics, / */
+void fs_service_health(void *service, fs_http_call_t *call);
+void fs_service_metrics(void *service, fs_http_call_t *call);
+void fs_service_dashboard(void *service, fs_http_call_t *call);
+
+/* Answers with a problem and counts it. */
+void fs_service_refuse(fs_service_t *service, fs_http_call_t *call, int status, const char *number,
+                       const char *format, ...) __attribute__((format(printf, 5, 6)));
+
+void fs_service_not_known_yet(fs_service_t *service, fs_http_call_t *call);
+void fs_service_no_group(fs_service_t *service, fs_http_call_t *call, const char *group);
+
+#endif

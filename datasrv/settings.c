@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "settings.h"
+
+#include "base/fs_file.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#define FILE_LIMIT (64 * 1024)
+#define HOST_SIZE  56 /* leaves room for ":65535" within a member's name */
+#define DIGITS_MAX 9
+
+typedef enum kind_t { TEXT, NUMBER, LEVEL, GROUPS } kind_t;
+
+/* Every setting, once: how it is read, where it goes, and whether a reload can change it. */
+typedef struct setting_t {
+    const char *name;
+    kind_t kind;
+    size_t offset;
+    unsigned least, most; /* of a number */
+    int needs_restart;
+} setting_t;
+
+#define AT(field) offsetof(fs_settings_t, field)
+static const setting_t known[] = {
+    {"Listen", TEXT, AT(listen), 0, 0, 1},
+    {"Name", TEXT, AT(name), 0, 0, 1},
+    {"Database", TEXT, AT(database), 0, 0, 1},
+    {"ImageDir", TEXT, AT(image_dir), 0, 0, 1},
+    {"KeyFile", TEXT, AT(key_file), 0, 0, 0},
+    {"Group", GROUPS, AT(groups), 0, 0, 0},
+    {"LogLevel", LEVEL, AT(log_level), 0, 0, 0},
+    {"LogFile", TEXT, AT(log_file), 0, 0, 0},
+    {"PidFile", TEXT, AT(pid_file), 0, 0, 1},
+    {"TLSCertificateFile", TEXT, AT(tls_certificate_file), 0, 0, 1},
+    {"TLSKeyFile", TEXT, AT(tls_key_file), 0, 0, 1},
+    {"ClientCAFile", TEXT, AT(client_ca_file), 0, 0, 1},
+    {"KeepImages", NUMBER, AT(keep_images), 0, 1000, 0},
+    {"MaxConnections", NUMBER, AT(max_connections), 16, 1000000, 1},
+    {"IdleTimeout", NUMBER, AT(idle_timeout), 1, 3600, 1},
+};
+#define KNOWN (sizeof(known) / sizeof(known[0]))
+
+typedef struct reader_t {
+    fs_settings_t *settings;
+    const char *file;
+    unsigned line;
+    unsigned seen[KNOWN]; /* the line that gave it, 0 if none */
+    fs_result_t *result;
+} reader_t;
+
+static char **text_at(const fs_settings_t *settings, const setting_t *setting)
+{
+    return (char **)((char *)settings + setting->offset);
+}
+
+static unsigned *number_at(const fs_settings_t *settings, const setting_t *setting)
+{
+    return (unsigned *)((char *)settings + setting->offset);
+}
+
+int fs_settings_name_ok(const char *name)
+{
+    size_t length = strlen(name);
+
+    return length >= 1 && length < FS_IMAGE_NAME_SIZE &&
+           strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._:-") ==
+               length;
+}
+
+static apr_status_t unknown_setting(reader_t *reader, const char *name)
+{
+    char list[400] = "";
+    size_t used = 0;
+
+    for (size_t i = 0; i < KNOWN && used < sizeof(list); i++)
+        used += (size_t)snprintf(list + used, sizeof(list) - used, "%s%s", i ? ", " : "",
+                                 known[i].name);
+    return fs_result_set(reader->result, APR_EGENERAL, "FS0801",
+                         "%s, line %u: there is no setting \"%.64s\"; the settings are %s",
+                         reader->file, reader->line, name, list);
+}
+
+static apr_status_t bad_value(reader_t *reader, const setting_t *setting, const char *value,
+                              const char *remedy)
+{
+    return fs_result_set(reader->result, APR_EGENERAL, "FS0802", "%s, line %u: %s %s: %s",
+                         reader->file, reader->line, setting->name, value, remedy);
+}
+
+static apr_status_t take_number(reader_t *reader, const setting_t *setting, const char *value)
+{
+    char remedy[80];
+    size_t length = strlen(value);
+    unsigned long number;
+
+    snprintf(remedy, sizeof(remedy), "give a whole number from %u to %u", setting->least,
+             setting->most);
+    if (!length || length > DIGITS_MAX || strspn(value, "0123456789") != length)
+        return bad_value(reader, setting, value, remedy);
+    number = strtoul(value, NULL, 10);
+    if (number < setting->least || number > setting->most)
+        return bad_value(reader, setting, value, remedy);
+    *number_at(reader->settings, setting) = (unsigned)number;
+    return APR_SUCCESS;
+}
+
+static apr_status_t take_groups(reader_t *reader, const setting_t *setting, char *value)
+{
+    fs_settings_t *settings = reader->settings;
+    char *rest = NULL;
+
+    for (char *name = strtok_r(value, " \t", &rest); name; name = strtok_r(NULL, " \t", &rest)) {
+        if (strlen(name) >= FS_IMAGE_NAME_SIZE)
+            return bad_value(reader, setting, name, "a group's name has at most 64 bytes");
+        if (settings->group_count == FS_SETTINGS_GROUPS)
+            return bad_value(reader, setting, name,
+                             "one data server serves at most 64 groups; run another for the rest");
+        for (unsigned i = 0; i < settings->group_count; i++)
+            if (!strcmp(settings->groups[i], name))
+                return bad_value(reader, setting, name,
+                                 "the group was named before; once is enough");
+        snprintf(settings->groups[settings->group_count++], FS_IMAGE_NAME_SIZE, "%s", name);
+    }
+    return APR_SUCCESS;
+}
+
+static apr_status_t take(reader_t *reader, const setting_t *setting, char *value)
+{
+    switch (setting->kind) {
+    case TEXT:
+        *text_at(reader->settings, setting) = strdup(value);
+        return APR_SUCCESS;
+    case NUMBER:
+        return take_number(reader, setting, value);
+    case GROUPS:
+        return take_groups(reader, setting, value);
+    case LEVEL:
+        if (fs_log_parse_level(value, &reader->settings->log_level))
+            return bad_value(reader, setting, value,
+                             "give one of error, warning, notice, info, debug");
+        return APR_SUCCESS;
+    }
+    return APR_SUCCESS;
+}
+
+/* Cuts blanks at both ends and one pair of double quotes. */
+static char *trimmed(char *text)
+{
+    char *end;
+
+    while (isspace((unsigned char)*text))
+        text++;
+    end = text + strlen(text);
+    while (end > text && isspace((unsigned char)end[-1]))
+        *--end = '\0';
+    if (end - text >= 2 && *text == '"' && end[-1] == '"') {
+        end[-1] = '\0';
+        text++;
+    }
+    return text;
+}
+
+static apr_status_t read_line(reader_t *reader, char *line)
+{
+    char *name = line + strspn(line, " \t\r");
+    size_t length = strcspn(name, " \t\r");
+    char *value = name[length] ? name + length + 1 : name + length;
+    const setting_t *setting = NULL;
+
+    if (!*name || *name == '#')
+        return APR_SUCCESS;
+    name[length] = '\0';
+    value = trimmed(value);
+    for (size_t i = 0; i < KNOWN && !setting; i++)
+        setting = strcasecmp(known[i].name, name) ? NULL : &known[i];
+    if (!setting)
+        return unknown_setting(reader, name);
+    if (!*value)
+        return bad_value(reader, setting, "",
+                         "it needs a value; leave the line out for the default");
+    if (reader->seen[setting - known] && setting->kind != GROUPS)
+        return fs_result_set(reader->result, APR_EGENERAL, "FS0803",
+                             "%s, line %u: %s was given in line %u already; keep one of them",
+                             reader->file, reader->line, setting->name,
+                             reader->seen[setting - known]);
+    reader->seen[setting - known] = reader->line;
+    return take(reader, setting, value);
+}
+
+static apr_status_t read_lines(reader_t *reader, char *text)
+{
+    char *next;
+
+    for (char *line = text; line; line = next) {
+        apr_status_t status;
+
+        next = strchr(line, '\n');
+        if (next)
+            *next++ = '\0';
+        reader->line++;
+        status = read_line(reader, line);
+        if (status != APR_SUCCESS)
+            return status;
+    }
+    return APR_SUCCESS;
+}
+
+/* The host's name with the port: two data servers of one host must not share a member row. */
+static char *default_name(const char *address)
+{
+    char host[HOST_SIZE] = "datasrv";
+    const char *port = strrchr(address, ':');
+    char *name = NULL;
+
+    if (gethostname(host, sizeof(host)))
+        snprintf(host, sizeof(host), "datasrv");
+    host[sizeof(host) - 1] = '\0';
+    if (asprintf(&name, "%s:%.5s", host, port ? port + 1 : "") < 0)
+        return NULL;
+    return name;
+}
+
+static apr_status_t set_defaults(fs_settings_t *settings)
+{
+    if (!settings->listen)
+        settings->listen = strdup(FS_DEFAULT_LISTEN);
+    if (!settings->image_dir)
+        settings->image_dir = strdup(FS_DEFAULT_IMAGE_DIR);
+    if (settings->listen && !settings->name)
+        settings->name = default_name(settings->listen);
+    return settings->listen && settings->image_dir && settings->name ? APR_SUCCESS : APR_ENOMEM;
+}
+
+static apr_status_t check_together(const fs_settings_t *settings, fs_result_t *result)
+{
+    if (!settings->database)
+        return fs_result_set(result, APR_EGENERAL, "FS0804",
+                             "%s: Database is missing; name the MySQL option file whose group "
+                             "[farmsync] says how to log in, such as /etc/farmsync/my.cnf",
+                             settings->file);
+    if (!fs_settings_name_ok(settings->name))
+        return fs_result_set(result, APR_EGENERAL, "FS0802",
+                             "%s: Name %s: give 1 to 64 letters, digits, '.', '_', ':' or '-'",
+                             settings->file, settings->name);
+    if (!settings->tls_certificate_file != !settings->tls_key_file)
+        return fs_result_set(result, APR_EGENERAL, "FS0805",
+                             "%s: TLSCertificateFile and TLSKeyFile go together; give both or none",
+                             settings->file);
+    if (settings->client_ca_file && !settings->tls_certificate_file)
+        return fs_result_set(result, APR_EGENERAL, "FS0805",
+                             "%s: ClientCAFile needs TLSCertificateFile and TLSKeyFile as well",
+                             settings->file);
+    return APR_SUCCESS;
+}
+
+apr_status_t fs_settings_read(fs_settings_t **settings, const char *file, fs_result_t *result)
+{
+    fs_settings_t *made = calloc(1, sizeof(*made));
+    reader_t reader = {made, file, 0, {0}, result};
+    char *text = NULL;
+    size_t length;
+    apr_status_t status;
+
+    *settings = NULL;
+    if (!made || !(made->file = strdup(file))) {
+        free(made);
+        return APR_ENOMEM;
+    }
+    made->log_level = FS_LOG_NOTICE;
+    made->keep_images = 2;
+    made->max_connections = 4096;
+    made->idle_timeout = 60;
+    status = fs_file_read(file, FILE_LIMIT, &text, &length, result);
+    if (status == APR_SUCCESS)
+        status = read_lines(&reader, text);
+    if (status == APR_SUCCESS)
+        status = set_defaults(made);
+    if (status == APR_SUCCESS)
+        status = check_together(made, result);
+    free(text);
+    if (status == APR_SUCCESS)
+        *settings = made;
+    else
+        fs_settings_free(made);
+    return status;
+}
+
+void fs_settings_free(fs_settings_t *settings)
+{
+    if (!settings)
+        return;
+    for (size_t i = 0; i < KNOWN; i++)
+        if (known[i].kind == TEXT)
+            free(*text_at(settings, &known[i]));
+    free(settings->file);
+    free(settings);
+}
+
+static int differs(const fs_settings_t *a, const fs_settings_t *b, const setting_t *setting)
+{
+    const char *left, *right;
+
+    if (setting->kind == NUMBER)
+        return *number_at(a, setting) != *number_at(b, setting);
+    left = *text_at(a, setting);
+    right = *text_at(b, setting);
+    return left && right ? strcmp(left, right) != 0 : left != right;
+}
+
+void fs_settings_need_restart(const fs_settings_t *before, const fs_settings_t *after,
+                              void (*changed)(const char *setting))
+{
+    for (size_t i = 0; i < KNOWN; i++)
+        if (known[i].needs_restart && differs(before, after, &known[i]))
+            changed(known[i].name);
+}
