@@ -68,6 +68,7 @@ char *fs_sql_format(size_t *length, const char *format, va_list args)
     buffer_t buffer = {malloc(256), 0, 256};
     int known = 1;
 
+    add(&buffer, "", 0);
     for (; *format && known; format++) {
         size_t plain = strcspn(format, "%");
         const char *text;
