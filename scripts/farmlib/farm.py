@@ -31,7 +31,7 @@ FORMAT = 1
 DEFAULT_DIR = os.path.join(paths.REPO, ".farm")
 DEFAULT_INTERVAL_S = 10  # to play with; farmsync's own default is 600
 BINARIES = {"mod_farmsync.so": "mod_farmsync/mod_farmsync.so",
-            "farmsync-agent": "mod_farmsync/agent/farmsync-agent",
+            "farmsync-agent": "farmsync-agent",
             "datasrv": "datasrv/datasrv"}
 
 

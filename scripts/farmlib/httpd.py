@@ -204,7 +204,7 @@ class WebServer(Part):
 
     def version(self):
         """The farm's version that a request gets here, as FarmSync-Version says; None if none."""
-        value = http_get(self.url + "/version.shtml")[1].get("FarmSync-Version", "")
+        value = http_get(self.url + "/farmsync/data")[1].get("FarmSync-Version", "")
         for item in value.split(","):
             group, _, version = item.strip().partition("=")
             if group == "default" and version.isdigit():

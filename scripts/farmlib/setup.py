@@ -118,7 +118,13 @@ def _older(path, inputs):
 
 
 def build(directory=paths.BUILD, options=(), targets=("all",), environment=None, title="Building"):
-    """autoreconf, configure and make, as far as needed. `options` go to configure."""
+    """
+    autoreconf, configure and make, as far as needed. `options` go to configure; a build tree of one's
+    own (FARMSYNC_BUILD) is taken as it was configured.
+    """
+    if os.environ.get("FARMSYNC_BUILD") and directory == paths.BUILD:
+        _run(title, ["make", f"-j{os.cpu_count() or 1}", *targets], directory=directory)
+        return
     os.makedirs(directory, exist_ok=True)
     with locked(os.path.join(directory, ".lock")):
         _autoreconf()
