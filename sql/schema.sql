@@ -1,0 +1,112 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- The tables of farmsync and the account that owns its procedures. May be run again at any time: what
+-- is there stays. All times are UTC. Every change of a row of `sync` raises its `epoch`: that is how
+-- agents and datasrv notice changes, and what a promoter's compare-and-swap is made on.
+SET NAMES utf8mb4;
+
+CREATE DATABASE IF NOT EXISTS farmsync CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+USE farmsync;
+
+-- Nobody can log in as this account: the procedures run with its rights (SQL SECURITY DEFINER), so that
+-- a web server can have a promotion done and still write no data of its own making. It needs SELECT on
+-- the tables that become datasets; add_dataset names the GRANT where that is missing.
+CREATE USER IF NOT EXISTS 'farmsync'@'localhost' ACCOUNT LOCK;
+GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, ALTER, INDEX, CREATE TEMPORARY TABLES, CREATE VIEW,
+  SHOW VIEW, EXECUTE ON farmsync.* TO 'farmsync'@'localhost';
+
+-- One row per group. `version` is the staged (newest) version, `active_version` the one in force before
+-- `activation_time`; from then on `version` is in force. Both 0: nothing was promoted yet.
+CREATE TABLE IF NOT EXISTS sync (
+  group_name      VARCHAR(64)  NOT NULL,
+  version         BIGINT       NOT NULL DEFAULT 0,
+  active_version  BIGINT       NOT NULL DEFAULT 0,
+  activation_time DATETIME(6)  NOT NULL,
+  sync_interval   INT UNSIGNED NOT NULL DEFAULT 600 COMMENT 'seconds',
+  min_lead        DECIMAL(9,3) NOT NULL DEFAULT 2.000 COMMENT 'seconds that servers get to retrieve',
+  epoch           BIGINT       NOT NULL DEFAULT 1,
+  state           ENUM('running','held','failed') NOT NULL DEFAULT 'running',
+  reason          VARCHAR(512) NOT NULL DEFAULT '',
+  pinned_version  BIGINT       NULL,
+  promoted_by     VARCHAR(128) NULL,
+  promoted_at     DATETIME(6)  NULL,
+  keep_versions   INT UNSIGNED NOT NULL DEFAULT 10,
+  grid_time       DATETIME(6)  NOT NULL COMMENT 'a moment of the grid that activations are kept on',
+  wanted_time     DATETIME(6)  NULL COMMENT 'one activation off the grid that an operator asked for',
+  promoting       TINYINT      NOT NULL DEFAULT 0 COMMENT '1 only inside a promotion that is not done',
+  PRIMARY KEY (group_name)
+) ENGINE=InnoDB;
+
+INSERT INTO sync (group_name, activation_time, grid_time)
+SELECT 'default', UTC_TIMESTAMP(6), UTC_TIMESTAMP(6) FROM (SELECT 1) AS one
+ WHERE NOT EXISTS (SELECT 1 FROM (SELECT group_name FROM sync) AS s WHERE s.group_name = 'default');
+
+-- `source` is quoted: `schema`.`table`. `dropped`: 0 in use, 1 drop_dataset was called, 2 is being added.
+CREATE TABLE IF NOT EXISTS dataset (
+  name            VARCHAR(64)  NOT NULL,
+  group_name      VARCHAR(64)  NOT NULL,
+  source          VARCHAR(193) NOT NULL,
+  key_columns     JSON         NOT NULL,
+  `columns`       JSON         NOT NULL,
+  activate_column VARCHAR(64)  NULL,
+  expire_column   VARCHAR(64)  NULL,
+  options         JSON         NULL,
+  dropped         TINYINT      NOT NULL DEFAULT 0,
+  added_at        DATETIME(6)  NOT NULL,
+  PRIMARY KEY (name),
+  KEY by_group (group_name, dropped)
+) ENGINE=InnoDB;
+
+-- How each column of a dataset is read, carried and compared; procedures.sql explains it.
+CREATE TABLE IF NOT EXISTS dataset_column (
+  dataset   VARCHAR(64)  NOT NULL,
+  place     INT          NOT NULL,
+  name      VARCHAR(64)  NOT NULL,
+  key_place INT          NOT NULL DEFAULT 0,
+  kind      VARCHAR(8)   NOT NULL COMMENT 'type for readers: text integer decimal float time json binary',
+  read_as   ENUM('plain','number','double','float','text') NOT NULL,
+  carrier   VARCHAR(255) NOT NULL COMMENT 'SQL type in the table of differences',
+  slot      VARCHAR(24)  NOT NULL COMMENT 'column there',
+  PRIMARY KEY (dataset, place)
+) ENGINE=InnoDB;
+
+-- One row per dataset of each version: its image, and that the dataset belongs to the version. `since`
+-- is the version in which this content first appeared; it is written into the image.
+CREATE TABLE IF NOT EXISTS image (
+  group_name VARCHAR(64) NOT NULL,
+  version    BIGINT      NOT NULL,
+  dataset    VARCHAR(64) NOT NULL,
+  digest     CHAR(64)    NOT NULL,
+  bytes      BIGINT      NOT NULL,
+  row_count  BIGINT      NOT NULL,
+  since      BIGINT      NOT NULL,
+  PRIMARY KEY (group_name, version, dataset)
+) ENGINE=InnoDB;
+
+CREATE TABLE IF NOT EXISTS member (
+  name            VARCHAR(64)  NOT NULL,
+  kind            VARCHAR(8)   NOT NULL,
+  group_name      VARCHAR(64)  NOT NULL,
+  address         VARCHAR(128) NOT NULL DEFAULT '',
+  version_active  BIGINT       NOT NULL DEFAULT 0,
+  version_staged  BIGINT       NOT NULL DEFAULT 0,
+  digest          VARCHAR(64)  NOT NULL DEFAULT '',
+  clock_offset_us BIGINT       NULL,
+  clock_bound_us  BIGINT       NULL,
+  clock_source    VARCHAR(64)  NOT NULL DEFAULT '',
+  problem         VARCHAR(256) NOT NULL DEFAULT '',
+  seen            DATETIME(6)  NOT NULL,
+  PRIMARY KEY (name, group_name)
+) ENGINE=InnoDB;
+
+CREATE TABLE IF NOT EXISTS history (
+  id           BIGINT       NOT NULL AUTO_INCREMENT,
+  at           DATETIME(6)  NOT NULL,
+  group_name   VARCHAR(64)  NOT NULL,
+  action       VARCHAR(32)  NOT NULL,
+  version      BIGINT       NULL,
+  who          VARCHAR(255) NOT NULL,
+  rows_changed BIGINT       NULL,
+  detail       VARCHAR(1024) NOT NULL DEFAULT '',
+  PRIMARY KEY (id),
+  KEY by_version (group_name, action, version)
+) ENGINE=InnoDB;

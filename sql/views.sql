@@ -1,0 +1,111 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- The views of farmsync. May be run again at any time.
+SET NAMES utf8mb4;
+USE farmsync;
+
+-- A dataset's columns as SQL: `p` is the source, `d` the version table. For procedures.sql.
+CREATE OR REPLACE DEFINER = 'farmsync'@'localhost' SQL SECURITY DEFINER VIEW column_sql AS
+SELECT x.dataset, x.place, x.key_place, x.slot, x.carrier, x.quoted, x.read_sql,
+       CASE
+         WHEN x.read_as IN ('double', 'float') THEN CONCAT('(', x.read_sql, ' <=> d.', x.quoted, ' AND (d.',
+           x.quoted, ' <> 0 OR d.', x.quoted, ' IS NULL OR CAST(', x.read_sql, ' AS CHAR) = CAST(d.', x.quoted,
+           ' AS CHAR)))')
+         WHEN x.read_as = 'text' THEN CONCAT('CAST(CONVERT(p.', x.quoted, ' USING utf8mb4) AS BINARY) <=> ',
+           'CAST(CONVERT(d.', x.quoted, ' USING utf8mb4) AS BINARY)')
+         ELSE CONCAT(x.read_sql, ' <=> d.', x.quoted)
+       END AS same_sql, x.name
+  FROM (SELECT c.dataset, c.place, c.key_place, c.slot, c.carrier, c.read_as, c.name, c.quoted,
+               CASE c.read_as
+                 WHEN 'number' THEN CONCAT('(p.', c.quoted, ' + 0)')
+                 WHEN 'float' THEN CONCAT('CASE WHEN CAST(CAST(p.', c.quoted, ' AS CHAR) AS FLOAT) = p.', c.quoted,
+                   ' THEN CAST(p.', c.quoted, ' AS CHAR) + 0e0 ELSE p.', c.quoted, ' + 0e0 END')
+                 ELSE CONCAT('p.', c.quoted)
+               END AS read_sql
+          FROM (SELECT dataset, place, key_place, slot, carrier, read_as, name,
+                       CONCAT('`', REPLACE(name, '`', '``'), '`') AS quoted
+                  FROM dataset_column) AS c) AS x;
+
+-- For programs: times as microseconds since 1970 UTC.
+CREATE OR REPLACE DEFINER = 'farmsync'@'localhost' SQL SECURITY DEFINER VIEW sync_us AS
+SELECT group_name, version, active_version, epoch, state, COALESCE(pinned_version, 0) AS pinned_version, reason,
+       TIMESTAMPDIFF(MICROSECOND, '1970-01-01 00:00:00', activation_time) AS activation_us,
+       CAST(sync_interval * 1000000 AS SIGNED) AS interval_us,
+       CAST(min_lead * 1000000 AS SIGNED) AS lead_us,
+       TIMESTAMPDIFF(MICROSECOND, '1970-01-01 00:00:00', UTC_TIMESTAMP(6)) AS now_us
+  FROM sync;
+
+-- For people: each group's cycle. All times are UTC.
+CREATE OR REPLACE DEFINER = 'farmsync'@'localhost' SQL SECURITY DEFINER VIEW cycle AS
+SELECT group_name, state,
+       IF(UTC_TIMESTAMP(6) < activation_time, active_version, version) AS in_force,
+       IF(UTC_TIMESTAMP(6) < activation_time AND version <> active_version, version, NULL) AS staged,
+       activation_time AS next_activation,
+       CAST(TIMESTAMPDIFF(MICROSECOND, UTC_TIMESTAMP(6), activation_time) / 1000000 AS DECIMAL(14,1)) AS seconds_left,
+       sync_interval AS interval_s, LEAST(min_lead, CAST(sync_interval / 2 AS DECIMAL(14,3))) AS lead_s,
+       wanted_time AS wanted_activation, promoted_by AS last_promotion_by, promoted_at AS last_promotion_at, reason
+  FROM sync;
+
+-- For people: who is on the farm, what each server has, and what is wrong with it.
+CREATE OR REPLACE DEFINER = 'farmsync'@'localhost' SQL SECURITY DEFINER VIEW farm AS
+SELECT m.name, m.kind, m.group_name, m.address,
+       CASE
+         WHEN m.seen < UTC_TIMESTAMP(6) - INTERVAL GREATEST(15, 3) SECOND THEN 'silent'
+         WHEN m.problem <> '' THEN 'problem'
+         WHEN m.kind <> 'agent' THEN 'ok'
+         WHEN UTC_TIMESTAMP(6) >= s.activation_time AND m.version_active < s.version AND m.version_staged < s.version
+           THEN 'late'
+         WHEN UTC_TIMESTAMP(6) < s.activation_time AND m.version_active < s.active_version THEN 'late'
+         WHEN UTC_TIMESTAMP(6) < s.activation_time AND m.version_staged < s.version THEN 'retrieving'
+         ELSE 'ok'
+       END AS state,
+       m.version_active, m.version_staged,
+       IF(UTC_TIMESTAMP(6) < s.activation_time, s.active_version, s.version) AS in_force, s.version AS staged,
+       CAST(TIMESTAMPDIFF(MICROSECOND, m.seen, UTC_TIMESTAMP(6)) / 1000000 AS DECIMAL(14,1)) AS seen_s_ago,
+       CAST(m.clock_offset_us / 1000 AS DECIMAL(16,3)) AS clock_offset_ms,
+       CAST(m.clock_bound_us / 1000 AS DECIMAL(16,3)) AS clock_bound_ms, m.clock_source, m.problem
+  FROM member m LEFT JOIN sync s ON s.group_name = m.group_name;
+
+-- For people: the versions that are kept.
+CREATE OR REPLACE DEFINER = 'farmsync'@'localhost' SQL SECURITY DEFINER VIEW versions AS
+SELECT i.group_name, i.version,
+       CASE
+         WHEN i.version = IF(UTC_TIMESTAMP(6) < s.activation_time, s.active_version, s.version) THEN 'in force'
+         WHEN i.version = s.version THEN 'staged'
+         ELSE 'old'
+       END AS state,
+       h.at AS promoted_at, h.who AS promoted_by, h.rows_changed, h.detail,
+       COUNT(*) AS datasets, CAST(SUM(i.row_count) AS SIGNED) AS total_rows, CAST(SUM(i.bytes) AS SIGNED) AS bytes
+  FROM image i JOIN sync s ON s.group_name = i.group_name
+  LEFT JOIN history h ON h.group_name = i.group_name AND h.action = 'promote' AND h.version = i.version
+ GROUP BY i.group_name, i.version, s.activation_time, s.active_version, s.version, h.at, h.who, h.rows_changed,
+       h.detail;
+
+-- `pending` (what the next promotion would change) has a line per dataset: made by make_pending. The views of
+-- datasets that are there are made anew, in case their form has changed.
+DROP PROCEDURE IF EXISTS make_all_views;
+DELIMITER //
+CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE make_all_views()
+  MODIFIES SQL DATA
+BEGIN
+  DECLARE v_done INT DEFAULT 0;
+  DECLARE v_name VARCHAR(64);
+  DECLARE v_each CURSOR FOR SELECT name FROM dataset WHERE dropped = 0;
+  DECLARE CONTINUE HANDLER FOR NOT FOUND SET v_done = 1;
+  OPEN v_each;
+  each_dataset: LOOP
+    FETCH v_each INTO v_name;
+    IF v_done THEN
+      LEAVE each_dataset;
+    END IF;
+    BEGIN
+      -- A source that is gone must not stop an upgrade; show_pending tells of it.
+      DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END;
+      CALL make_views(v_name);
+    END;
+  END LOOP;
+  CLOSE v_each;
+  CALL make_pending();
+END //
+DELIMITER ;
+CALL make_all_views();
+DROP PROCEDURE make_all_views;
