@@ -51,7 +51,7 @@ fs_usec_t fs_cycle_promote_at(const fs_manifest_t *manifest, fs_promoter_t who, 
     fs_usec_t lead = fs_cycle_lead(manifest->interval, manifest->min_lead);
     fs_usec_t grace = least(lead / 4, AGENT_GRACE);
 
-    if (manifest->state == FS_GROUP_HELD)
+    if (manifest->state == FS_GROUP_HELD || manifest->pinned_version)
         return FS_CYCLE_NEVER;
     if (who == FS_PROMOTER_DATASRV)
         return add(manifest->activation_time, part(least(DATASRV_SPREAD, grace), jitter));
@@ -71,5 +71,7 @@ fs_usec_t fs_cycle_stale_after(const fs_manifest_t *manifest, fs_usec_t heard)
     fs_usec_t lead = fs_cycle_lead(manifest->interval, manifest->min_lead);
     fs_usec_t next = fs_cycle_next(manifest->activation_time, manifest->interval, lead, heard);
 
-    return manifest->state == FS_GROUP_HELD ? most(next, add(heard, FS_CYCLE_SILENCE)) : next;
+    if (manifest->state == FS_GROUP_HELD || manifest->pinned_version)
+        return most(next, add(heard, FS_CYCLE_SILENCE));
+    return next;
 }

@@ -1,2 +1,3 @@
 include tests/tools/prober.mk
 include tests/tools/peek.mk
+include tests/tools/promote.mk

@@ -341,6 +341,10 @@ START_TEST(promotion_is_never_tried_while_held)
     manifest.state = FS_GROUP_HELD;
     ck_assert_int_eq(fs_cycle_promote_at(&manifest, FS_PROMOTER_DATASRV, 0.5), FS_CYCLE_NEVER);
     ck_assert_int_eq(fs_cycle_promote_at(&manifest, FS_PROMOTER_AGENT, 0.5), FS_CYCLE_NEVER);
+    manifest.state = FS_GROUP_RUNNING;
+    manifest.pinned_version = 3;
+    ck_assert_int_eq(fs_cycle_promote_at(&manifest, FS_PROMOTER_DATASRV, 0.5), FS_CYCLE_NEVER);
+    manifest.pinned_version = 0;
     manifest.state = FS_GROUP_FAILED; /* a refused promotion is tried again next time */
     ck_assert_int_lt(fs_cycle_promote_at(&manifest, FS_PROMOTER_AGENT, 0.5), FS_CYCLE_NEVER);
 }
