@@ -50,6 +50,7 @@ typedef struct fs_agent_group_t {
     fs_plan_views_t views;
     fs_control_group_t record; /* as published */
     fs_usec_t heard;           /* mono, of the last confirmation */
+    fs_usec_t older_since;     /* mono, since when only older epochs are heard; 0 not */
     fs_trouble_t hearing;      /* nobody says what is in force */
     fs_trouble_t refusing;     /* somebody says what can't be taken */
     fs_trouble_t fetching;     /* images can't be had */
@@ -97,8 +98,7 @@ struct fs_agent_t {
     fs_agent_group_t groups[FS_CONTROL_GROUPS];
 };
 
-/* --- agent.c: what all threads use
- * ---------------------------------------------------------------- */
+/* --- agent.c: what all threads use ------------------------------------------------------------ */
 
 int fs_agent_stopping(const fs_agent_t *agent);
 /* Sleeps for `span`, or until the agent is to stop. */
@@ -132,8 +132,7 @@ int fs_agent_server(fs_agent_t *agent);
 void fs_agent_server_worked(fs_agent_t *agent, int index);
 void fs_agent_server_failed(fs_agent_t *agent, int index);
 
-/* --- group.c: one group's state; group->lock is held
- * ------------------------------------------------ */
+/* --- group.c: one group's state; group->lock is held ------------------------------------------ */
 
 /* Publishes the group's record from its manifest and views. */
 void fs_group_publish(fs_agent_group_t *group);
@@ -149,8 +148,7 @@ void fs_group_tell_troubles(fs_agent_group_t *group);
 /* Starts from what the page and the disk have: before the threads start, no lock needed. */
 void fs_group_load(fs_agent_group_t *group);
 
-/* --- saved.c: what outlives the agent in StateDir
- * ------------------------------------------------------ */
+/* --- saved.c: what outlives the agent in StateDir --------------------------------------------- */
 
 /* manifest-<group>.json; its mtime is the wall time when it was last confirmed. */
 apr_status_t fs_saved_manifest_write(fs_agent_t *agent, const fs_manifest_t *manifest,
@@ -167,8 +165,7 @@ int fs_saved_accept(fs_agent_t *agent, const char *group);
 /* Path of that file, for the message that names it. */
 void fs_saved_accept_path(const fs_agent_t *agent, const char *group, char *path, size_t size);
 
-/* --- threads
- * ---------------------------------------------------------------------------------------- */
+/* --- threads ---------------------------------------------------------------------------------- */
 
 void *fs_clock_run(void *agent);
 void *fs_report_run(void *agent);

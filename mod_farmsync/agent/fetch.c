@@ -79,8 +79,7 @@ static int is_named(const fs_agent_group_t *group, const work_t *work)
     return 0;
 }
 
-/* --- publishing
- * ------------------------------------------------------------------------------------- */
+/* --- publishing ------------------------------------------------------------------------------- */
 
 static apr_status_t write_view(fetch_t *f, const work_t *work, uint64_t *id, fs_result_t *result)
 {
@@ -125,8 +124,7 @@ static apr_status_t publish(fetch_t *f, const work_t *work, fs_result_t *result)
     return status;
 }
 
-/* --- retrieving
- * ---------------------------------------------------------------------------------------- */
+/* --- retrieving ------------------------------------------------------------------------------- */
 
 /* The data servers, beginning with the one that is followed. */
 static unsigned order_servers(fs_agent_t *agent, const char *servers[FS_SERVERS_MAX])
@@ -231,8 +229,7 @@ static void note_failure(fetch_t *f, const work_t *work, const fs_result_t *resu
     fs_report_soon(f->agent);
 }
 
-/* --- what next
- * ------------------------------------------------------------------------------------------- */
+/* --- what next -------------------------------------------------------------------------------- */
 
 /* group->lock is held. How long to put off the staged version; once for each. */
 static fs_usec_t herd_delay(fetch_t *f, const fs_manifest_version_t *wanted, fs_usec_t farm,
@@ -301,8 +298,7 @@ static void fetch_next(fetch_t *f)
     work_clear(&work);
 }
 
-/* --- what goes on from an earlier agent
- * -------------------------------------------------------------------- */
+/* --- what goes on from an earlier agent ------------------------------------------------------- */
 
 /* Reads a version that is published; withdraws it if it is damaged. */
 static void read_through(fetch_t *f, const work_t *work)

@@ -122,8 +122,7 @@ static int take(follow_t *f, fs_manifest_t *manifest, const char *peer)
     return taken == FS_TAKE_NEW || taken == FS_TAKE_SAME;
 }
 
-/* --- from a data server
- * --------------------------------------------------------------------------- */
+/* --- from a data server ----------------------------------------------------------------------- */
 
 static apr_status_t read_answer(follow_t *f, const char *url, const fs_http_answer_t *answer,
                                 fs_result_t *result)
@@ -205,8 +204,7 @@ static apr_status_t ask_server(follow_t *f, int index, const state_t *state, fs_
     return status;
 }
 
-/* --- from the database
- * ------------------------------------------------------------------------------ */
+/* --- from the database ------------------------------------------------------------------------ */
 
 static apr_status_t ask_sql(follow_t *f, fs_result_t *result)
 {
@@ -227,8 +225,7 @@ static apr_status_t ask_sql(follow_t *f, fs_result_t *result)
                : fs_result_set(result, APR_EGENERAL, "", "%s was refused", peer);
 }
 
-/* --- promotion
- * ---------------------------------------------------------------------------------------- */
+/* --- promotion -------------------------------------------------------------------------------- */
 
 static void log_outcome(follow_t *f, fs_promotion_t outcome, const fs_result_t *result)
 {
@@ -294,8 +291,7 @@ static void promote(follow_t *f, const state_t *state)
     pthread_mutex_unlock(&f->group->lock);
 }
 
-/* --- the loop
- * ------------------------------------------------------------------------------------------- */
+/* --- the loop --------------------------------------------------------------------------------- */
 
 /* Asks whoever is to be asked, once. Returns 1 if it was a long poll that did its waiting there. */
 static int ask(follow_t *f, const state_t *state)

@@ -83,8 +83,17 @@ void fs_group_confirm(fs_agent_group_t *group)
     fs_group_publish(group);
 }
 
-/* --- taking a manifest --------------------------------------------------------------------------
- */
+/* --- taking a manifest ------------------------------------------------------------------------ */
+
+/* Whether an older epoch is no more than a data server that lags behind another. */
+static int only_lags(fs_agent_group_t *group)
+{
+    fs_usec_t now = fs_time_mono();
+
+    if (!group->older_since)
+        group->older_since = now;
+    return now - group->older_since < FS_PLAN_LAG;
+}
 
 static void refuse(fs_agent_group_t *group, const fs_manifest_t *manifest, const char *peer,
                    fs_take_t take)
@@ -92,6 +101,8 @@ static void refuse(fs_agent_group_t *group, const fs_manifest_t *manifest, const
     char path[PATH_MAX];
     fs_result_t result;
 
+    if (take == FS_TAKE_OLDER && only_lags(group))
+        return;
     fs_saved_accept_path(group->agent, group->name, path, sizeof(path));
     switch (take) {
     case FS_TAKE_FOREIGN:
@@ -180,9 +191,11 @@ fs_take_t fs_group_take(fs_agent_group_t *group, fs_manifest_t *manifest, const 
                group->known.active_version);
         take = FS_TAKE_NEW;
     }
-    if (take == FS_TAKE_NEW || take == FS_TAKE_SAME)
+    if (take == FS_TAKE_NEW || take == FS_TAKE_SAME) {
+        group->older_since = 0;
         fs_agent_trouble(&group->refusing, FS_LOG_NOTICE, NULL, "FS0566",
                          "group %s: what %s says can be taken again", group->name, peer);
+    }
     /* The same as known, but only from the page: the manifest itself was lost. */
     if (take == FS_TAKE_SAME && !group->manifest)
         take = FS_TAKE_NEW;
@@ -199,8 +212,7 @@ fs_take_t fs_group_take(fs_agent_group_t *group, fs_manifest_t *manifest, const 
     return take;
 }
 
-/* --- starting
- * ------------------------------------------------------------------------------------- */
+/* --- starting --------------------------------------------------------------------------------- */
 
 /* A version as a view file names it, for its digest. `datasets` has room for all of them. */
 static void version_of_view(fs_manifest_version_t *version, fs_manifest_dataset_t *datasets,

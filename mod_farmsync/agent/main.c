@@ -70,8 +70,7 @@ static int read_options(int argc, char **argv, options_t *options)
     return options->config && optind == argc ? 0 : -1;
 }
 
-/* --- start
- * --------------------------------------------------------------------------------------------- */
+/* --- start ------------------------------------------------------------------------------------ */
 
 static void init_group(fs_agent_t *agent, unsigned index)
 {
@@ -187,9 +186,7 @@ static apr_status_t start_threads(fs_agent_t *agent, fs_result_t *result)
     return status;
 }
 
-/* --- end
- * ------------------------------------------------------------------------------------------------
- */
+/* --- end -------------------------------------------------------------------------------------- */
 
 /* Whatever waits for a network is told not to; again and again, as it may just be about to begin.
  */
@@ -249,9 +246,7 @@ static int stop_threads(fs_agent_t *agent)
     return all;
 }
 
-/* --- between
- * ------------------------------------------------------------------------------------------------
- */
+/* --- between ---------------------------------------------------------------------------------- */
 
 static void block_signals(sigset_t *ends)
 {

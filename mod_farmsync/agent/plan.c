@@ -83,8 +83,7 @@ int fs_servers_next(const fs_servers_t *servers, fs_usec_t now)
     return best;
 }
 
-/* --- whether to believe it ----------------------------------------------------------------------
- */
+/* --- whether to believe it -------------------------------------------------------------------- */
 
 void fs_known_nothing(fs_known_t *known)
 {
@@ -165,8 +164,7 @@ fs_take_t fs_plan_take(const fs_known_t *known, const fs_manifest_t *got, const 
     return FS_TAKE_NEW;
 }
 
-/* --- what to publish
- * ------------------------------------------------------------------------------ */
+/* --- what to publish -------------------------------------------------------------------------- */
 
 static const fs_plan_view_t *find_view(const fs_plan_views_t *views,
                                        const fs_manifest_version_t *version)
@@ -312,8 +310,7 @@ fs_usec_t fs_plan_herd_delay(fs_usec_t left, double chance)
     return (fs_usec_t)((double)span * chance);
 }
 
-/* --- when to ask again
- * ------------------------------------------------------------------------------ */
+/* --- when to ask again ------------------------------------------------------------------------ */
 
 unsigned fs_plan_wait_ms(const fs_manifest_t *manifest, fs_usec_t farm, int farm_known,
                          fs_usec_t promote_at)
@@ -332,8 +329,7 @@ unsigned fs_plan_wait_ms(const fs_manifest_t *manifest, fs_usec_t farm, int farm
     return (unsigned)(wait / FS_USEC_PER_MSEC);
 }
 
-/* --- when to say it again
- * --------------------------------------------------------------------------- */
+/* --- when to say it again --------------------------------------------------------------------- */
 
 fs_say_t fs_plan_say(fs_repeat_t *repeat, const char *problem, fs_usec_t now)
 {

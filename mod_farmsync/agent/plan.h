@@ -51,8 +51,7 @@ int fs_servers_next(const fs_servers_t *servers, fs_usec_t now);
 /* A back-off that doubles from `first` to `last`, somewhere in the upper half of it. */
 fs_usec_t fs_plan_backoff(unsigned failures, fs_usec_t first, fs_usec_t last, double chance);
 
-/* --- whether to believe it ----------------------------------------------------------------------
- */
+/* --- whether to believe it -------------------------------------------------------------------- */
 
 /* What this host published last of a group. Digests are "" where they are not known. */
 typedef struct fs_known_t {
@@ -87,8 +86,12 @@ typedef enum fs_take_t {
 fs_take_t fs_plan_take(const fs_known_t *known, const fs_manifest_t *got, const char *group,
                        fs_usec_t farm, int farm_known);
 
-/* --- what to publish
- * ------------------------------------------------------------------------------ */
+/* A data server may lag behind another for a moment; only after this is an older epoch a
+ * difficulty.
+ */
+#define FS_PLAN_LAG (5 * FS_USEC_PER_SEC)
+
+/* --- what to publish -------------------------------------------------------------------------- */
 
 #define FS_PLAN_VIEWS   16                     /* of one group, retired ones included */
 #define FS_PLAN_LINGERS (60 * FS_USEC_PER_SEC) /* how long a view outlives its last mention */
@@ -143,8 +146,7 @@ const fs_manifest_version_t *fs_plan_wanted(const fs_manifest_t *manifest,
 #define FS_PLAN_HERD (5 * FS_USEC_PER_SEC)
 fs_usec_t fs_plan_herd_delay(fs_usec_t left, double chance);
 
-/* --- when to ask again
- * ------------------------------------------------------------------------------ */
+/* --- when to ask again ------------------------------------------------------------------------ */
 
 #define FS_PLAN_WAIT_MS    20000 /* of a long poll */
 #define FS_PLAN_OVERDUE_MS 1000  /* ... while a promotion is overdue */
@@ -157,8 +159,7 @@ fs_usec_t fs_plan_herd_delay(fs_usec_t left, double chance);
 unsigned fs_plan_wait_ms(const fs_manifest_t *manifest, fs_usec_t farm, int farm_known,
                          fs_usec_t promote_at);
 
-/* --- when to say it again
- * --------------------------------------------------------------------------- */
+/* --- when to say it again --------------------------------------------------------------------- */
 
 #define FS_PLAN_REPEAT (60 * FS_USEC_PER_SEC)
 

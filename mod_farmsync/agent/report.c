@@ -33,8 +33,7 @@ void fs_report_soon(fs_agent_t *agent)
     pthread_mutex_unlock(&agent->report_lock);
 }
 
-/* --- what to tell
- * ------------------------------------------------------------------------------------- */
+/* --- what to tell ----------------------------------------------------------------------------- */
 
 /* group->lock is held. What a child would serve now. */
 static fs_choice_t serves(const fs_agent_group_t *group)
@@ -153,8 +152,7 @@ static void describe(fs_agent_group_t *group, fs_member_t *member)
     pthread_mutex_unlock(&group->lock);
 }
 
-/* --- whom to tell
- * ----------------------------------------------------------------------------------------- */
+/* --- whom to tell ----------------------------------------------------------------------------- */
 
 static apr_status_t tell_server(report_t *r, int index, const fs_member_t *member,
                                 fs_result_t *result)
@@ -215,9 +213,7 @@ static void tell(report_t *r)
                          "this server's state is reported again");
 }
 
-/* --- cleaning
- * ------------------------------------------------------------------------------------------------
- */
+/* --- cleaning --------------------------------------------------------------------------------- */
 
 typedef struct keep_t {
     unsigned view_count, digest_count;
@@ -317,9 +313,7 @@ void fs_agent_clean(fs_agent_t *agent)
     free(keep);
 }
 
-/* --- the loop
- * -------------------------------------------------------------------------------------------------
- */
+/* --- the loop --------------------------------------------------------------------------------- */
 
 /* Until the next report: a period, or an activation if that comes first. */
 static fs_usec_t next_report(fs_agent_t *agent)

@@ -157,8 +157,7 @@ START_TEST(backoff_doubles_within_its_limits)
 }
 END_TEST
 
-/* --- whether to believe it ----------------------------------------------------------------------
- */
+/* --- whether to believe it -------------------------------------------------------------------- */
 
 START_TEST(take_first_and_next_and_same)
 {
@@ -241,8 +240,7 @@ START_TEST(take_knows_the_page_without_its_digests)
 }
 END_TEST
 
-/* --- what to publish
- * -------------------------------------------------------------------------------- */
+/* --- what to publish -------------------------------------------------------------------------- */
 
 START_TEST(compose_publishes_the_schedule_before_the_images)
 {
@@ -394,8 +392,7 @@ START_TEST(herd_delay_leaves_time)
 }
 END_TEST
 
-/* --- when
- * ------------------------------------------------------------------------------------------- */
+/* --- when ------------------------------------------------------------------------------------- */
 
 START_TEST(long_poll_is_back_for_the_promotion)
 {
@@ -428,8 +425,7 @@ START_TEST(troubles_are_said_once_and_each_minute)
 }
 END_TEST
 
-/* --- configuration
- * ------------------------------------------------------------------------------------- */
+/* --- configuration ---------------------------------------------------------------------------- */
 
 static apr_status_t parse(fs_agent_config_t *config, const char *json, fs_result_t *result)
 {
