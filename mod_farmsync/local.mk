@@ -1,1 +1,26 @@
+# mod_farmsync.so: what runs in the request processes. Links only base, image and control.
+apachemod_LTLIBRARIES += mod_farmsync/mod_farmsync.la
+mod_farmsync_mod_farmsync_la_SOURCES = \
+	mod_farmsync/mod_farmsync.c mod_farmsync/module.h \
+	mod_farmsync/settings.c mod_farmsync/settings.h \
+	mod_farmsync/agent_process.c mod_farmsync/agent_process.h \
+	mod_farmsync/child.c mod_farmsync/child.h \
+	mod_farmsync/view.c mod_farmsync/view.h \
+	mod_farmsync/data.c mod_farmsync/data.h \
+	mod_farmsync/expr.c mod_farmsync/expr.h mod_farmsync/rewritemap.c \
+	mod_farmsync/api.c mod_farmsync/api.h \
+	mod_farmsync/place.c mod_farmsync/place.h \
+	mod_farmsync/handler_data.c mod_farmsync/handler_data.h \
+	mod_farmsync/facts.c mod_farmsync/facts.h \
+	mod_farmsync/status.c mod_farmsync/status.h \
+	mod_farmsync/status_json.c mod_farmsync/status_metrics.c mod_farmsync/server_status.c \
+	mod_farmsync/text.c mod_farmsync/text.h
+mod_farmsync_mod_farmsync_la_CPPFLAGS = $(AM_CPPFLAGS) $(HTTPD_CPPFLAGS) \
+	-DFS_RELEASE=\"$(PACKAGE_VERSION)\" -DFS_AGENT_PATH=\"$(libexecdir)/farmsync-agent\"
+mod_farmsync_mod_farmsync_la_LDFLAGS = -module -avoid-version -shared \
+	-export-symbols-regex '^farmsync_module$$'
+mod_farmsync_mod_farmsync_la_LIBADD = lib/control/libfs_control.la lib/image/libfs_image.la \
+	$(APR_LIBS) $(CRYPTO_LIBS) $(XXHASH_LIBS)
+include_HEADERS += mod_farmsync/mod_farmsync.h
+
 include mod_farmsync/agent/local.mk

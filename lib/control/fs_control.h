@@ -188,7 +188,8 @@ typedef struct fs_marks_group_t {
     _Atomic int64_t first_new; /* farm time at which `floor` was first served on this host */
     _Atomic int64_t last_old;  /* newest farm time at which an older version was pinned; only
                                   kept from FS_MARKS_NEAR before an activation on */
-    uint64_t reserved;
+    _Atomic int64_t
+        stale_told; /* mono time when the group was last logged as stale, 0 if it isn't */
 } fs_marks_group_t;
 
 /* The marks of the group record `index`; never NULL for a valid index (falls back to private

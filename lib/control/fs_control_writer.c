@@ -213,6 +213,7 @@ static void own_marks(fs_control_t *control, int index, const char *name)
     atomic_store(&group->refused, 0);
     atomic_store(&group->first_new, 0);
     atomic_store(&group->last_old, 0);
+    atomic_store(&group->stale_told, 0);
     memset(record->name, 0, sizeof(record->name));
     memcpy(record->name, name, strlen(name));
 }

@@ -1,3 +1,4 @@
 include tests/tools/prober.mk
 include tests/tools/peek.mk
 include tests/tools/promote.mk
+include tests/tools/publish.mk

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The agent as a child of the httpd parent. */
+#ifndef FS_AGENT_PROCESS_H
+#define FS_AGENT_PROCESS_H
+
+#include <httpd.h>
+
+/*
+ * In post_config of a server that is going to run: makes the state directory, writes agent.json and
+ * starts the agent with it. A failure is logged and doesn't keep httpd from starting: requests are
+ * then served from what is there.
+ */
+void fs_agent_start(apr_pool_t *pconf, server_rec *server);
+
+#endif

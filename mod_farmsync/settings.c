@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The directives: reading, defaults, merging, and what configtest can find.
+ *
+ * A value of FS_UNSET or NULL means that nothing was said; a merge takes the inner value if it was
+ * said, so that saying the default explicitly overrides an outer setting.
+ */
+#include "settings.h"
+
+#include <ctype.h>
+#include <string.h>
+
+#include <ap_listen.h>
+#include <apr_strings.h>
+#include <http_core.h>
+#include <util_time.h>
+
+#include "control/fs_control.h"
+#include "module.h"
+
+#define POLL_MS_DEFAULT  1000
+#define POLL_MS_MIN      20
+#define POLL_MS_MAX      60000
+#define GROUP_DEFAULT    "default"
+#define DATA_SERVERS_MAX 64
+
+void *fs_settings_create_server(apr_pool_t *pool, server_rec *server)
+{
+    fs_settings_t *settings = apr_pcalloc(pool, sizeof(*settings));
+
+    settings->agent_log_level = FS_UNSET;
+    settings->agent_poll_ms = FS_UNSET;
+    return settings;
+}
+
+/* All of these are of the whole server: a virtual host sees what the main server says. */
+void *fs_settings_merge_server(apr_pool_t *pool, void *base, void *add)
+{
+    return base;
+}
+
+void *fs_settings_create_place(apr_pool_t *pool, char *path)
+{
+    fs_place_t *place = apr_palloc(pool, sizeof(*place));
+
+    place->on_stale = FS_UNSET;
+    place->version_header = FS_UNSET;
+    return place;
+}
+
+void *fs_settings_merge_place(apr_pool_t *pool, void *base, void *add)
+{
+    const fs_place_t *outer = base, *inner = add;
+    fs_place_t *place = apr_palloc(pool, sizeof(*place));
+
+    place->on_stale = inner->on_stale != FS_UNSET ? inner->on_stale : outer->on_stale;
+    place->version_header =
+        inner->version_header != FS_UNSET ? inner->version_header : outer->version_header;
+    return place;
+}
+
+fs_settings_t *fs_settings(const server_rec *main_server)
+{
+    return ap_get_module_config(main_server->module_config, &farmsync_module);
+}
+
+const fs_place_t *fs_settings_main_place(const server_rec *main_server)
+{
+    return ap_get_module_config(main_server->lookup_defaults, &farmsync_module);
+}
+
+int fs_settings_on_stale(const request_rec *r)
+{
+    const fs_place_t *place = ap_get_module_config(r->per_dir_config, &farmsync_module);
+
+    return place->on_stale == FS_UNSET ? FS_STALE_SERVE : place->on_stale;
+}
+
+int fs_settings_version_header(const request_rec *r)
+{
+    const fs_place_t *place = ap_get_module_config(r->per_dir_config, &farmsync_module);
+
+    return place->version_header == FS_UNSET ? 0 : place->version_header;
+}
+
+const char *fs_settings_group(const fs_settings_t *settings, int index)
+{
+    return APR_ARRAY_IDX(settings->groups, index, const char *);
+}
+
+/* --- reading ------------------------------------------------------------------------------------
+ */
+
+static fs_settings_t *settings_of(const cmd_parms *cmd)
+{
+    return ap_get_module_config(cmd->server->module_config, &farmsync_module);
+}
+
+/* Names go into URLs, file names and SQL: the same characters everywhere. */
+static int is_name(const char *text)
+{
+    size_t length = strlen(text);
+
+    if (!length || length >= FS_IMAGE_NAME_SIZE || text[0] == '.')
+        return 0;
+    for (; *text; text++) {
+        if (!isascii((unsigned char)*text) ||
+            (!isalnum((unsigned char)*text) && !strchr("._:-", *text)))
+            return 0;
+    }
+    return 1;
+}
+
+static const char *set_server(cmd_parms *cmd, void *unused, const char *value)
+{
+    const char *error = ap_check_cmd_context(cmd, GLOBAL_ONLY);
+
+    if (error)
+        return error;
+    if (!is_name(value))
+        return apr_psprintf(
+            cmd->pool,
+            "FS0660: FarmSyncServer \"%s\": give a name of 1 to 64 letters, digits, "
+            "'.', '_', ':' or '-' that no other server of the farm has",
+            value);
+    settings_of(cmd)->server = value;
+    return NULL;
+}
+
+static const char *set_state_dir(cmd_parms *cmd, void *unused, const char *value)
+{
+    const char *error = ap_check_cmd_context(cmd, GLOBAL_ONLY);
+    char *path = ap_server_root_relative(cmd->pool, value);
+
+    if (error)
+        return error;
+    if (!path || strlen(path) > 512)
+        return apr_psprintf(cmd->pool,
+                            "FS0661: FarmSyncStateDir \"%s\": give the path of a directory on a "
+                            "local disk, of at most 512 characters",
+                            value);
+    settings_of(cmd)->state_dir = path;
+    return NULL;
+}
+
+/* A file that must be there when the configuration is read. The place in the struct is cmd->info.
+ */
+static const char *set_file(cmd_parms *cmd, void *unused, const char *value)
+{
+    const char *error = ap_check_cmd_context(cmd, GLOBAL_ONLY);
+    char *path = ap_server_root_relative(cmd->pool, value);
+    apr_finfo_t info;
+    apr_status_t status = APR_EBADPATH;
+
+    if (error)
+        return error;
+    if (path)
+        status = apr_stat(&info, path, APR_FINFO_TYPE, cmd->temp_pool);
+    if (status == APR_SUCCESS && info.filetype != APR_REG)
+        status = APR_EBADPATH;
+    if (status != APR_SUCCESS)
+        return apr_psprintf(cmd->pool,
+                            "FS0662: %s \"%s\" is not a file that can be used (%pm): make it, or "
+                            "correct the path",
+                            cmd->cmd->name, value, &status);
+    *(const char **)((char *)settings_of(cmd) + (apr_size_t)cmd->info) = path;
+    return NULL;
+}
+
+static int is_base_url(const char *url)
+{
+    size_t scheme = !strncmp(url, "http://", 7) ? 7 : !strncmp(url, "https://", 8) ? 8 : 0;
+
+    return scheme && url[scheme] && url[scheme] != '/' && strlen(url) < 256 &&
+           !strpbrk(url, " \t\r\n?#@\"");
+}
+
+static const char *add_data_server(cmd_parms *cmd, void *unused, const char *value)
+{
+    const char *error = ap_check_cmd_context(cmd, GLOBAL_ONLY);
+    fs_settings_t *settings = settings_of(cmd);
+
+    if (error)
+        return error;
+    if (!is_base_url(value))
+        return apr_psprintf(cmd->pool,
+                            "FS0663: FarmSyncDataServer \"%s\": give each data server as "
+                            "http://host:port or https://host:port",
+                            value);
+    if (!settings->data_servers)
+        settings->data_servers = apr_array_make(cmd->pool, 4, sizeof(const char *));
+    if (settings->data_servers->nelts == DATA_SERVERS_MAX)
+        return apr_psprintf(cmd->pool, "FS0663: FarmSyncDataServer: at most %d data servers",
+                            DATA_SERVERS_MAX);
+    APR_ARRAY_PUSH(settings->data_servers, const char *) = value;
+    return NULL;
+}
+
+static const char *add_group(cmd_parms *cmd, void *unused, const char *value)
+{
+    const char *error = ap_check_cmd_context(cmd, GLOBAL_ONLY);
+    fs_settings_t *settings = settings_of(cmd);
+
+    if (error)
+        return error;
+    if (!is_name(value))
+        return apr_psprintf(cmd->pool,
+                            "FS0664: FarmSyncGroup \"%s\": a group's name has 1 to 64 letters, "
+                            "digits, '.', '_', ':' or '-'",
+                            value);
+    if (!settings->groups)
+        settings->groups = apr_array_make(cmd->pool, 2, sizeof(const char *));
+    if (settings->groups->nelts == FS_CONTROL_GROUPS)
+        return apr_psprintf(cmd->pool, "FS0664: FarmSyncGroup: a server can have %d groups",
+                            FS_CONTROL_GROUPS);
+    for (int i = 0; i < settings->groups->nelts; i++) {
+        if (!strcmp(fs_settings_group(settings, i), value))
+            return apr_psprintf(cmd->pool, "FS0664: FarmSyncGroup \"%s\" is given twice", value);
+    }
+    APR_ARRAY_PUSH(settings->groups, const char *) = value;
+    return NULL;
+}
+
+static const char *set_agent(cmd_parms *cmd, void *unused, const char *value)
+{
+    const char *error = ap_check_cmd_context(cmd, GLOBAL_ONLY);
+
+    if (error)
+        return error;
+    settings_of(cmd)->agent =
+        strcasecmp(value, "none") ? ap_server_root_relative(cmd->pool, value) : "none";
+    return NULL;
+}
+
+static const char *set_agent_log_level(cmd_parms *cmd, void *unused, const char *value)
+{
+    const char *error = ap_check_cmd_context(cmd, GLOBAL_ONLY);
+    fs_log_level_t level;
+
+    if (error)
+        return error;
+    if (fs_log_parse_level(value, &level))
+        return apr_psprintf(cmd->pool,
+                            "FS0665: FarmSyncAgentLogLevel \"%s\": give error, warning, notice, "
+                            "info or debug",
+                            value);
+    settings_of(cmd)->agent_log_level = (int)level;
+    return NULL;
+}
+
+static const char *set_agent_poll(cmd_parms *cmd, void *unused, const char *value)
+{
+    const char *error = ap_check_cmd_context(cmd, GLOBAL_ONLY);
+    apr_interval_time_t interval;
+
+    if (error)
+        return error;
+    if (ap_timeout_parameter_parse(value, &interval, "ms") != APR_SUCCESS ||
+        interval < POLL_MS_MIN * 1000 || interval > POLL_MS_MAX * 1000)
+        return apr_psprintf(cmd->pool,
+                            "FS0666: FarmSyncAgentPoll \"%s\": give %d to %d milliseconds, as in "
+                            "500 or 500ms or 1s",
+                            value, POLL_MS_MIN, POLL_MS_MAX);
+    settings_of(cmd)->agent_poll_ms = (int)(interval / 1000);
+    return NULL;
+}
+
+static const char *set_on_stale(cmd_parms *cmd, void *config, const char *value)
+{
+    fs_place_t *place = config;
+
+    if (!strcasecmp(value, "serve"))
+        place->on_stale = FS_STALE_SERVE;
+    else if (!strcasecmp(value, "refuse"))
+        place->on_stale = FS_STALE_REFUSE;
+    else
+        return apr_psprintf(cmd->pool, "FS0667: FarmSyncOnStale \"%s\": give serve or refuse",
+                            value);
+    return NULL;
+}
+
+static const char *set_version_header(cmd_parms *cmd, void *config, int value)
+{
+    ((fs_place_t *)config)->version_header = value;
+    return NULL;
+}
+
+#define OFFSET_OF(field) ((void *)APR_OFFSETOF(fs_settings_t, field))
+
+const command_rec fs_settings_commands[] = {
+    AP_INIT_TAKE1("FarmSyncServer", set_server, NULL, RSRC_CONF,
+                  "this server's name in the farm; default ServerName:port"),
+    AP_INIT_TAKE1("FarmSyncStateDir", set_state_dir, NULL, RSRC_CONF,
+                  "directory for data and state; default farmsync in the runtime directory"),
+    AP_INIT_TAKE1("FarmSyncDatabase", set_file, OFFSET_OF(database), RSRC_CONF,
+                  "MySQL option file whose group [farmsync] says how to reach the database"),
+    AP_INIT_ITERATE("FarmSyncDataServer", add_data_server, NULL, RSRC_CONF,
+                    "one or more data servers, http://host:port"),
+    AP_INIT_TAKE1("FarmSyncKeyFile", set_file, OFFSET_OF(key_file), RSRC_CONF,
+                  "file with the farm's key"),
+    AP_INIT_TAKE1("FarmSyncCAFile", set_file, OFFSET_OF(ca_file), RSRC_CONF,
+                  "PEM file of the authorities that sign the data servers' certificates"),
+    AP_INIT_TAKE1("FarmSyncCertificateFile", set_file, OFFSET_OF(certificate_file), RSRC_CONF,
+                  "PEM file of this server's certificate and private key for data servers"),
+    AP_INIT_ITERATE("FarmSyncGroup", add_group, NULL, RSRC_CONF,
+                    "one or more groups of datasets that this server has; default: default"),
+    AP_INIT_TAKE1("FarmSyncAgent", set_agent, NULL, RSRC_CONF,
+                  "path of farmsync-agent, or none to start it by other means"),
+    AP_INIT_TAKE1("FarmSyncAgentLogLevel", set_agent_log_level, NULL, RSRC_CONF,
+                  "error, warning, notice (default), info or debug"),
+    AP_INIT_TAKE1("FarmSyncAgentPoll", set_agent_poll, NULL, RSRC_CONF,
+                  "how often the agent looks for news, in milliseconds; default 1000"),
+    AP_INIT_TAKE1("FarmSyncOnStale", set_on_stale, NULL, RSRC_CONF | ACCESS_CONF,
+                  "serve (default) or refuse data that may not be in force any more"),
+    AP_INIT_FLAG("FarmSyncVersionHeader", set_version_header, NULL, RSRC_CONF | ACCESS_CONF,
+                 "On: responses that used farm data say so in FarmSync-Version; default Off"),
+    {NULL}};
+
+/* --- the whole ----------------------------------------------------------------------------------
+ */
+
+static apr_port_t port_of(const server_rec *server)
+{
+    if (server->port)
+        return server->port;
+    if (ap_listeners && ap_listeners->bind_addr)
+        return ap_listeners->bind_addr->port;
+    return DEFAULT_HTTP_PORT;
+}
+
+void fs_settings_complete(apr_pool_t *pool, server_rec *main_server)
+{
+    fs_settings_t *settings = fs_settings(main_server);
+
+    settings->address = apr_psprintf(
+        pool, "%s:%d", main_server->server_hostname ? main_server->server_hostname : "localhost",
+        (int)port_of(main_server));
+    if (!settings->server)
+        settings->server = settings->address;
+    if (!settings->state_dir)
+        settings->state_dir = ap_runtime_dir_relative(pool, "farmsync");
+    if (!settings->agent)
+        settings->agent = FS_AGENT_PATH;
+    if (!settings->data_servers)
+        settings->data_servers = apr_array_make(pool, 1, sizeof(const char *));
+    if (!settings->groups) {
+        settings->groups = apr_array_make(pool, 1, sizeof(const char *));
+        APR_ARRAY_PUSH(settings->groups, const char *) = GROUP_DEFAULT;
+    }
+    if (settings->agent_log_level == FS_UNSET)
+        settings->agent_log_level = FS_LOG_NOTICE;
+    if (settings->agent_poll_ms == FS_UNSET)
+        settings->agent_poll_ms = POLL_MS_DEFAULT;
+}
+
+int fs_settings_have_source(const fs_settings_t *settings)
+{
+    return settings->database || settings->data_servers->nelts;
+}
+
+int fs_settings_start_agent(const fs_settings_t *settings)
+{
+    return strcmp(settings->agent, "none") != 0 && fs_settings_have_source(settings);
+}
+
+const char *fs_settings_problem(apr_pool_t *pool, const fs_settings_t *settings)
+{
+    apr_finfo_t info;
+
+    if (!is_name(settings->server))
+        return apr_psprintf(pool,
+                            "FS0660: this server needs a name: give FarmSyncServer a name of 1 to "
+                            "64 letters, digits, '.', '_', ':' or '-' (\"%s\", from ServerName, "
+                            "can't be it)",
+                            settings->server);
+    if (!settings->state_dir)
+        return "FS0661: FarmSyncStateDir has no default here: give it the path of a directory";
+    if (settings->data_servers->nelts && !settings->key_file)
+        return "FS0668: FarmSyncDataServer needs FarmSyncKeyFile: name a file, readable by httpd's "
+               "user only, with a line \"k1 HEX\" whose HEX is 64 random hex digits, the same on "
+               "all servers of the farm";
+    if (settings->certificate_file && !settings->data_servers->nelts)
+        return "FS0669: FarmSyncCertificateFile is of no use without FarmSyncDataServer: add that, "
+               "or take it out";
+    if (fs_settings_start_agent(settings) &&
+        (apr_stat(&info, settings->agent, APR_FINFO_TYPE | APR_FINFO_UPROT, pool) != APR_SUCCESS ||
+         info.filetype != APR_REG || !(info.protection & APR_FPROT_UEXECUTE)))
+        return apr_psprintf(pool,
+                            "FS0670: FarmSyncAgent: %s is not a program that can be started: "
+                            "install farmsync-agent there, give its path, or say none",
+                            settings->agent);
+    return NULL;
+}

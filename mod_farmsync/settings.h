@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the directives say. Names, defaults and contexts are in doc/configuration.md. */
+#ifndef FS_SETTINGS_H
+#define FS_SETTINGS_H
+
+#include <httpd.h>
+#include <http_config.h>
+
+#include "base/fs_log.h"
+
+#define FS_UNSET (-1)
+
+/* Of the whole server: only outside of <VirtualHost>. NULL or FS_UNSET where nothing was said. */
+typedef struct fs_settings_t {
+    const char *server;
+    const char *state_dir;
+    const char *database;
+    const char *key_file;
+    const char *ca_file;
+    const char *certificate_file;
+    const char *agent;
+    apr_array_header_t *data_servers; /* of const char * */
+    apr_array_header_t *groups;       /* of const char * */
+    int agent_log_level;              /* fs_log_level_t */
+    int agent_poll_ms;
+    const char *address; /* not a directive: where this server is reached, host:port */
+} fs_settings_t;
+
+/* Of a place in the configuration: also per virtual host and directory. */
+typedef struct fs_place_t {
+    int on_stale; /* FS_STALE_SERVE, FS_STALE_REFUSE */
+    int version_header;
+} fs_place_t;
+#define FS_STALE_SERVE  0
+#define FS_STALE_REFUSE 1
+
+extern const command_rec fs_settings_commands[];
+
+void *fs_settings_create_server(apr_pool_t *pool, server_rec *server);
+void *fs_settings_merge_server(apr_pool_t *pool, void *base, void *add);
+void *fs_settings_create_place(apr_pool_t *pool, char *path);
+void *fs_settings_merge_place(apr_pool_t *pool, void *base, void *add);
+
+/* The settings of the main server, and of the place that a request is in. */
+fs_settings_t *fs_settings(const server_rec *main_server);
+const fs_place_t *fs_settings_main_place(const server_rec *main_server);
+int fs_settings_on_stale(const request_rec *r);
+int fs_settings_version_header(const request_rec *r);
+
+/* Fills in the defaults, once the configuration was read whole. */
+void fs_settings_complete(apr_pool_t *pool, server_rec *main_server);
+/* What is missing or contradicts itself, as a sentence that begins with its number; NULL if
+ * nothing. */
+const char *fs_settings_problem(apr_pool_t *pool, const fs_settings_t *settings);
+/* 1 if there is anything to get data from, so that an agent is of use. */
+int fs_settings_have_source(const fs_settings_t *settings);
+/* 1 if httpd is to start the agent. */
+int fs_settings_start_agent(const fs_settings_t *settings);
+
+const char *fs_settings_group(const fs_settings_t *settings, int index);
+
+#endif

@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "text.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <apr_base64.h>
+
+#define FIRST_ROOM 1024
+
+void fs_text_init(fs_text_t *text, apr_pool_t *pool)
+{
+    text->pool = pool;
+    text->length = 0;
+    text->room = FIRST_ROOM;
+    text->data = apr_palloc(pool, text->room);
+    text->data[0] = '\0';
+}
+
+/* Makes room for `more` characters and a NUL. */
+static void reserve(fs_text_t *text, apr_size_t more)
+{
+    char *data;
+
+    if (text->room - text->length > more)
+        return;
+    while (text->room - text->length <= more)
+        text->room *= 2;
+    data = apr_palloc(text->pool, text->room);
+    memcpy(data, text->data, text->length + 1);
+    text->data = data;
+}
+
+void fs_text_add(fs_text_t *text, const char *data, apr_size_t length)
+{
+    reserve(text, length);
+    memcpy(text->data + text->length, data, length);
+    text->length += length;
+    text->data[text->length] = '\0';
+}
+
+void fs_text_puts(fs_text_t *text, const char *string)
+{
+    fs_text_add(text, string, strlen(string));
+}
+
+void fs_text_printf(fs_text_t *text, const char *format, ...)
+{
+    va_list args;
+    int length;
+
+    va_start(args, format);
+    length = vsnprintf(NULL, 0, format, args);
+    va_end(args);
+    if (length < 0)
+        return;
+    reserve(text, (apr_size_t)length);
+    va_start(args, format);
+    vsnprintf(text->data + text->length, (size_t)length + 1, format, args);
+    va_end(args);
+    text->length += (apr_size_t)length;
+}
+
+/* --- JSON ---------------------------------------------------------------------------------------
+ */
+
+static void json_escape(fs_text_t *text, unsigned char character)
+{
+    switch (character) {
+    case '"':
+        fs_text_add(text, "\\\"", 2);
+        break;
+    case '\\':
+        fs_text_add(text, "\\\\", 2);
+        break;
+    case '\n':
+        fs_text_add(text, "\\n", 2);
+        break;
+    case '\r':
+        fs_text_add(text, "\\r", 2);
+        break;
+    case '\t':
+        fs_text_add(text, "\\t", 2);
+        break;
+    default:
+        fs_text_printf(text, "\\u%04x", character);
+    }
+}
+
+void fs_text_json(fs_text_t *text, const char *data, apr_size_t length)
+{
+    apr_size_t begin = 0;
+
+    fs_text_add(text, "\"", 1);
+    for (apr_size_t i = 0; i < length; i++) {
+        unsigned char character = (unsigned char)data[i];
+
+        if (character >= 0x20 && character != '"' && character != '\\' && character != 0x7f)
+            continue;
+        fs_text_add(text, data + begin, i - begin);
+        json_escape(text, character);
+        begin = i + 1;
+    }
+    fs_text_add(text, data + begin, length - begin);
+    fs_text_add(text, "\"", 1);
+}
+
+void fs_text_json_string(fs_text_t *text, const char *string)
+{
+    fs_text_json(text, string, strlen(string));
+}
+
+static void json_base64(fs_text_t *text, fs_slice_t value)
+{
+    int size = apr_base64_encode_len((int)value.length);
+
+    fs_text_add(text, "\"", 1);
+    reserve(text, (apr_size_t)size);
+    apr_base64_encode_binary(text->data + text->length, (const unsigned char *)value.data,
+                             (int)value.length);
+    text->length += (apr_size_t)size - 1; /* the length counts the NUL */
+    fs_text_add(text, "\"", 1);
+}
+
+void fs_text_json_value(fs_text_t *text, fs_slice_t value, fs_column_type_t type)
+{
+    int as_it_is = 0;
+
+    if (!value.data) {
+        fs_text_puts(text, "null");
+        return;
+    }
+    switch (type) {
+    case FS_COLUMN_INTEGER:
+    case FS_COLUMN_DECIMAL:
+    case FS_COLUMN_FLOAT: /* ZEROFILL makes texts that are no JSON numbers: these are strings */
+        as_it_is = fs_json_is_number(value.data, value.length);
+        break;
+    case FS_COLUMN_JSON:
+        as_it_is = fs_json_is_value(value.data, value.length);
+        break;
+    case FS_COLUMN_BINARY:
+        json_base64(text, value);
+        return;
+    case FS_COLUMN_TEXT:
+    case FS_COLUMN_TIME:
+        break;
+    }
+    if (as_it_is)
+        fs_text_add(text, value.data, value.length);
+    else
+        fs_text_json(text, value.data, value.length);
+}
+
+/* --- is it JSON? --------------------------------------------------------------------------------
+ */
+
+/* What is left to read. */
+typedef struct scan_t {
+    const char *at;
+    const char *end;
+} scan_t;
+
+#define JSON_DEPTH_LIMIT 64
+
+static void skip_space(scan_t *scan)
+{
+    while (scan->at < scan->end && *scan->at && strchr(" \t\r\n", *scan->at))
+        scan->at++;
+}
+
+static int take(scan_t *scan, char character)
+{
+    if (scan->at == scan->end || *scan->at != character)
+        return 0;
+    scan->at++;
+    return 1;
+}
+
+static int take_word(scan_t *scan, const char *word)
+{
+    size_t length = strlen(word);
+
+    if ((size_t)(scan->end - scan->at) < length || memcmp(scan->at, word, length) != 0)
+        return 0;
+    scan->at += length;
+    return 1;
+}
+
+static int take_digits(scan_t *scan)
+{
+    const char *begin = scan->at;
+
+    while (scan->at < scan->end && *scan->at >= '0' && *scan->at <= '9')
+        scan->at++;
+    return scan->at > begin;
+}
+
+static int take_number(scan_t *scan)
+{
+    take(scan, '-');
+    if (!take(scan, '0') && !take_digits(scan))
+        return 0;
+    if (take(scan, '.') && !take_digits(scan))
+        return 0;
+    if (take(scan, 'e') || take(scan, 'E')) {
+        if (!take(scan, '-'))
+            take(scan, '+');
+        return take_digits(scan);
+    }
+    return 1;
+}
+
+static int take_escape(scan_t *scan)
+{
+    if (scan->at == scan->end)
+        return 0;
+    if (*scan->at != 'u')
+        return *scan->at && strchr("\"\\/bfnrt", *scan->at++) != NULL;
+    scan->at++;
+    for (int i = 0; i < 4; i++, scan->at++) {
+        if (scan->at == scan->end || !*scan->at || !strchr("0123456789abcdefABCDEF", *scan->at))
+            return 0;
+    }
+    return 1;
+}
+
+static int take_string(scan_t *scan)
+{
+    if (!take(scan, '"'))
+        return 0;
+    while (scan->at < scan->end && (unsigned char)*scan->at >= 0x20) {
+        if (take(scan, '"'))
+            return 1;
+        if (*scan->at++ == '\\' && !take_escape(scan))
+            return 0;
+    }
+    return 0;
+}
+
+static int take_value(scan_t *scan, int depth);
+
+/* What is between the brackets of an array or object, and the closing one. */
+static int take_members(scan_t *scan, char closing, int depth)
+{
+    skip_space(scan);
+    if (take(scan, closing))
+        return 1;
+    do {
+        if (closing == '}') {
+            skip_space(scan);
+            if (!take_string(scan))
+                return 0;
+            skip_space(scan);
+            if (!take(scan, ':'))
+                return 0;
+        }
+        if (!take_value(scan, depth + 1))
+            return 0;
+    } while (take(scan, ','));
+    return take(scan, closing);
+}
+
+static int take_value(scan_t *scan, int depth)
+{
+    int good;
+
+    if (depth > JSON_DEPTH_LIMIT)
+        return 0;
+    skip_space(scan);
+    if (take(scan, '{'))
+        good = take_members(scan, '}', depth);
+    else if (take(scan, '['))
+        good = take_members(scan, ']', depth);
+    else if (scan->at < scan->end && *scan->at == '"')
+        good = take_string(scan);
+    else
+        good = take_word(scan, "true") || take_word(scan, "false") || take_word(scan, "null") ||
+               take_number(scan);
+    skip_space(scan);
+    return good;
+}
+
+int fs_json_is_number(const char *data, apr_size_t length)
+{
+    scan_t scan = {data, data + length};
+
+    return take_number(&scan) && scan.at == scan.end;
+}
+
+int fs_json_is_value(const char *data, apr_size_t length)
+{
+    scan_t scan = {data, data + length};
+
+    return take_value(&scan, 0) && scan.at == scan.end;
+}
+
+/* --- HTML and paths -----------------------------------------------------------------------------
+ */
+
+void fs_text_html(fs_text_t *text, const char *string)
+{
+    for (; *string; string++) {
+        switch (*string) {
+        case '&':
+            fs_text_puts(text, "&amp;");
+            break;
+        case '<':
+            fs_text_puts(text, "&lt;");
+            break;
+        case '>':
+            fs_text_puts(text, "&gt;");
+            break;
+        case '"':
+            fs_text_puts(text, "&quot;");
+            break;
+        case '\'':
+            fs_text_puts(text, "&#39;");
+            break;
+        default:
+            fs_text_add(text, string, 1);
+        }
+    }
+}
+
+void fs_text_part(fs_text_t *text, const char *data, apr_size_t length)
+{
+    for (apr_size_t i = 0; i < length; i++) {
+        unsigned char character = (unsigned char)data[i];
+
+        if ((character >= 'a' && character <= 'z') || (character >= 'A' && character <= 'Z') ||
+            (character >= '0' && character <= '9') ||
+            (character && strchr("-._~!$'()*,;:@", character)))
+            fs_text_add(text, data + i, 1);
+        else
+            fs_text_printf(text, "%%%02X", character);
+    }
+}
