@@ -14,6 +14,7 @@ import re
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import tempfile
 import time
@@ -131,10 +132,25 @@ class MariaDB:
     # --- life ---------------------------------------------------------------------------------
 
     def _user_args(self):
-        return ["--user=root"] if os.geteuid() == 0 else []
+        """Root's servers run as root, so that they may lie anywhere; but the rsync of a Galera state
+        transfer gives root's rights away, so the nodes run as the account of Debian's own server."""
+        if os.geteuid() != 0:
+            return []
+        return ["--user=mysql" if self.is_galera() else "--user=root"]
+
+    def _own(self):
+        """Hands the directory to the account that the server runs as."""
+        if os.geteuid() == 0 and self.is_galera():
+            shutil.chown(self.dir, "mysql", "mysql")
+            above = os.path.dirname(self.dir)
+            while above != os.sep:
+                if not os.stat(above).st_mode & stat.S_IXOTH:
+                    raise PermissionError("%s must be open (o+x) for the account mysql" % above)
+                above = os.path.dirname(above)
 
     def init(self):
         """Makes the data directory unless it is there. Takes some seconds."""
+        self._own()
         if os.path.isdir(os.path.join(self.datadir, "mysql")):
             return self
         with open(os.path.join(self.dir, "install.log"), "wb") as log:
@@ -194,7 +210,6 @@ class MariaDB:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
             cwd=self.dir,
-            env=self._environment(),
         )
         # The server writes its pid file only when it is up; ours says whom to end before that.
         with open(self.pidfile + ".start", "w", encoding="utf-8") as f:
@@ -328,22 +343,13 @@ class MariaDB:
     def is_galera(self):
         return "--wsrep-on=ON" in self.args
 
-    def _environment(self):
-        """The state transfer's rsync daemon, run by root, would give its rights away and then find
-        the data directory closed; nothing in its configuration can be set from outside."""
-        if not self.is_galera() or os.geteuid() != 0:
-            return None
-        directory = os.path.join(self.dir, "bin")
-        os.makedirs(directory, exist_ok=True)
-        shim = os.path.join(directory, "rsync")
-        with open(shim, "w", encoding="utf-8") as f:
-            f.write(
-                "#!/bin/sh\ncase \" $* \" in *\" --daemon \"*)\n"
-                "  set -- --dparam=uid=root --dparam=gid=root \"$@\" ;;\nesac\n"
-                "exec %s \"$@\"\n" % find_program("rsync")
-            )
-        os.chmod(shim, 0o755)
-        return dict(os.environ, PATH=directory + ":" + os.environ.get("PATH", "/usr/sbin:/usr/bin"))
+    def make_empty(self):
+        """A data directory for a node that gets everything from the others."""
+        self._own()
+        os.makedirs(os.path.join(self.datadir, "mysql"), mode=0o700, exist_ok=True)
+        if os.geteuid() == 0:
+            shutil.chown(self.datadir, "mysql", "mysql")
+            shutil.chown(os.path.join(self.datadir, "mysql"), "mysql", "mysql")
 
     def _start_position(self):
         """A node that died asks InnoDB how far it was, as galera_recovery does under systemd."""
@@ -407,6 +413,8 @@ def start_galera(count, directory):
                 name="db%d" % (i + 1),
             )
             nodes.append(node)
+            if i > 0:
+                node.make_empty()  # the state transfer fills it
             node.start(extra=["--wsrep-new-cluster"] if i == 0 else [])
     except BaseException:
         stop_all(nodes)
