@@ -188,7 +188,8 @@ static apr_status_t set_up(fs_http_server_t *server, const fs_http_server_settin
     server->routes = malloc(sizeof(*routes) * (server->route_count + 1));
     if (!server->base || !server->routes)
         return out_of_memory(result);
-    memcpy(server->routes, routes, sizeof(*routes) * server->route_count);
+    if (server->route_count)
+        memcpy(server->routes, routes, sizeof(*routes) * server->route_count);
     server->wake = event_new(server->base, -1, EV_PERSIST, on_wake, server);
     server->reopen = evtimer_new(server->base, on_reopen, server);
     if (!server->wake || !server->reopen)

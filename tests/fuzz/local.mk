@@ -1,1 +1,2 @@
 include tests/fuzz/sync.mk
+include tests/fuzz/net.mk
