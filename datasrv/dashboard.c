@@ -162,6 +162,14 @@ static const char *state_text(const fs_manifest_t *manifest)
     return "running";
 }
 
+static void print_in_force(struct evbuffer *out, int64_t version)
+{
+    if (version > 0)
+        evbuffer_add_printf(out, "<p>In force: <b>version %" PRId64 "</b>. ", version);
+    else
+        evbuffer_add_printf(out, "<p>Nothing is in force yet. ");
+}
+
 static void print_group(struct evbuffer *out, fs_service_t *service, const fs_group_facts_t *facts,
                         const fs_published_t *published, fs_usec_t now)
 {
@@ -178,8 +186,7 @@ static void print_group(struct evbuffer *out, fs_service_t *service, const fs_gr
         return;
     }
     manifest = published->manifest;
-    evbuffer_add_printf(out, "<p>In force: <b>version %" PRId64 "</b>. ",
-                        fs_manifest_in_force(manifest, now)->version);
+    print_in_force(out, fs_manifest_in_force(manifest, now)->version);
     if (manifest->staged.version != manifest->active.version && now < manifest->activation_time)
         evbuffer_add_printf(out, "Version <b>%" PRId64 "</b> is staged. ",
                             manifest->staged.version);

@@ -49,6 +49,14 @@ void fs_service_no_group(fs_service_t *service, fs_http_call_t *call, const char
         group);
 }
 
+/* A name as the inside of a JSON string: a socket's path may hold anything. */
+static void make_plain(char *text)
+{
+    for (; *text; text++)
+        if (*text == '"' || *text == '\\' || (unsigned char)*text < ' ' || *text & 0x80)
+            *text = '?';
+}
+
 /* GET /v1/time. Farm time is read last, so that the round trip that the asker measures is short. */
 static void answer_time(void *baton, fs_http_call_t *call)
 {
@@ -66,6 +74,7 @@ static void answer_time(void *baton, fs_http_call_t *call)
         return;
     }
     service->counts.times++;
+    make_plain(source);
     length = snprintf(body, sizeof(body),
                       "{\"farm_time\":%" PRId64 ",\"bound\":%" PRId64 ",\"source\":\"%s\"}",
                       now + offset, bound, source);

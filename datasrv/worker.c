@@ -179,6 +179,7 @@ static void promote(fs_worker_t *worker)
     worker->promote_after =
         fs_time_mono() + fs_cycle_retry(manifest, worker->promote_failures, random_part());
     worker->promote_failures++;
+    tell(worker);
     fs_bell_ring(worker->shared.changed);
 }
 
