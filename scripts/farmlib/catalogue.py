@@ -13,6 +13,7 @@ CREATE TABLE IF NOT EXISTS debian.packages (
     size        BIGINT UNSIGNED NOT NULL COMMENT 'bytes of the .deb',
     description TEXT NOT NULL
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
+GRANT SELECT ON debian.* TO farmsync@localhost;
 """
 ROWS_AT_ONCE = 500
 

@@ -218,6 +218,7 @@ def _same_or_refuse(farm, options):
                         f"servers is up in {farm.directory}; scripts/farm down stops it, --dir "
                         f"starts another beside it")
     farm.state["interval"] = options.interval
+    farm.copy_binaries()
 
 
 def down(farm, options):

@@ -17,17 +17,19 @@ from .prober import Prober, spread_us, violations
 SHOP = os.path.join(paths.SQL_DIR, "sample", "shop.sql")
 PROBES_PER_SECOND = 500  # to each server
 
-# What the demo changes, as one transaction a person might type. {n} differs from run to run, so that
-# every run changes something.
+DATASETS = (("prices", "shop.price", "sku"), ("shipping", "shop.shipping", "country,service"),
+            ("promotions", "shop.promotion", "code"))
+
+# What the demo changes, as one transaction that a person might type; {n} differs from run to run.
 CHANGES = (
     "START TRANSACTION",
-    "UPDATE shop.prices SET price = ROUND(10 + MOD(price * 7 + {n}, 90), 2)",
-    "UPDATE shop.shipping SET cost = ROUND(2 + MOD(cost * 3 + {n}, 9), 2)",
-    "UPDATE shop.promotions SET discount = 5 + MOD(discount + {n}, 40)",
+    "UPDATE shop.price SET price = ROUND(1.95 + MOD(price * 7 + {n}, 90), 2)",
+    "UPDATE shop.shipping SET price = ROUND(1.90 + MOD(price * 3 + {n}, 9), 2)",
+    "UPDATE shop.promotion SET percent = 5 + MOD(percent + {n}, 40)",
+    "UPDATE debian.packages SET version = CONCAT(SUBSTRING_INDEX(version, '+demo', 1), '+demo{n}') "
+    "WHERE section = 'web'",
     "COMMIT",
 )
-CATALOGUE_CHANGE = ("UPDATE debian.packages SET version = CONCAT(SUBSTRING_INDEX(version, "
-                    "'+demo', 1), '+demo{n}') WHERE section = 'web'")
 
 
 def say(text=""):
@@ -38,8 +40,10 @@ def load_data(farm):
     """Loads what isn't there yet; returns the names of the datasets."""
     present = {row[0] for row in farm.sql("SELECT name FROM dataset WHERE dropped = 0")}
     with step("Loading the shop: prices, shipping, promotions"):
-        if "prices" not in present:
-            farm.database.run_file(SHOP)
+        farm.database.run_file(SHOP)
+        for name, source, key in DATASETS:
+            if name not in present:
+                farm.sql(f"CALL farmsync.add_dataset('{name}', '{source}', '{key}')")
     with step("Loading the package catalogue of this machine's Debian") as shown:
         if "packages" not in present:
             rows = catalogue.load(farm, shown)
@@ -69,10 +73,9 @@ def _answers(web, dataset):
 
 
 def change(farm, datasets):
-    number = int(time.time()) % 1000000
-    statements = [statement.format(n=number % 97 + 1) for statement in CHANGES]
-    if "packages" in datasets:
-        statements.insert(-1, CATALOGUE_CHANGE.format(n=number))
+    number = int(time.time()) % 89 + 1
+    statements = [statement.format(n=number) for statement in CHANGES
+                  if "debian." not in statement or "packages" in datasets]
     say("\nNow both are changed with plain SQL, in one transaction:\n")
     for statement in statements:
         say(f"  mysql> {statement};")
@@ -194,7 +197,7 @@ def demo(options):
         say("  " + line)
     cli.print_urls(farm)
     say(f"\nChange something yourself: {cli.shlex.quote(os.path.join('scripts', 'farm'))} sql "
-        + shlex.quote("UPDATE shop.prices SET price = price + 1"))
+        + shlex.quote("UPDATE shop.price SET price = price + 1"))
     say(f"The demo took {time.monotonic() - began:.0f} s.")
 
 

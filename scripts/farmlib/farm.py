@@ -221,8 +221,11 @@ class Farm:
         """Starts everything that doesn't run; ready when every server knows the farm's time."""
         with progress("Starting the database"):
             if self.database.pid is None:
-                self.database.start(seconds=90)
-            self.database.prepare()
+                self.database.start()
+                self.database.record["prepared"] = False
+            if not self.database.record.get("prepared"):  # never under the feet of a running farm
+                self.database.prepare()
+                self.database.record["prepared"] = True
         if self.state["interval"]:
             self.sql(f"CALL farmsync.set_interval('default', {int(self.state['interval'])})")
         with progress("Starting the data servers"):

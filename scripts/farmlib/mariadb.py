@@ -99,8 +99,11 @@ class MariaDB:
         self.log = os.path.join(self.dir, "error.log")
         self.pidfile = os.path.join(self.dir, "mariadbd.pid")
         self._settings = os.path.join(self.dir, "server.json")
+        # A server removes all temporary tables from its directory for them when it starts: also those of
+        # other servers, if they share it.
+        self.tmpdir = os.path.join(self.dir, "tmp")
         self._child = None
-        os.makedirs(self.dir, mode=0o700, exist_ok=True)
+        os.makedirs(self.tmpdir, mode=0o700, exist_ok=True)
         os.chmod(self.dir, 0o700)
         if os.path.exists(self._settings):
             with open(self._settings, encoding="utf-8") as f:
@@ -142,6 +145,7 @@ class MariaDB:
         """Hands the directory to the account that the server runs as."""
         if os.geteuid() == 0 and self.is_galera():
             shutil.chown(self.dir, "mysql", "mysql")
+            shutil.chown(self.tmpdir, "mysql", "mysql")
             above = os.path.dirname(self.dir)
             while above != os.sep:
                 if not os.stat(above).st_mode & stat.S_IXOTH:
@@ -159,6 +163,7 @@ class MariaDB:
                     find_program("mariadb-install-db", "mysql_install_db"),
                     "--no-defaults",
                     "--datadir=" + self.datadir,
+                    "--tmpdir=" + self.tmpdir,
                     "--auth-root-authentication-method=normal",
                     "--skip-test-db",
                 ]
@@ -172,7 +177,7 @@ class MariaDB:
         # Only root through the socket: no anonymous accounts, no root without a password over TCP.
         subprocess.run(
             [find_program("mariadbd", "mysqld"), "--no-defaults", "--bootstrap"]
-            + ["--datadir=" + self.datadir, "--log-error=" + self.log]
+            + ["--datadir=" + self.datadir, "--log-error=" + self.log, "--tmpdir=" + self.tmpdir]
             + self._user_args(),
             input=b"USE mysql;\nDELETE FROM global_priv WHERE User='' OR "
             b"(User='root' AND Host<>'localhost');\n",
@@ -196,6 +201,7 @@ class MariaDB:
                 "--port=%d" % self.port,
                 "--pid-file=" + self.pidfile,
                 "--log-error=" + self.log,
+                "--tmpdir=" + self.tmpdir,
             ]
             + SERVER_ARGS
             + self._user_args()
@@ -363,6 +369,7 @@ class MariaDB:
         subprocess.run(
             [find_program("mariadbd", "mysqld"), "--no-defaults", "--wsrep-recover"]
             + ["--datadir=" + self.datadir, "--log-error=" + log, "--socket=" + self.socket]
+            + ["--tmpdir=" + self.tmpdir]
             + self._user_args()
             + self.args,
             stdout=subprocess.DEVNULL,
