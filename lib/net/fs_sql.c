@@ -214,9 +214,12 @@ static MYSQL *new_handle(const fs_sql_t *sql)
 static int set_session(MYSQL *mysql)
 {
     static const char *const statements[] = {
-        "SET SESSION time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', "
-        "innodb_lock_wait_timeout = 2, autocommit = 1",
-        "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED", "DO 1"};
+        "SET SESSION time_zone = '+00:00', autocommit = 1",
+        "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'",
+        "SET SESSION innodb_lock_wait_timeout = 2",
+        "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+        "DO 1",
+    };
 
     if (mysql_query(mysql, "SET SESSION wsrep_sync_wait = 1") &&
         mysql_errno(mysql) != SERVER_UNKNOWN_VARIABLE)
