@@ -70,7 +70,8 @@ struct fs_agent_t {
     fs_keyring_t ring;
     fs_control_t *control;
     char *image_dir;
-    int cold; /* first start since the boot: nothing on disk is trusted unread */
+    fs_usec_t started; /* mono */
+    int cold;          /* first start since the boot: nothing on disk is trusted unread */
 
     volatile int stop; /* read with fs_agent_stopping */
     pthread_mutex_t stop_lock;
@@ -88,7 +89,6 @@ struct fs_agent_t {
     fs_http_client_t *clock_http;
     fs_http_client_t *report_http;
     fs_trouble_t timing; /* clock thread only */
-    fs_trouble_t saving; /* page_lock */
 
     pthread_mutex_t report_lock;
     pthread_cond_t report_due;

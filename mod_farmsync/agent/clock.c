@@ -219,6 +219,20 @@ static apr_status_t measure(measurement_t *m, fs_result_t *result)
     return APR_SUCCESS;
 }
 
+static void note_trouble(measurement_t *m, const fs_result_t *cause)
+{
+    fs_result_t result;
+
+    if (m->published.state == FS_CLOCK_MEASURED)
+        fs_result_set(&result, cause->status, "FS0577",
+                      "farm time is not measured now, it goes on with a growing bound: %s",
+                      cause->detail);
+    else
+        fs_result_set(&result, cause->status, "FS0578", "farm time is not known: %s",
+                      cause->detail);
+    fs_agent_trouble(&m->agent->timing, FS_LOG_WARNING, &result, NULL, "%s", "");
+}
+
 void *fs_clock_run(void *baton)
 {
     measurement_t m = {.agent = baton};
@@ -245,7 +259,7 @@ void *fs_clock_run(void *baton)
         } else if (m.servers.current == FS_SERVERS_SQL || m.servers.current == asked) {
             /* Everybody was asked. */
             if (result.problem[0])
-                fs_agent_trouble(&m.agent->timing, FS_LOG_WARNING, &result, NULL, "%s", "");
+                note_trouble(&m, &result);
             fs_agent_sleep(m.agent, m.agent->config.poll_ms * FS_USEC_PER_MSEC);
         }
     }

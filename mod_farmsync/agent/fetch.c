@@ -20,6 +20,7 @@
 #define RETRY_FIRST (100 * FS_USEC_PER_MSEC)
 #define RETRY_LAST  (10 * FS_USEC_PER_SEC)
 #define IDLE        FS_USEC_PER_SEC
+#define LOOK_PERIOD (5 * FS_USEC_PER_SEC)
 
 typedef struct fetch_t {
     fs_agent_group_t *group;
@@ -31,6 +32,7 @@ typedef struct fetch_t {
     int both_failed; /* ... nor could the other */
     unsigned failures;
     fs_usec_t retry_at; /* mono */
+    fs_usec_t looked;   /* mono, when what is published was last looked at */
     int64_t spread;     /* version whose retrieval was put off already */
 } fetch_t;
 
@@ -298,7 +300,7 @@ static void fetch_next(fetch_t *f)
     work_clear(&work);
 }
 
-/* --- what goes on from an earlier agent ------------------------------------------------------- */
+/* --- what is published already ---------------------------------------------------------------- */
 
 /* Reads a version that is published; withdraws it if it is damaged. */
 static void read_through(fetch_t *f, const work_t *work)
@@ -318,6 +320,7 @@ static void read_through(fetch_t *f, const work_t *work)
     pthread_mutex_unlock(&f->group->lock);
 }
 
+/* Costs a stat of each image, but for those that this process hasn't read yet. */
 static void read_published(fetch_t *f)
 {
     work_t work[2];
@@ -351,10 +354,15 @@ void *fs_fetch_run(void *baton)
         fs_log_result(FS_LOG_ERROR, &result);
         fs_agent_sleep(f.agent, RETRY_LAST);
     }
-    if (f.retrieve)
-        read_published(&f);
-    while (!fs_agent_stopping(f.agent))
+    while (!fs_agent_stopping(f.agent)) {
+        fs_usec_t now = fs_time_mono();
+
+        if (!f.looked || now - f.looked > LOOK_PERIOD) {
+            f.looked = now;
+            read_published(&f);
+        }
         fetch_next(&f);
+    }
     if (f.retrieve)
         fs_retrieve_destroy(f.retrieve);
     if (f.sql)

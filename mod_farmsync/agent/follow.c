@@ -29,6 +29,7 @@ typedef struct follow_t {
     double jitter;
     unsigned failures;
     fs_usec_t retry_at;  /* mono; no try at a promotion before */
+    fs_trouble_t saving; /* the state directory can't be written */
     fs_usec_t confirmed; /* mono, when the kept manifest was marked as confirmed */
 } follow_t;
 
@@ -107,19 +108,33 @@ static void heard(follow_t *f, const char *peer)
     }
 }
 
+/* Keeps the manifest for a start without a network. The disk may be slow: no lock is held. */
+static void keep(follow_t *f)
+{
+    fs_result_t result;
+    apr_status_t status = fs_saved_manifest_write(f->agent, f->group->manifest, &result);
+
+    fs_agent_trouble(&f->saving, FS_LOG_WARNING, status ? &result : NULL, "FS0555",
+                     "%s can be written again", f->agent->config.state_dir);
+}
+
 /* Gives a manifest that came from `peer` to the group. Returns 1 if it can be relied on. */
 static int take(follow_t *f, fs_manifest_t *manifest, const char *peer)
 {
     fs_take_t taken;
+    int good;
 
     pthread_mutex_lock(&f->group->lock);
     taken = fs_group_take(f->group, manifest, peer);
-    if (taken == FS_TAKE_NEW || taken == FS_TAKE_SAME) {
+    good = taken == FS_TAKE_NEW || taken == FS_TAKE_SAME;
+    if (good) {
         heard(f, peer);
         fs_group_tell_troubles(f->group);
     }
     pthread_mutex_unlock(&f->group->lock);
-    return taken == FS_TAKE_NEW || taken == FS_TAKE_SAME;
+    if (taken == FS_TAKE_NEW)
+        keep(f);
+    return good;
 }
 
 /* --- from a data server ----------------------------------------------------------------------- */

@@ -119,25 +119,26 @@ static void refuse(fs_agent_group_t *group, const fs_manifest_t *manifest, const
                       manifest->interval);
         break;
     default:
+        /* The remedy first: the children's copy of this is cut at 255 bytes. */
         fs_result_set(&result, APR_EGENERAL, "FS0562",
-                      "group %s: %s says epoch %" PRId64 " with version %" PRId64 " and %" PRId64
-                      " %s, but epoch %" PRId64 " with version %" PRId64 " and %" PRId64
-                      " is published here; kept. If the database was put back on purpose, create "
-                      "the file %s",
-                      group->name, peer, manifest->epoch, manifest->active.version,
-                      manifest->staged.version,
-                      take == FS_TAKE_CHANGED ? "of other content" : "staged", group->known.epoch,
-                      group->known.active_version, group->known.staged_version, path);
+                      "group %s: epoch %" PRId64 " stays, %s is refused; create %s if the database "
+                      "was put back on purpose. Published: version %" PRId64 ", staged %" PRId64
+                      "; %s says epoch %" PRId64 " with version %" PRId64 ", staged %" PRId64 "%s",
+                      group->name, group->known.epoch,
+                      take == FS_TAKE_OLDER       ? "an older one"
+                      : take == FS_TAKE_BACKWARDS ? "an older version"
+                                                  : "other content",
+                      path, group->known.active_version, group->known.staged_version, peer,
+                      manifest->epoch, manifest->active.version, manifest->staged.version,
+                      take == FS_TAKE_CHANGED ? " of other content" : "");
     }
     fs_agent_trouble(&group->refusing, FS_LOG_ERROR, &result, NULL, "%s", "");
     fs_group_tell_troubles(group);
 }
 
-/* Takes over `manifest` as the group's, on disk too. */
+/* Takes over `manifest` as the group's. */
 static void adopt(fs_agent_group_t *group, fs_manifest_t *manifest)
 {
-    fs_result_t result;
-
     fs_manifest_free(group->manifest);
     group->manifest = manifest;
     group->serial++;
@@ -146,13 +147,6 @@ static void adopt(fs_agent_group_t *group, fs_manifest_t *manifest)
     fs_plan_retire(&group->views, manifest, group->heard);
     fs_group_publish(group);
     pthread_cond_broadcast(&group->changed);
-    pthread_mutex_lock(&group->agent->page_lock);
-    if (fs_saved_manifest_write(group->agent, manifest, &result))
-        fs_agent_trouble(&group->agent->saving, FS_LOG_WARNING, &result, NULL, "%s", "");
-    else
-        fs_agent_trouble(&group->agent->saving, FS_LOG_WARNING, NULL, "FS0555",
-                         "%s can be written again", group->agent->config.state_dir);
-    pthread_mutex_unlock(&group->agent->page_lock);
     fs_report_soon(group->agent);
 }
 

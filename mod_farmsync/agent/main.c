@@ -86,6 +86,7 @@ static void init_group(fs_agent_t *agent, unsigned index)
 
 static void init_shared(fs_agent_t *agent)
 {
+    agent->started = fs_time_mono();
     pthread_mutex_init(&agent->stop_lock, NULL);
     pthread_mutex_init(&agent->page_lock, NULL);
     pthread_mutex_init(&agent->servers_lock, NULL);

@@ -17,6 +17,7 @@
 #define PERIOD       FS_USEC_PER_SEC
 #define TIMEOUT_MS   1000
 #define ANSWER_LIMIT 65536
+#define SETTLING     FS_USEC_PER_SEC /* after the start, when nothing may be here yet */
 #define CLEAN_PERIOD (10 * FS_USEC_PER_SEC)
 
 typedef struct report_t {
@@ -98,25 +99,31 @@ static void describe_clock(const fs_agent_t *agent, fs_member_t *member)
         memcpy(member->clock_source, clock.source, sizeof(member->clock_source));
 }
 
-/* group->lock is held. Says in the log when what is in force is not here. */
-static void watch_serving(fs_agent_group_t *group, const fs_choice_t *choice)
+/* group->lock is held. Why there is nothing to serve. */
+static const char *why_nothing(const fs_agent_group_t *group)
+{
+    if (group->record.problem[0])
+        return group->record.detail;
+    if (!group->manifest)
+        return "nobody has said yet what there is";
+    if (group->manifest->staged.version <= 0)
+        return "nothing has been promoted yet; add a dataset with CALL farmsync.add_dataset";
+    return "its images are on the way";
+}
+
+/* group->lock is held. Fills in what is wrong with what is served; 0 if nothing is. */
+static int judge_serving(const fs_agent_group_t *group, const fs_choice_t *choice,
+                         fs_result_t *result)
 {
     char when[FS_TIME_TEXT_SIZE];
-    fs_result_t result;
 
-    if (!choice->stale) {
-        fs_agent_trouble(&group->serving, FS_LOG_WARNING, NULL, "FS0600",
-                         "group %s: version %" PRId64 " is served, as it should be", group->name,
-                         choice->version);
-        return;
-    }
     if (!choice->view)
-        fs_result_set(&result, APR_ENOENT, "FS0601", "group %s: there is no data to serve yet: %s",
-                      group->name,
-                      group->record.problem[0] ? group->record.detail
-                                               : "its images are on the way");
+        fs_result_set(result, APR_ENOENT, "FS0601", "group %s: there is no data to serve: %s",
+                      group->name, why_nothing(group));
+    else if (!choice->stale)
+        return 0;
     else if (choice->version < group->record.staged_version)
-        fs_result_set(&result, APR_EGENERAL, "FS0602",
+        fs_result_set(result, APR_EGENERAL, "FS0602",
                       "group %s: version %" PRId64 " is served, but %" PRId64
                       " has been in force since %s: %s",
                       group->name, choice->version, group->record.staged_version,
@@ -124,12 +131,25 @@ static void watch_serving(fs_agent_group_t *group, const fs_choice_t *choice)
                       group->record.problem[0] ? group->record.detail
                                                : "its images are on the way");
     else
-        fs_result_set(&result, APR_EGENERAL, "FS0603",
+        fs_result_set(result, APR_EGENERAL, "FS0603",
                       "group %s: version %" PRId64 " is served; a newer one may be in force since "
                       "%s without this server having heard of it",
                       group->name, choice->version,
                       fs_time_format(group->record.stale_after, when));
-    fs_agent_trouble(&group->serving, FS_LOG_WARNING, &result, NULL, "%s", "");
+    return 1;
+}
+
+/* group->lock is held. Says in the log when what is in force is not here. */
+static void watch_serving(fs_agent_group_t *group, const fs_choice_t *choice)
+{
+    fs_result_t result;
+
+    if (!judge_serving(group, choice, &result))
+        fs_agent_trouble(&group->serving, FS_LOG_WARNING, NULL, "FS0600",
+                         "group %s: version %" PRId64 " is served, as it should be", group->name,
+                         choice->version);
+    else if (fs_time_mono() - group->agent->started > SETTLING)
+        fs_agent_trouble(&group->serving, FS_LOG_WARNING, &result, NULL, "%s", "");
 }
 
 static void describe(fs_agent_group_t *group, fs_member_t *member)

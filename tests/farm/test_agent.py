@@ -133,7 +133,7 @@ class Agent:
             return None
         for which in ("active", "staged"):
             if which in group and group[which]["id"] == group["serves"]["view"]:
-                return group[which]["datasets"]["prices"]["value"]
+                return group[which]["datasets"]["prices"].get("value")
         return None
 
     def lines(self, number):
@@ -488,7 +488,7 @@ def test_older_epoch_is_taken_when_the_operator_allows_it(agents, relays, data):
     relay.edit = older
     relay.mode = "edit"
     agent.wait(lambda: agent.group()["problem"] == "FS0562", "FS0562 published")
-    named = re.search(r"create the file (\S+)", agent.group()["detail"])
+    named = re.search(r"create (\S+) if", agent.group()["detail"])
     assert named, agent.group()["detail"]
     with open(named[1], "w", encoding="utf-8"):
         pass
@@ -815,7 +815,7 @@ def test_full_disk_keeps_the_old_version(agents, relays, data, small_disk):
                 file.flush()
         except OSError:
             pass
-    newer = data.change(pad=65536)
+    newer = data.change(pad=32768)
     agent.wait(lambda: agent.group()["problem"] in ("FS0352", "FS0356", "FS0503"),
                "a full disk as problem")
     agent.wait(lambda: agent.group()["serves"]["stale"], "stale")
