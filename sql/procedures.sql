@@ -204,7 +204,7 @@ BEGIN
   DECLARE v_errno INT;
   DECLARE v_text TEXT;
   DECLARE v_source VARCHAR(193);
-  DECLARE v_quoted, v_slots, v_on, v_null, v_keys LONGTEXT;
+  DECLARE v_quoted, v_slots, v_key_slots, v_null, v_keys LONGTEXT;
   DECLARE v_total BIGINT;
   DECLARE EXIT HANDLER FOR 1062
   BEGIN
@@ -226,10 +226,10 @@ BEGIN
   SELECT GROUP_CONCAT(quoted ORDER BY place SEPARATOR ', '),
          GROUP_CONCAT('t.', slot ORDER BY place SEPARATOR ', ')
     INTO v_quoted, v_slots FROM column_sql WHERE dataset = p_name;
-  SELECT GROUP_CONCAT('d.', quoted, ' = t.', slot ORDER BY key_place SEPARATOR ' AND '),
+  SELECT GROUP_CONCAT('t.', slot ORDER BY key_place SEPARATOR ', '),
          GROUP_CONCAT('t.', slot, ' IS NULL' SEPARATOR ' OR '),
          GROUP_CONCAT(quoted ORDER BY key_place SEPARATOR ', ')
-    INTO v_on, v_null, v_keys FROM column_sql WHERE dataset = p_name AND key_place > 0;
+    INTO v_key_slots, v_null, v_keys FROM column_sql WHERE dataset = p_name AND key_place > 0;
 
   CALL run_sql(CONCAT('SELECT COUNT(*), SUM(t.op = ''n'' AND (', v_null, ')) INTO @farmsync_changes, ',
     '@farmsync_nulls FROM farmsync.difference t WHERE t.ds = ', p_ds, ' AND t.op <> ''t'''));
@@ -239,9 +239,11 @@ BEGIN
                      ' have NULL in the key ', v_keys, '; give them a key or remove them'));
   END IF;
   IF p_changes > 0 THEN
-    CALL run_sql(CONCAT('UPDATE farmsync.difference t STRAIGHT_JOIN farmsync.`data_', p_name,
-      '` d FORCE INDEX (PRIMARY) ON ', v_on, ' AND d.fs_from = t.number SET d.fs_to = ', p_version,
-      ' WHERE t.ds = ', p_ds, ' AND t.op IN (''c'', ''g'')'));
+    -- Ends rows by their primary key. An UPDATE that joins both tables would first collect their places in
+    -- a temporary table, three times slower.
+    CALL run_sql(CONCAT('INSERT INTO farmsync.`data_', p_name, '` (fs_from, fs_to, ', v_keys, ') SELECT t.number, ',
+      p_version, ', ', v_key_slots, ' FROM farmsync.difference t WHERE t.ds = ', p_ds,
+      ' AND t.op IN (''c'', ''g'') ON DUPLICATE KEY UPDATE fs_to = ', p_version));
     CALL run_sql(CONCAT('INSERT INTO farmsync.`data_', p_name, '` (fs_from, fs_to, ', v_quoted, ') SELECT ',
       p_version, ', 9223372036854775807, ', v_slots, ' FROM farmsync.difference t WHERE t.ds = ', p_ds,
       ' AND t.op IN (''n'', ''c'')'));
