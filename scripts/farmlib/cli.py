@@ -181,8 +181,7 @@ def print_urls(farm):
     for part in farm.datasrvs:
         print(f"  {part.name}   {part.url}/healthz")
     print(f"  db1   {farm.database.where()}  (scripts/farm sql)")
-    default = " --dir " + shlex.quote(farm.directory) if "FARM_DIR" not in os.environ and \
-        farm.directory != Farm().directory else ""
+    default = "" if farm.directory == Farm().directory else " --dir " + shlex.quote(farm.asked)
     print(f"scripts/farm status{default} shows it, scripts/farm down{default} stops it.")
 
 

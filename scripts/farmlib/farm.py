@@ -38,16 +38,10 @@ BINARIES = {"mod_farmsync.so": "mod_farmsync/mod_farmsync.so",
 class Farm:
     def __init__(self, directory=None):
         self.user = RunAs()
-        self.directory = os.path.realpath(directory or os.environ.get("FARM_DIR")
-                                          or self._default_directory())
+        self.asked = os.path.abspath(directory or os.environ.get("FARM_DIR") or DEFAULT_DIR)
+        self.directory = os.path.realpath(self.asked)
         self.state = None
         self.webs, self.datasrvs, self.database = [], [], None
-
-    def _default_directory(self):
-        """.farm in the source; elsewhere if httpd's account can't get there (source in /root)."""
-        if not self.user.blocked_at(DEFAULT_DIR):
-            return DEFAULT_DIR
-        return "/var/tmp/farmsync-" + hashlib.sha256(paths.REPO.encode()).hexdigest()[:12]
 
     # --- state file
     @property
@@ -96,7 +90,7 @@ class Farm:
     @contextlib.contextmanager
     def lock(self):
         """One command at a time changes a farm."""
-        os.makedirs(self.directory, exist_ok=True)
+        self._make_directory()
         with open(os.path.join(self.directory, ".lock"), "a", encoding="utf-8") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -172,8 +166,7 @@ class Farm:
         """
         mpms = checked_mpms(mpm)
         self.check_place()
-        os.makedirs(self.directory, exist_ok=True)
-        os.chmod(self.directory, 0o755)
+        self._make_directory()
         self.load()
         kept = self.state["parts"] if self.state else {}
         names = [*(f"web{n}" for n in range(1, servers + 1)),
@@ -195,17 +188,39 @@ class Farm:
         self.save()
 
     def check_place(self):
-        blocked = self.user.blocked_at(os.path.join(self.directory, "x"))
-        if blocked:
-            raise FarmError(
-                f"{blocked} can't be entered by {self.user.name}, the account that httpd runs as "
-                f"when root starts it; give a --dir elsewhere (such as /var/tmp/farm), or run "
-                f"scripts/farm as an ordinary user")
-        if os.path.exists(self.directory) and os.stat(self.directory).st_uid != os.geteuid():
-            raise FarmError(f"{self.directory} belongs to another user; give another --dir")
+        """Says what is wrong with the directory that was asked for."""
         if any(one in self.directory for one in '"\n$#\\'):
             raise FarmError(f"the directory {self.directory!r} has a character in its name that "
                             f"configuration files can't carry; give another --dir")
+        if not os.path.exists(self.directory):
+            return
+        if os.stat(self.directory).st_uid != os.geteuid():
+            raise FarmError(f"{self.directory} belongs to another user; give another --dir")
+        blocked = self.user.blocked_at(self.directory)
+        if blocked and os.listdir(self.directory):
+            raise FarmError(
+                f"{blocked} can't be entered by {self.user.name}, the account that httpd runs as "
+                f"when root starts it, and {self.directory} isn't empty; give another --dir (such "
+                f"as /var/tmp/farm), or run scripts/farm as an ordinary user")
+
+    def _make_directory(self):
+        """
+        The farm's directory. Where httpd's account can't get at the one that was asked for (in
+        /root, say), it becomes a symbolic link to one below /var/tmp.
+        """
+        if self.user.blocked_at(self.directory):
+            name = hashlib.sha256(self.asked.encode()).hexdigest()[:12]
+            elsewhere = f"/var/tmp/farmsync-{name}"
+            os.makedirs(elsewhere, mode=0o755, exist_ok=True)
+            if os.path.islink(elsewhere) or os.stat(elsewhere).st_uid != os.geteuid():
+                raise FarmError(f"{elsewhere} belongs to another user; give another --dir")
+            if os.path.isdir(self.asked):
+                os.rmdir(self.asked)
+            os.makedirs(os.path.dirname(self.asked), exist_ok=True)
+            os.symlink(elsewhere, self.asked)
+            self.directory = elsewhere
+        os.makedirs(self.directory, exist_ok=True)
+        os.chmod(self.directory, 0o755)
 
     def _write_all(self):
         etc = os.path.join(self.directory, "etc")
@@ -262,6 +277,8 @@ class Farm:
         if self.running():
             raise FarmError(f"the farm in {self.directory} is up; scripts/farm down stops it")
         shutil.rmtree(self.directory)
+        if os.path.islink(self.asked):
+            os.unlink(self.asked)
 
 
 def checked_mpms(mpm):

@@ -129,16 +129,19 @@ class Datasrv:
         return self
 
     def end(self):
-        if self.process is not None and self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(20)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-                raise
-        if self.process is not None:
-            self.process.stderr.close()
+        """Stops it; it must end by itself, with 0 and without a word (a sanitizer's, say)."""
+        if self.process is None:
+            return
+        process, self.process = self.process, None
+        if process.poll() is None:
+            process.terminate()
+        try:
+            _, words = process.communicate(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            raise
+        assert (process.returncode, words) in ((0, b""), (-signal.SIGKILL, b"")), words.decode()
 
     def get(self, path, **more):
         return urlopen(self.port, "GET", path, **more)

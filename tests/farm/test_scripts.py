@@ -12,6 +12,7 @@ import pytest
 from farmlib import catalogue, paths, ports, proc
 from farmlib.database import unescape
 from farmlib.errors import FarmError
+from farmlib.farm import Farm
 from farmlib.prober import Seen, violations
 
 SCRIPT = os.path.join(paths.REPO, "scripts", "farm")
@@ -108,3 +109,20 @@ def test_the_catalogue_keeps_one_record_a_name():
 def test_the_judge_of_a_switch_can_say_no(last_old, first_new, broken):
     seen = [Seen(0, 7, last_old, last_old + 10, first_new - 10, first_new)]
     assert len(violations(seen, 100)) == broken
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has httpd change its account")
+def test_a_directory_that_httpd_cannot_enter_is_kept_elsewhere(tmp_path):
+    """Such as the default one in a source tree below /root."""
+    tmp_path.chmod(0o700)
+    farm = Farm(str(tmp_path / "farm"))
+    with farm.lock():
+        assert farm.directory.startswith("/var/tmp/farmsync-")
+        assert os.path.realpath(tmp_path / "farm") == farm.directory
+        assert Farm(str(tmp_path / "farm")).directory == farm.directory
+    farm.remove()
+    assert not os.path.lexists(tmp_path / "farm") and not os.path.exists(farm.directory)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    with pytest.raises(FarmError, match="isn't empty"):
+        Farm(str(tmp_path / "full")).check_place()
