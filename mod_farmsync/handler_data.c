@@ -390,9 +390,10 @@ int fs_handler_data(request_rec *r)
 
     if (!r->handler || strcmp(r->handler, "farmsync-data") != 0)
         return DECLINED;
-    r->allowed = AP_METHOD_BIT << M_GET;
-    if (r->method_number != M_GET)
+    if (r->method_number != M_GET) {
+        ap_allow_methods(r, REPLACE_ALLOW, "GET", "HEAD", NULL);
         return HTTP_METHOD_NOT_ALLOWED;
+    }
     path = fs_place_rest(r);
     if (!*path)
         return send_datasets(r);

@@ -37,17 +37,17 @@ static apr_size_t location_length(const request_rec *r)
     return longest;
 }
 
-/* The path as it was sent, if it means r->uri; else NULL. */
+/* The path as it was sent, if it means r->uri under either rule of AllowEncodedSlashes; else NULL.
+ */
 static const char *path_as_sent(request_rec *r)
 {
-    char *decoded;
+    for (int decode_slashes = 0; r->parsed_uri.path && decode_slashes < 2; decode_slashes++) {
+        char *decoded = apr_pstrdup(r->pool, r->parsed_uri.path);
 
-    if (!r->parsed_uri.path)
-        return NULL;
-    decoded = apr_pstrdup(r->pool, r->parsed_uri.path);
-    if (ap_unescape_url(decoded) != OK && !strstr(r->parsed_uri.path, "%2"))
-        return NULL;
-    return strcmp(decoded, r->uri) ? NULL : r->parsed_uri.path;
+        if (ap_unescape_url_keep2f(decoded, decode_slashes) == OK && !strcmp(decoded, r->uri))
+            return r->parsed_uri.path;
+    }
+    return NULL;
 }
 
 /* Skips what decodes to `length` characters. */

@@ -7,6 +7,7 @@
 
 #include <apr_strings.h>
 #include <http_protocol.h>
+#include <http_request.h>
 
 #include "child.h"
 #include "module.h"
@@ -228,9 +229,10 @@ int fs_handler_status(request_rec *r)
 
     if (!r->handler || strcmp(r->handler, "farmsync-status") != 0)
         return DECLINED;
-    r->allowed = AP_METHOD_BIT << M_GET;
-    if (r->method_number != M_GET)
+    if (r->method_number != M_GET) {
+        ap_allow_methods(r, REPLACE_ALLOW, "GET", "HEAD", NULL);
         return HTTP_METHOD_NOT_ALLOWED;
+    }
     if (!child)
         return HTTP_SERVICE_UNAVAILABLE;
     facts = fs_facts_gather(r->pool, child->settings, child->control, child->cache,
