@@ -300,16 +300,11 @@ static void agent_is_gone(agent_t *agent, apr_wait_t status)
     if (agent->former || httpd_is_stopping())
         return;
     delay = next_delay_ms(agent->retained);
-    if (WIFSIGNALED(status))
-        ap_log_error(APLOG_MARK, APLOG_ERR, 0, agent->server,
-                     "FS0655: farmsync-agent (pid %d) was ended by signal %d; it is started again "
-                     "in %u ms",
-                     (int)pid, WTERMSIG(status), delay);
-    else
-        ap_log_error(APLOG_MARK, APLOG_ERR, 0, agent->server,
-                     "FS0655: farmsync-agent (pid %d) ended with status %d; it is started again in "
-                     "%u ms, see its messages above for the reason",
-                     (int)pid, WEXITSTATUS(status), delay);
+    /* The MPM hands over exit status or signal number without saying which. */
+    ap_log_error(APLOG_MARK, APLOG_ERR, 0, agent->server,
+                 "FS0655: farmsync-agent (pid %d) ended, with exit status or signal %d; it is "
+                 "started again in %u ms, see its messages above for the reason",
+                 (int)pid, (int)status, delay);
     spawn(agent, delay);
 }
 
