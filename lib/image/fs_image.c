@@ -15,14 +15,16 @@
 
 void fs_image_layout(fs_image_header_t *header)
 {
-    uint64_t width = header->heap_bytes / FS_IMAGE_UNIT <= UINT32_MAX ? 4 : 8;
+    uint64_t buckets = fs_image_buckets(header->rows, header->row_bytes);
+    uint64_t last = header->heap_bytes;
 
-    header->place_width = (uint32_t)width;
-    header->directory_place = fs_round_up(sizeof(*header) + header->schema_bytes, FS_IMAGE_REGION);
-    header->order_place =
-        fs_round_up(header->directory_place + (header->buckets + 1) * width, FS_IMAGE_REGION);
-    header->heap_place = fs_round_up(header->order_place + header->rows * width, FS_IMAGE_REGION);
-    header->file_bytes = header->heap_place + header->heap_bytes + FS_IMAGE_GUARD;
+    header->place_width = (uint8_t)(last <= UINT32_MAX ? 4 : last < UINT64_C(1) << 40 ? 5 : 6);
+    header->heap_place = fs_round_up(sizeof(*header) + header->schema_bytes, FS_IMAGE_REGION);
+    header->order_place = header->heap_place + fs_round_up(last, FS_IMAGE_REGION);
+    header->directory_place =
+        fs_round_up(header->order_place + header->rows * header->place_width, FS_IMAGE_REGION);
+    header->file_bytes =
+        header->directory_place + fs_directory_bytes(buckets, header->wide) + FS_IMAGE_GUARD;
 }
 
 uint64_t fs_image_checksum(const fs_image_header_t *header, const void *schema)
@@ -56,15 +58,16 @@ static const char *inconsistent(const fs_image_header_t *header, uint64_t bytes)
         header->schema_bytes > bytes - sizeof(*header) ||
         header->checksum != fs_image_checksum(header, base + sizeof(*header)))
         return "its header is damaged";
-    if (header->rows > FS_IMAGE_MAX_ROWS || header->buckets != fs_image_buckets(header->rows) ||
-        header->heap_bytes > bytes || header->heap_bytes % FS_IMAGE_UNIT ||
-        header->longest_probe > FS_IMAGE_PROBE_LIMIT)
+    if (header->rows > FS_IMAGE_MAX_ROWS || header->row_bytes > header->heap_bytes ||
+        header->heap_bytes > bytes || header->heap_bytes % FS_IMAGE_UNIT || header->wide > 1 ||
+        header->longest_probe > FS_IMAGE_BUCKET_ROWS)
         return "its header holds impossible numbers";
     fs_image_layout(&want);
     if (memcmp(&want, header, sizeof(want)))
         return "its regions aren't where its numbers put them";
-    if (fs_load64(base + bytes - FS_IMAGE_GUARD))
-        return "its end is damaged";
+    for (unsigned i = 0; i < FS_IMAGE_GUARD; i++)
+        if (base[bytes - 1 - i])
+            return "its end is damaged";
     return NULL;
 }
 
@@ -104,14 +107,17 @@ static void take_header(fs_image_t *image, const fs_image_header_t *header)
     image->directory = image->base + header->directory_place;
     image->order = image->base + header->order_place;
     image->seed = header->seed;
-    image->buckets = header->buckets;
-    image->heap_bytes = header->heap_bytes;
     image->rows = header->rows;
+    image->row_bytes = header->row_bytes;
+    image->buckets = fs_image_buckets(header->rows, header->row_bytes);
+    image->heap_units = header->heap_bytes / FS_IMAGE_UNIT;
     image->version = header->version;
-    image->wide = header->place_width == 8;
-    image->longest_probe = header->longest_probe;
+    image->wide = header->wide;
+    image->longest_probe = (uint8_t)header->longest_probe;
+    image->place_width = header->place_width;
+    image->place_mask = (UINT64_C(1) << 8 * header->place_width) - 1;
     image->column_count = image->schema.column_count;
-    image->key_count = image->schema.key_count;
+    image->key_count = (uint16_t)image->schema.key_count;
 }
 
 /* Checks the mapped bytes of `image` and fills in the rest of it. */

@@ -33,7 +33,7 @@ struct fs_image_builder_t {
     fs_stream_t stream;
     fs_sort_entry_t *entries; /* place: byte of the temporary file */
     size_t count, capacity;
-    uint64_t heap_bytes;
+    uint64_t row_bytes;
     uint8_t *row; /* the row being encoded */
     size_t row_capacity;
     size_t shared; /* bytes with which all encoded keys begin */
@@ -79,7 +79,7 @@ apr_status_t fs_image_builder_create(fs_image_builder_t **builder, const char *d
     status = copy_schema(made, schema, result);
     if (status == APR_SUCCESS)
         status = fs_image_file_create(&made->temporary, dir, result);
-    if (status == APR_SUCCESS && fs_stream_open(&made->stream, &made->temporary, 0))
+    if (status == APR_SUCCESS && fs_stream_open(&made->stream, &made->temporary))
         status = fs_image_file_failed(&made->temporary, ENOMEM, result);
     if (status == APR_SUCCESS)
         *builder = made;
@@ -92,7 +92,7 @@ void fs_image_builder_cancel(fs_image_builder_t *builder)
 {
     if (!builder)
         return;
-    free(builder->stream.buffer);
+    fs_stream_free(&builder->stream);
     fs_image_file_drop(&builder->temporary);
     free(builder->schema.columns);
     free(builder->schema_data);
@@ -187,7 +187,7 @@ static int reserve_row(fs_image_builder_t *builder, size_t bytes)
     return 0;
 }
 
-/* Writes the row's bytes to builder->row, with a fingerprint of 0; returns their number. */
+/* Writes the row's bytes to builder->row, returns their number. */
 static size_t encode_row(const fs_image_builder_t *builder, const fs_slice_t *values, uint32_t code)
 {
     unsigned columns = builder->schema.column_count;
@@ -198,7 +198,6 @@ static size_t encode_row(const fs_image_builder_t *builder, const fs_slice_t *va
     for (unsigned i = 0; i < columns; i++)
         stored[builder->stored_at[i]] = &values[i];
     builder->row[0] = (uint8_t)code;
-    builder->row[1] = 0;
     for (unsigned i = 0; i < columns; i++) {
         if (stored[i]->data) {
             if (stored[i]->length)
@@ -266,7 +265,7 @@ apr_status_t fs_image_builder_add(fs_image_builder_t *builder, const fs_slice_t 
     fs_stream_put(&builder->stream, builder->row, encode_row(builder, values, code));
     if (builder->stream.error)
         return fs_image_file_failed(&builder->temporary, builder->stream.error, result);
-    builder->heap_bytes += fs_round_up(length, FS_IMAGE_UNIT);
+    builder->row_bytes += length;
     note_shared(builder, key);
     return APR_SUCCESS;
 }
@@ -359,14 +358,14 @@ static apr_status_t sort_by_hash(fs_image_builder_t *builder, const rows_t *rows
 
         for (end = i + 1; end < builder->count && entries[end].word == entries[i].word; end++)
             ;
-        probe = (unsigned)(end - i < FS_IMAGE_PROBE_LIMIT ? end - i : FS_IMAGE_PROBE_LIMIT + 1) +
+        probe = (unsigned)(end - i < FS_IMAGE_BUCKET_ROWS ? end - i : FS_IMAGE_BUCKET_ROWS + 1) +
                 (here == bucket ? probe : 0);
         bucket = here;
-        *crowded |= probe > FS_IMAGE_PROBE_LIMIT;
+        *crowded |= probe > FS_IMAGE_BUCKET_ROWS;
         if (end - i > 1)
             status = sort_run(
                 builder, rows, entries + i,
-                end - i < 2 * FS_IMAGE_PROBE_LIMIT ? end - i : 2 * FS_IMAGE_PROBE_LIMIT, result);
+                end - i < 2 * FS_IMAGE_BUCKET_ROWS ? end - i : 2 * FS_IMAGE_BUCKET_ROWS, result);
     }
     return status;
 }
@@ -374,13 +373,15 @@ static apr_status_t sort_by_hash(fs_image_builder_t *builder, const rows_t *rows
 static apr_status_t choose_seed(fs_image_builder_t *builder, const rows_t *rows,
                                 fs_image_header_t *header, fs_result_t *result)
 {
+    uint64_t buckets = fs_image_buckets(header->rows, header->row_bytes);
+
     for (unsigned attempt = 0; attempt < SEED_ATTEMPTS; attempt++) {
         apr_status_t status;
         int crowded;
 
         header->seed = fs_image_seed(builder->schema_data, builder->schema_bytes, attempt);
         hash_rows(builder, rows, header->seed);
-        status = sort_by_hash(builder, rows, header->buckets, &crowded, result);
+        status = sort_by_hash(builder, rows, buckets, &crowded, result);
         if (status != APR_SUCCESS || !crowded)
             return status;
     }
@@ -391,59 +392,61 @@ static apr_status_t choose_seed(fs_image_builder_t *builder, const rows_t *rows,
         builder->schema.dataset);
 }
 
-/* Copies the rows in hash order; entries then hold eight bytes of the key and the unit in the heap.
- */
-static apr_status_t write_rows(fs_image_builder_t *builder, const rows_t *rows,
-                               const fs_image_file_t *file, fs_image_header_t *header,
+/* Copies the rows in hash order; entries then hold eight bytes of the key and the place in the
+ * heap. */
+static apr_status_t write_rows(fs_image_builder_t *builder, const rows_t *rows, fs_table_t *table,
                                fs_result_t *result)
 {
     uint8_t encoded[FS_KEY_ENCODED_SIZE];
     fs_slice_t key[FS_IMAGE_MAX_KEYS];
-    fs_table_t table;
-    apr_status_t status = fs_table_open(&table, file, header, result), close_status;
 
-    for (size_t i = 0; i < builder->count && status == APR_SUCCESS; i++) {
+    for (size_t i = 0; i < builder->count; i++) {
         fs_sort_entry_t *entry = &builder->entries[i];
-        const uint8_t *row = rows->data + entry->place;
         size_t length = read_row(builder, rows, entry->place, key);
 
         if (i + 8 < builder->count)
             __builtin_prefetch(rows->data + entry[8].place);
-        entry->place = fs_table_put(&table, entry->word, row, length);
+        fs_table_put(table, entry->word, rows->data + entry->place, length, &entry->place);
         length = fs_key_encode(key, builder->schema.key_count, encoded);
         entry->word = fs_key_word(encoded, length, builder->shared);
     }
-    close_status = fs_table_close(&table, status ? NULL : result);
-    return status ? status : close_status;
+    return fs_table_end_rows(table, result);
 }
 
-static apr_status_t write_order(const fs_image_builder_t *builder, const fs_image_file_t *file,
-                                const fs_image_header_t *header, fs_result_t *result)
+/* Sorts by key; reads the heap back where eight bytes don't decide. */
+static apr_status_t write_order(fs_image_builder_t *builder, const fs_image_file_t *file,
+                                fs_table_t *table, fs_result_t *result)
 {
-    fs_stream_t stream;
+    const fs_image_header_t *header = table->header;
+    size_t bytes = (size_t)(header->order_place + FS_IMAGE_GUARD);
+    void *base;
 
-    if (fs_stream_open(&stream, file, header->order_place))
-        return fs_image_file_failed(file, ENOMEM, result);
-    for (size_t i = 0; i < builder->count; i++)
-        fs_stream_place_put(&stream, builder->entries[i].place, header->place_width);
-    return fs_stream_close(&stream, result);
-}
-
-static apr_status_t sort_by_key(fs_image_builder_t *builder, const fs_image_file_t *file,
-                                const fs_image_header_t *header, fs_result_t *result)
-{
-    /* The guard isn't written yet: make the file as long as it will be, so that it can be mapped.
-     */
-    size_t bytes = (size_t)header->file_bytes;
-    const uint8_t *base;
-
+    /* as long as numbers are loaded eight bytes at a time, some more must be there */
     if (ftruncate(file->fd, (off_t)bytes) ||
         (base = mmap(NULL, bytes, PROT_READ, MAP_SHARED, file->fd, 0)) == MAP_FAILED)
         return fs_image_file_failed(file, errno, result);
-    fs_key_sort(builder->entries, builder->count, builder->shared, base + header->heap_place,
-                header->heap_bytes, builder->schema.column_count, builder->schema.key_count);
-    munmap((void *)(uintptr_t)base, bytes);
-    return APR_SUCCESS;
+    fs_key_sort(builder->entries, builder->count, builder->shared,
+                (const uint8_t *)base + header->heap_place, header->heap_bytes,
+                builder->schema.column_count, builder->schema.key_count);
+    munmap(base, bytes);
+    for (size_t i = 0; i < builder->count; i++)
+        fs_table_order(table, builder->entries[i].place);
+    return fs_table_finish(table, result);
+}
+
+static apr_status_t write_table(fs_image_builder_t *builder, const rows_t *rows,
+                                const fs_image_file_t *file, fs_image_header_t *header,
+                                fs_result_t *result)
+{
+    fs_table_t table;
+    apr_status_t status = fs_table_open(&table, file, header, builder->schema_data, result);
+
+    if (status == APR_SUCCESS)
+        status = write_rows(builder, rows, &table, result);
+    if (status == APR_SUCCESS)
+        status = write_order(builder, file, &table, result);
+    fs_table_free(&table);
+    return status;
 }
 
 static apr_status_t write_image(fs_image_builder_t *builder, const rows_t *rows,
@@ -452,21 +455,14 @@ static apr_status_t write_image(fs_image_builder_t *builder, const rows_t *rows,
     fs_image_file_t file = {.fd = -1};
     fs_image_header_t header = {.rows = builder->count,
                                 .version = builder->version,
-                                .buckets = fs_image_buckets(builder->count),
-                                .schema_bytes = builder->schema_bytes,
-                                .heap_bytes = builder->heap_bytes};
-    apr_status_t status;
+                                .row_bytes = builder->row_bytes,
+                                .schema_bytes = builder->schema_bytes};
+    apr_status_t status = choose_seed(builder, rows, &header, result);
 
-    fs_image_layout(&header);
-    status = choose_seed(builder, rows, &header, result);
     if (status == APR_SUCCESS)
         status = fs_image_file_create(&file, builder->dir, result);
     if (status == APR_SUCCESS)
-        status = write_rows(builder, rows, &file, &header, result);
-    if (status == APR_SUCCESS)
-        status = sort_by_key(builder, &file, &header, result);
-    if (status == APR_SUCCESS)
-        status = write_order(builder, &file, &header, result);
+        status = write_table(builder, rows, &file, &header, result);
     if (status == APR_SUCCESS)
         return fs_image_file_finish(&file, &header, builder->schema_data, builder->dir, made,
                                     result);
@@ -483,7 +479,7 @@ apr_status_t fs_image_builder_finish(fs_image_builder_t *builder, fs_image_made_
     memset(made, 0, sizeof(*made));
     fs_stream_zero(&builder->stream, FS_IMAGE_GUARD); /* rows are read four bytes at a time */
     rows.bytes = fs_stream_place(&builder->stream);
-    status = fs_stream_close(&builder->stream, result);
+    status = fs_stream_flush(&builder->stream, result);
     if (status == APR_SUCCESS) {
         void *data =
             mmap(NULL, (size_t)rows.bytes, PROT_READ, MAP_SHARED, builder->temporary.fd, 0);

@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Looking up. One hash, one entry of the directory (which the caches hold), then the row.
+ * Looking up. One hash, one entry of the directory (which the caches hold), then the bucket, whose
+ * cache lines are asked for all at once: they arrive in the time of one. The fingerprints, compared
+ * eight at a time, tell which row to compare.
  *
- * A bucket's rows lie side by side and the directory tells where the bucket ends, so all its cache
- * lines are asked for at once: passing over a neighbour costs no second wait for memory. Rows of
- * other keys are told apart by fingerprint before a key is compared. Every step is held inside the
- * bucket, the bucket inside the heap, and the number of steps below the longest probe that opening
- * allowed.
+ * Every step is held inside the bucket, the bucket inside the heap, and the rows of a bucket are no
+ * more than opening allowed.
  */
 #include "image/fs_image_format.h"
 
-#define LINE          64u
-#define PREFETCH_MOST 4u /* cache lines of a bucket asked for ahead */
-#define BATCH         16u
+#define LINE 64u
+#ifndef PREFETCH_MOST
+#define PREFETCH_MOST 12u
+#endif /* cache lines of a bucket asked for ahead; that many can be under way                      \
+        */
+#define BATCH 16u
 
 /* Where a key's row can be. */
 typedef struct range_t {
@@ -56,57 +58,63 @@ static inline int row_has_key(const uint8_t *row, const fs_row_shape_t *shape,
     return 1;
 }
 
-static inline void fill_row(const fs_image_t *image, const uint8_t *at, const fs_row_shape_t *shape,
-                            fs_row_t *row)
-{
-    row->image = image;
-    row->data = (const char *)at;
-    row->opaque[0] = (uint64_t)shape->table << 8 | shape->code;
-    row->opaque[1] = shape->total;
-}
-
 static inline range_t bucket_range(const fs_image_t *image, uint64_t hash)
 {
-    uint64_t bucket = fs_hash_bucket(hash, image->buckets);
-    uint64_t from = fs_place_load(image->directory, image->wide, bucket);
-    uint64_t to = fs_place_load(image->directory, image->wide, bucket + 1);
-    uint64_t units = image->heap_bytes / FS_IMAGE_UNIT;
+    uint64_t from, to;
     range_t range = {image->heap, 0};
 
-    if (from <= to && to <= units) {
+    fs_directory_load(image, fs_hash_bucket(hash, image->buckets), &from, &to);
+    if (from <= to && to <= image->heap_units) {
         range.at += from * FS_IMAGE_UNIT;
         range.room = (to - from) * FS_IMAGE_UNIT;
     }
     return range;
 }
 
+/*
+ * Asks for all lines of a bucket. Without the empty asm, gcc takes a function that only prefetches
+ * for one without effect, and leaves the call out.
+ */
 static inline void prefetch_range(const range_t *range)
 {
+    __asm__ volatile("");
     for (unsigned i = 0; i < PREFETCH_MOST && i * LINE < range->room; i++)
         __builtin_prefetch(range->at + i * LINE);
+}
+
+/* One bit in the top of each of eight bytes that may equal `byte`; those that do are all there. */
+static inline uint64_t match_bytes(uint64_t eight, uint8_t byte)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101);
+    uint64_t differ = eight ^ (ones * byte);
+
+    return (differ - ones) & ~differ & (ones << 7);
 }
 
 static inline int find_in_range(const fs_image_t *image, range_t range, uint64_t hash,
                                 const fs_slice_t *key, unsigned key_count, fs_row_t *row)
 {
-    const uint16_t want = fs_hash_fingerprint(hash);
+    fs_bucket_t bucket;
 
-    for (unsigned probe = 0; probe < image->longest_probe && range.room >= FS_IMAGE_UNIT; probe++) {
-        fs_row_shape_t shape;
-        uint16_t head;
-        uint64_t step;
+    if (!fs_bucket_parse(range.at, range.room, image->longest_probe, &bucket))
+        return 0;
+    for (unsigned first = 0; first < bucket.rows; first += 8) {
+        uint64_t match = match_bytes(fs_load64(bucket.data + FS_IMAGE_BUCKET_HEAD + first),
+                                     fs_hash_fingerprint(hash));
 
-        if (!fs_row_parse(range.at, range.room, image->column_count, &shape))
-            return 0;
-        memcpy(&head, range.at, sizeof(head));
-        if ((head & ~FS_IMAGE_WIDTH_BITS) == want &&
-            row_has_key(range.at, &shape, key, key_count)) {
-            fill_row(image, range.at, &shape, row);
-            return 1;
+        for (; match; match &= match - 1) {
+            unsigned index = first + (unsigned)__builtin_ctzll(match) / 8;
+            const uint8_t *at;
+            fs_row_shape_t shape;
+
+            if (index >= bucket.rows)
+                break;
+            if (fs_bucket_row(&bucket, index, image->column_count, &at, &shape) &&
+                row_has_key(at, &shape, key, key_count)) {
+                *row = fs_row_make(image, at, &shape);
+                return 1;
+            }
         }
-        step = fs_round_up(fs_row_bytes(&shape), FS_IMAGE_UNIT);
-        range.at += step;
-        range.room -= step;
     }
     return 0;
 }
@@ -124,7 +132,29 @@ int fs_image_find(const fs_image_t *image, const fs_slice_t *key, unsigned key_c
     return find_in_range(image, range, hash, key, key_count, row);
 }
 
-/* Up to BATCH keys: hash all and ask for the directory, ask for the rows, compare. */
+/* Asks for the lines in which the first row with the right fingerprint begins. */
+static inline void prefetch_row(const fs_image_t *image, const range_t *range, uint64_t hash)
+{
+    fs_bucket_t bucket;
+    uint64_t match;
+
+    __asm__ volatile(""); /* see prefetch_range */
+    if (!fs_bucket_parse(range->at, range->room, image->longest_probe, &bucket))
+        return;
+    match = match_bytes(fs_load64(bucket.data + FS_IMAGE_BUCKET_HEAD), fs_hash_fingerprint(hash));
+    if (match) {
+        uint64_t offset = fs_bucket_offset(&bucket, (unsigned)__builtin_ctzll(match) / 8);
+
+        __builtin_prefetch(bucket.data + offset);
+        __builtin_prefetch(bucket.data + offset + LINE);
+    }
+}
+
+/*
+ * Up to BATCH keys in four steps, each of which asks for what the next one reads: hashes,
+ * directory, heads of the buckets, rows. Knowing the row, it needn't ask for whole buckets as a
+ * single look-up.
+ */
 static unsigned find_some(const fs_image_t *image, const fs_slice_t *keys, unsigned key_count,
                           unsigned count, fs_row_t *rows)
 {
@@ -133,14 +163,20 @@ static unsigned find_some(const fs_image_t *image, const fs_slice_t *keys, unsig
     unsigned found = 0;
 
     for (unsigned i = 0; i < count; i++) {
+        uint64_t bucket;
+
         hashes[i] = fs_key_hash(keys + (size_t)i * key_count, key_count, image->seed);
-        __builtin_prefetch(image->directory +
-                           fs_hash_bucket(hashes[i], image->buckets) * (image->wide ? 8u : 4u));
+        bucket = fs_hash_bucket(hashes[i], image->buckets);
+        __builtin_prefetch(
+            image->directory +
+            (image->wide ? bucket * 8 : bucket / FS_IMAGE_BLOCK_BUCKETS * FS_IMAGE_BLOCK_BYTES));
     }
     for (unsigned i = 0; i < count; i++) {
         ranges[i] = bucket_range(image, hashes[i]);
-        prefetch_range(&ranges[i]);
+        __builtin_prefetch(ranges[i].at);
     }
+    for (unsigned i = 0; i < count; i++)
+        prefetch_row(image, &ranges[i], hashes[i]);
     for (unsigned i = 0; i < count; i++) {
         if (find_in_range(image, ranges[i], hashes[i], keys + (size_t)i * key_count, key_count,
                           &rows[i]))
@@ -171,8 +207,7 @@ unsigned fs_image_find_batch(const fs_image_t *image, const fs_slice_t *keys, un
 
 fs_slice_t fs_row_value(const fs_row_t *row, unsigned column)
 {
-    fs_row_shape_t shape = {(uint32_t)(row->opaque[0] & 0xFF), (uint32_t)(row->opaque[0] >> 8),
-                            (uint32_t)row->opaque[1]};
+    fs_row_shape_t shape = fs_row_shape(row);
 
     if (column >= row->image->column_count)
         return (fs_slice_t){NULL, 0};
@@ -222,16 +257,16 @@ char *fs_key_text(const fs_slice_t *key, unsigned count, char *out, size_t size)
 
 int fs_image_at(const fs_image_t *image, uint64_t place, fs_row_t *row)
 {
+    uint64_t heap_bytes = image->heap_units * FS_IMAGE_UNIT, at;
     fs_row_shape_t shape;
-    uint64_t unit, units = image->heap_bytes / FS_IMAGE_UNIT;
 
     if (place >= image->rows)
         return 0;
-    unit = fs_place_load(image->order, image->wide, place);
-    if (unit >= units || !fs_row_parse(image->heap + unit * FS_IMAGE_UNIT,
-                                       (units - unit) * FS_IMAGE_UNIT, image->column_count, &shape))
+    at = fs_load64(image->order + place * image->place_width) & image->place_mask;
+    if (at >= heap_bytes ||
+        !fs_row_parse(image->heap + at, heap_bytes - at, image->column_count, &shape))
         return 0;
-    fill_row(image, image->heap + unit * FS_IMAGE_UNIT, &shape, row);
+    *row = fs_row_make(image, image->heap + at, &shape);
     return 1;
 }
 
@@ -241,16 +276,14 @@ static int row_is_before(const fs_image_t *image, uint64_t place, const fs_slice
                          unsigned key_count)
 {
     fs_slice_t have[FS_IMAGE_MAX_KEYS];
+    fs_row_shape_t shape;
     fs_row_t row;
 
     if (!fs_image_at(image, place, &row))
         return 0;
-    for (unsigned i = 0; i < key_count; i++) {
-        fs_row_shape_t shape = {(uint32_t)(row.opaque[0] & 0xFF), (uint32_t)(row.opaque[0] >> 8),
-                                (uint32_t)row.opaque[1]};
-
+    shape = fs_row_shape(&row);
+    for (unsigned i = 0; i < key_count; i++)
         have[i] = fs_row_stored((const uint8_t *)row.data, &shape, i);
-    }
     return fs_key_compare(have, key, key_count) < 0;
 }
 

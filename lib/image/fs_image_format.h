@@ -2,20 +2,24 @@
 /*
  * The bytes of an image, for the files of this folder only. doc/image-format.md explains them.
  *
- *   [ header | schema | directory | order | heap | 8 zero bytes ]
+ *   [ header | schema | heap | order | directory | zero bytes ]
  *
- * heap       the rows, sorted by the hash of their key, each at a multiple of FS_IMAGE_UNIT
- * directory  where each bucket's rows begin; a bucket is a range of hashes, about one row wide, so
- * the directory is small enough for the caches and the only far access is the row itself order
- * where the rows are, in key order, for listing and prefix scans
+ * heap       the buckets, each a range of hashes with about four rows, in hash order
+ * order      where the rows are, in key order, for listing and prefix scans
+ * directory  where the buckets begin, in half a byte a row
  *
- * A row: u16 of fingerprint and width, one end offset a column (1, 2 or 4 bytes wide), the values.
- * The key columns come first, so that header and key lie together. Each value ends with a NUL; NULL
- * takes no byte at all, not even the NUL, which tells it from an empty string.
+ * A bucket: u8 rows, u8 width of its offsets, a fingerprint byte a row, an offset a row, the rows.
+ * A row: u8 width, one end offset a column (1, 2 or 4 bytes wide), the values. The key columns come
+ * first, so that they lie beside the bucket's fingerprints. Each value ends with a NUL; NULL takes
+ * no byte at all, not even the NUL, which tells it from an empty string.
+ *
+ * Why so: what a look-up waits for is memory outside the second-level cache, about 150 ns each
+ * time. Offsets of single rows (4 bytes a row) don't fit in that cache at a million rows, those of
+ * buckets do; and the lines of one bucket, asked for together, arrive in the time of one.
  *
  * Nothing in a file is trusted: opening proves the layout, and whoever follows an offset that
- * opening could not see checks it against the region it must lie in. The 8 zero bytes at the end
- * let a row's numbers be loaded four bytes at a time, and end any C string.
+ * opening could not see checks it against the region it must lie in. The zero bytes at the end let
+ * numbers be loaded eight bytes at a time, and end any C string.
  */
 #ifndef FS_IMAGE_FORMAT_H
 #define FS_IMAGE_FORMAT_H
@@ -28,18 +32,25 @@
 
 #include "image/fs_image.h"
 
-#define FS_IMAGE_MAGIC       "FSIMAGE\n"
-#define FS_IMAGE_BYTE_ORDER  0x01020304u
-#define FS_IMAGE_FORMAT      1u
-#define FS_IMAGE_UNIT        8u      /* rows begin at multiples of this many bytes */
-#define FS_IMAGE_GUARD       8u      /* zero bytes at the end of the file */
-#define FS_IMAGE_TEMPORARY   ".tmp-" /* how names of unfinished files begin */
-#define FS_IMAGE_REGION      64u     /* regions begin at multiples of this: a cache line */
-#define FS_IMAGE_PROBE_LIMIT 32u     /* rows in a bucket; a table with more takes another seed */
-#define FS_IMAGE_MAX_ROWS    (UINT64_C(1) << 31)
-#define FS_IMAGE_ROW_HEAD    2u /* bytes before the end offsets */
-#define FS_IMAGE_WIDTH_BITS  3u /* of the row's first two bytes: log2 of the width of the offsets  \
-                                 */
+#define FS_IMAGE_MAGIC        "FSIMAGE\n"
+#define FS_IMAGE_BYTE_ORDER   0x01020304u
+#define FS_IMAGE_FORMAT       1u
+#define FS_IMAGE_UNIT         16u     /* buckets begin at multiples of this many bytes */
+#define FS_IMAGE_GUARD        64u     /* zero bytes at the end of the file */
+#define FS_IMAGE_TEMPORARY    ".tmp-" /* how names of unfinished files begin */
+#define FS_IMAGE_REGION       64u     /* regions begin at multiples of this: a cache line */
+#define FS_IMAGE_BUCKET_ROWS  32u     /* at most; a table with a fuller bucket takes another seed */
+#define FS_IMAGE_BUCKET_MEAN  4u      /* rows of a bucket when rows are small */
+#define FS_IMAGE_BUCKET_BYTES 400u    /* of a bucket when they aren't */
+#define FS_IMAGE_BUCKET_HEAD  2u      /* bytes before the fingerprints */
+#define FS_IMAGE_MAX_ROWS     (UINT64_C(1) << 31)
+#define FS_IMAGE_ROW_HEAD     1u /* bytes before the end offsets */
+
+/* The compact directory: blocks of a cache line, u32 unit of the first bucket, then for this and
+ * the next buckets how many units after that they end. The wide one: u64 units, one a bucket and
+ * the end. */
+#define FS_IMAGE_BLOCK_BYTES   64u
+#define FS_IMAGE_BLOCK_BUCKETS 30u
 
 typedef struct fs_image_header_t {
     char magic[8];
@@ -49,34 +60,40 @@ typedef struct fs_image_header_t {
     uint64_t rows;
     int64_t version;
     uint64_t seed;
-    uint64_t buckets;
+    uint64_t row_bytes; /* of all rows, without what buckets add */
     uint64_t schema_bytes;
-    uint64_t directory_place; /* bytes from the start of the file; so are the next two */
-    uint64_t order_place;
-    uint64_t heap_place;
     uint64_t heap_bytes;
+    uint64_t heap_place; /* bytes from the start of the file; so are the next two */
+    uint64_t order_place;
+    uint64_t directory_place;
     uint32_t longest_probe; /* rows of the fullest bucket */
-    uint32_t place_width;   /* bytes of an entry of directory and order: 4 or 8 */
-    uint64_t reserved[2];
+    uint8_t place_width;    /* bytes of an entry of the order: 4, 5 or 6 */
+    uint8_t wide;           /* 1: the directory is the wide one */
+    uint8_t reserved[10];
     uint64_t
         checksum; /* XXH3 of the header before this field, then of the schema with it as seed */
 } fs_image_header_t;
 
-_Static_assert(sizeof(fs_image_header_t) == 128, "the header is part of the file format");
+_Static_assert(sizeof(fs_image_header_t) == 120, "the header is part of the file format");
 
 struct fs_image_t {
+    /* what a look-up needs, in one cache line */
     const uint8_t *heap;
     const uint8_t *directory;
     uint64_t seed;
     uint64_t buckets;
-    uint64_t heap_bytes;
-    unsigned column_count;
-    unsigned key_count;
-    unsigned wide; /* places are 8 bytes wide, not 4 */
-    unsigned longest_probe;
+    uint64_t heap_units;
+    uint32_t column_count;
+    uint16_t key_count;
+    uint8_t wide;
+    uint8_t longest_probe;
     const uint16_t *stored_at; /* column of the schema -> column of the row */
+
     const uint8_t *order;
+    uint64_t place_mask; /* which bits of eight bytes are an entry of the order */
+    unsigned place_width;
     uint64_t rows;
+    uint64_t row_bytes;
     const uint8_t *base;
     uint64_t bytes;
     int64_t version;
@@ -113,12 +130,6 @@ static inline uint64_t fs_round_up(uint64_t value, uint64_t unit)
     return (value + unit - 1) / unit * unit;
 }
 
-/* Entry `index` of directory or order: a place in the heap, in units. */
-static inline uint64_t fs_place_load(const uint8_t *places, unsigned wide, uint64_t index)
-{
-    return wide ? fs_load64(places + index * 8) : fs_load32(places + index * 4);
-}
-
 /* Values of a row end at offset...; reads up to three bytes past the table, which the guard allows.
  */
 static inline uint32_t fs_row_end(const uint8_t *row, uint32_t code, unsigned stored)
@@ -132,8 +143,8 @@ static inline uint32_t fs_row_end(const uint8_t *row, uint32_t code, unsigned st
 static inline int fs_row_parse(const uint8_t *row, uint64_t room, unsigned columns,
                                fs_row_shape_t *shape)
 {
-    uint32_t code = row[0] & FS_IMAGE_WIDTH_BITS;
-    uint32_t table = FS_IMAGE_ROW_HEAD + (columns << code);
+    uint32_t code = row[0];
+    uint32_t table = FS_IMAGE_ROW_HEAD + (columns << (code & 3));
 
     if (code > 2 || table > room)
         return 0;
@@ -180,16 +191,111 @@ static inline uint64_t fs_hash_bucket(uint64_t hash, uint64_t buckets)
     return (uint64_t)(((unsigned __int128)hash * buckets) >> 64);
 }
 
-/* The row's first two bytes without the width; the bucket is made of the hash's other end. */
-static inline uint16_t fs_hash_fingerprint(uint64_t hash)
+/* What tells rows of a bucket apart; the bucket is made of the hash's other end. */
+static inline uint8_t fs_hash_fingerprint(uint64_t hash)
 {
-    return (uint16_t)(hash & ~(uint64_t)FS_IMAGE_WIDTH_BITS);
+    return (uint8_t)hash;
 }
 
-/* How many buckets a table of `rows` rows has. */
-static inline uint64_t fs_image_buckets(uint64_t rows)
+/*
+ * How many buckets a table has: as many as make small rows lie by FS_IMAGE_BUCKET_MEAN and larger
+ * ones by FS_IMAGE_BUCKET_BYTES, but not more than rows; rounded up to four significant bits, so
+ * that a few rows more or less leave all buckets as they are.
+ */
+static inline uint64_t fs_image_buckets(uint64_t rows, uint64_t row_bytes)
 {
-    return rows ? rows : 1;
+    uint64_t few = rows / FS_IMAGE_BUCKET_MEAN, many = row_bytes / FS_IMAGE_BUCKET_BYTES;
+    uint64_t count = many > rows ? rows : many > few ? many : few;
+    unsigned shift = 0;
+
+    while (count >> shift > 15)
+        shift++;
+    count = (count + ((UINT64_C(1) << shift) - 1)) >> shift << shift;
+    return count ? count : 1;
+}
+
+static inline uint64_t fs_directory_bytes(uint64_t buckets, unsigned wide)
+{
+    return wide ? (buckets + 1) * 8
+                : (buckets + FS_IMAGE_BLOCK_BUCKETS - 1) / FS_IMAGE_BLOCK_BUCKETS *
+                      FS_IMAGE_BLOCK_BYTES;
+}
+
+/* Units where a bucket begins and ends; untrusted. */
+static inline void fs_directory_load(const fs_image_t *image, uint64_t bucket, uint64_t *from,
+                                     uint64_t *to)
+{
+    if (__builtin_expect(image->wide, 0)) {
+        *from = fs_load64(image->directory + bucket * 8);
+        *to = fs_load64(image->directory + bucket * 8 + 8);
+    } else {
+        const uint8_t *block =
+            image->directory + bucket / FS_IMAGE_BLOCK_BUCKETS * FS_IMAGE_BLOCK_BYTES;
+        unsigned at = (unsigned)(bucket % FS_IMAGE_BLOCK_BUCKETS);
+        uint64_t base = fs_load32(block);
+        uint32_t ends = fs_load32(block + 2 + 2 * (size_t)at);
+
+        *from = base + (at ? ends & UINT16_MAX : 0);
+        *to = base + (ends >> 16);
+    }
+}
+
+/* A bucket's parts, all inside its `room` bytes. */
+typedef struct fs_bucket_t {
+    const uint8_t *data;
+    uint64_t room;
+    unsigned rows;
+    unsigned wide; /* offsets are 4 bytes wide, not 2 */
+} fs_bucket_t;
+
+static inline uint64_t fs_bucket_head(unsigned rows, unsigned wide)
+{
+    return FS_IMAGE_BUCKET_HEAD + (uint64_t)rows * (wide ? 5 : 3);
+}
+
+/* 1 if there is a sound bucket head at `data`. */
+static inline int fs_bucket_parse(const uint8_t *data, uint64_t room, unsigned longest,
+                                  fs_bucket_t *bucket)
+{
+    if (room < FS_IMAGE_UNIT)
+        return 0;
+    bucket->data = data;
+    bucket->room = room;
+    bucket->rows = data[0];
+    bucket->wide = data[1];
+    return bucket->rows <= longest && fs_bucket_head(bucket->rows, bucket->wide) <= room;
+}
+
+/* Where row `index` begins, from the bucket's beginning; untrusted. */
+static inline uint64_t fs_bucket_offset(const fs_bucket_t *bucket, unsigned index)
+{
+    const uint8_t *offsets = bucket->data + FS_IMAGE_BUCKET_HEAD + bucket->rows;
+
+    return bucket->wide ? fs_load32(offsets + 4 * (size_t)index)
+                        : fs_load32(offsets + 2 * (size_t)index) & UINT16_MAX;
+}
+
+/* Row `index`; 1 if it lies whole in the bucket. */
+static inline int fs_bucket_row(const fs_bucket_t *bucket, unsigned index, unsigned columns,
+                                const uint8_t **row, fs_row_shape_t *shape)
+{
+    uint64_t offset = fs_bucket_offset(bucket, index);
+
+    *row = bucket->data + offset;
+    return offset < bucket->room && fs_row_parse(*row, bucket->room - offset, columns, shape);
+}
+
+static inline fs_row_t fs_row_make(const fs_image_t *image, const uint8_t *at,
+                                   const fs_row_shape_t *shape)
+{
+    return (fs_row_t){
+        image, (const char *)at, {(uint64_t)shape->table << 8 | shape->code, shape->total}};
+}
+
+static inline fs_row_shape_t fs_row_shape(const fs_row_t *row)
+{
+    return (fs_row_shape_t){(uint32_t)(row->opaque[0] & 0xFF), (uint32_t)(row->opaque[0] >> 8),
+                            (uint32_t)row->opaque[1]};
 }
 
 /* Seed number `attempt` of a schema; all builders begin with 0. */
@@ -198,7 +304,8 @@ static inline uint64_t fs_image_seed(const void *schema, size_t length, unsigned
     return XXH3_64bits_withSeed(schema, length, attempt);
 }
 
-/* Sets the header's places and sizes from its rows, buckets, schema_bytes and heap_bytes. */
+/* Sets the header's places and sizes from its rows, row_bytes, schema_bytes, heap_bytes and wide.
+ */
 void fs_image_layout(fs_image_header_t *header);
 uint64_t fs_image_checksum(const fs_image_header_t *header, const void *schema);
 

@@ -51,7 +51,7 @@ void fs_key_sort(fs_sort_entry_t *entries, size_t count, size_t skip, const uint
         if (end - i < 2 || skip + 8 >= FS_KEY_ENCODED_SIZE)
             continue;
         for (size_t j = i; j < end; j++) {
-            uint64_t at = entries[j].place * FS_IMAGE_UNIT;
+            uint64_t at = entries[j].place;
 
             entries[j].word =
                 word_of_row(heap + at, heap_bytes - at, skip + 8, column_count, key_count);

@@ -18,7 +18,7 @@ uint64_t fs_key_word(const uint8_t *encoded, size_t length, size_t skip);
 
 /*
  * Sorts entries into key order. `word` is the key's fs_key_word at `skip`, before which all keys
- * are equal; `place` is the row's unit in `heap`. No two keys are the same.
+ * are equal; `place` is the row's place in `heap`. No two keys are the same.
  */
 void fs_key_sort(fs_sort_entry_t *entries, size_t count, size_t skip, const uint8_t *heap,
                  uint64_t heap_bytes, unsigned column_count, unsigned key_count);

@@ -11,7 +11,6 @@ static const char *check_row(const fs_image_t *image, const uint8_t *row, uint64
 {
     const fs_image_schema_t *schema = &image->schema;
     fs_slice_t key[FS_IMAGE_MAX_KEYS];
-    uint16_t head;
     uint32_t start = 0;
 
     if (!fs_row_parse(row, room, image->column_count, shape))
@@ -35,40 +34,63 @@ static const char *check_row(const fs_image_t *image, const uint8_t *row, uint64
     if (!fs_row_key(row, shape, image->key_count, key))
         return "a row has no key";
     *hash = fs_key_hash(key, image->key_count, image->seed);
-    memcpy(&head, row, sizeof(head));
-    if ((head & ~FS_IMAGE_WIDTH_BITS) != fs_hash_fingerprint(*hash))
-        return "a row's fingerprint is wrong";
     return NULL;
 }
 
-/* Walks the heap: rows in hash order, each in the bucket that the directory says. */
-static const char *check_heap(const fs_image_t *image)
+/* One bucket: its rows in hash order, one after the other; adds up rows and their bytes. */
+static const char *check_bucket(const fs_image_t *image, uint64_t number, fs_bucket_t *bucket,
+                                uint64_t *rows, uint64_t *row_bytes)
 {
-    uint64_t at = 0, rows = 0, last = 0, next = 0;
+    uint64_t at = fs_bucket_head(bucket->rows, bucket->wide), last = 0;
 
-    while (at < image->heap_bytes) {
+    if (bucket->rows == 0 || bucket->wide > 1)
+        return "a bucket is damaged";
+    for (unsigned i = 0; i < bucket->rows; i++) {
         fs_row_shape_t shape;
-        uint64_t hash, bucket;
-        const char *problem =
-            check_row(image, image->heap + at, image->heap_bytes - at, &shape, &hash);
+        uint64_t hash;
+        const char *problem;
 
+        if (fs_bucket_offset(bucket, i) != at || at >= bucket->room)
+            return "a bucket doesn't lead to its rows";
+        problem = check_row(image, bucket->data + at, bucket->room - at, &shape, &hash);
         if (problem)
             return problem;
-        if (hash < last)
-            return "its rows aren't in hash order";
-        bucket = fs_hash_bucket(hash, image->buckets);
-        for (; next <= bucket; next++)
-            if (fs_place_load(image->directory, image->wide, next) != at / FS_IMAGE_UNIT)
-                return "its directory doesn't lead to the rows";
+        if (fs_hash_bucket(hash, image->buckets) != number || hash < last ||
+            bucket->data[FS_IMAGE_BUCKET_HEAD + i] != fs_hash_fingerprint(hash))
+            return "a row is where no look-up finds it";
         last = hash;
-        at += fs_round_up(fs_row_bytes(&shape), FS_IMAGE_UNIT);
-        rows++;
+        at += fs_row_bytes(&shape);
+        *row_bytes += fs_row_bytes(&shape);
     }
-    for (; next <= image->buckets; next++)
-        if (fs_place_load(image->directory, image->wide, next) != image->heap_bytes / FS_IMAGE_UNIT)
+    *rows += bucket->rows;
+    return fs_round_up(at, FS_IMAGE_UNIT) == bucket->room ? NULL : "a bucket has gaps";
+}
+
+/* Walks the buckets, which must follow each other through the whole heap. */
+static const char *check_heap(const fs_image_t *image)
+{
+    uint64_t rows = 0, row_bytes = 0, end = 0;
+
+    for (uint64_t i = 0; i < image->buckets; i++) {
+        uint64_t from, to;
+        fs_bucket_t bucket;
+        const char *problem;
+
+        fs_directory_load(image, i, &from, &to);
+        if (from != end || to < from || to > image->heap_units)
             return "its directory doesn't lead to the rows";
-    if (at != image->heap_bytes || rows != image->rows)
-        return "it has another number of rows than its header says";
+        end = to;
+        if (from == to)
+            continue;
+        if (!fs_bucket_parse(image->heap + from * FS_IMAGE_UNIT, (to - from) * FS_IMAGE_UNIT,
+                             image->longest_probe, &bucket))
+            return "a bucket is damaged";
+        problem = check_bucket(image, i, &bucket, &rows, &row_bytes);
+        if (problem)
+            return problem;
+    }
+    if (end != image->heap_units || rows != image->rows || row_bytes != image->row_bytes)
+        return "it has other rows than its header says";
     return NULL;
 }
 
@@ -84,8 +106,7 @@ static const char *check_order(const fs_image_t *image)
 
         if (!fs_image_at(image, i, &row))
             return "its order leads out of the rows";
-        shape = (fs_row_shape_t){(uint32_t)(row.opaque[0] & 0xFF), (uint32_t)(row.opaque[0] >> 8),
-                                 (uint32_t)row.opaque[1]};
+        shape = fs_row_shape(&row);
         if (!fs_row_key((const uint8_t *)row.data, &shape, image->key_count, key) ||
             !fs_image_find(image, key, image->key_count, &found) || found.data != row.data)
             return "its order doesn't lead to the rows";

@@ -13,7 +13,7 @@
 #error "images are built on little endian machines only; others would make different bytes"
 #endif
 
-#define STREAM_BYTES (256u * 1024)
+#define STREAM_BYTES (2u * 1024 * 1024)
 
 apr_status_t fs_image_file_failed(const fs_image_file_t *file, int error, fs_result_t *result)
 {
@@ -41,10 +41,10 @@ void fs_image_file_drop(fs_image_file_t *file)
     file->fd = -1;
 }
 
-int fs_stream_open(fs_stream_t *stream, const fs_image_file_t *file, uint64_t place)
+int fs_stream_open(fs_stream_t *stream, const fs_image_file_t *file)
 {
     stream->file = file;
-    stream->place = place;
+    stream->place = 0;
     stream->used = 0;
     stream->error = 0;
     stream->buffer = malloc(STREAM_BYTES);
@@ -68,7 +68,7 @@ static void write_out(fs_stream_t *stream, const uint8_t *data, size_t length)
     }
 }
 
-static void flush(fs_stream_t *stream)
+static void write_buffer(fs_stream_t *stream)
 {
     write_out(stream, stream->buffer, stream->used);
     stream->used = 0;
@@ -76,15 +76,20 @@ static void flush(fs_stream_t *stream)
 
 void fs_stream_put(fs_stream_t *stream, const void *data, size_t length)
 {
-    if (length > STREAM_BYTES - stream->used) {
-        flush(stream);
-        if (length >= STREAM_BYTES) {
-            write_out(stream, data, length);
-            return;
-        }
+    const uint8_t *from = data;
+
+    while (length) {
+        /* up to the next multiple of the buffer's size in the file */
+        size_t room = STREAM_BYTES - (size_t)(fs_stream_place(stream) % STREAM_BYTES);
+        size_t part = length < room ? length : room;
+
+        memcpy(stream->buffer + stream->used, from, part);
+        stream->used += part;
+        from += part;
+        length -= part;
+        if (part == room)
+            write_buffer(stream);
     }
-    memcpy(stream->buffer + stream->used, data, length);
-    stream->used += length;
 }
 
 void fs_stream_zero(fs_stream_t *stream, size_t length)
@@ -96,35 +101,36 @@ void fs_stream_zero(fs_stream_t *stream, size_t length)
     fs_stream_put(stream, zeros, length);
 }
 
+void fs_stream_zero_to(fs_stream_t *stream, uint64_t place)
+{
+    fs_stream_zero(stream, (size_t)(place - fs_stream_place(stream)));
+}
+
 uint64_t fs_stream_place(const fs_stream_t *stream)
 {
     return stream->place + stream->used;
 }
 
-apr_status_t fs_stream_close(fs_stream_t *stream, fs_result_t *result)
+apr_status_t fs_stream_flush(fs_stream_t *stream, fs_result_t *result)
 {
-    if (!stream->buffer)
-        return APR_SUCCESS;
-    flush(stream);
-    free(stream->buffer);
-    stream->buffer = NULL;
+    write_buffer(stream);
     return stream->error ? fs_image_file_failed(stream->file, stream->error, result) : APR_SUCCESS;
 }
 
-static apr_status_t write_ends(fs_image_file_t *file, const fs_image_header_t *header,
-                               const void *schema, fs_result_t *result)
+void fs_stream_free(fs_stream_t *stream)
 {
-    fs_stream_t stream;
-    apr_status_t status;
+    free(stream->buffer);
+    stream->buffer = NULL;
+}
 
-    if (fs_stream_open(&stream, file, 0))
-        return fs_image_file_failed(file, ENOMEM, result);
-    fs_stream_put(&stream, header, sizeof(*header));
-    fs_stream_put(&stream, schema, (size_t)header->schema_bytes);
-    status = fs_stream_close(&stream, result);
-    if (status == APR_SUCCESS && ftruncate(file->fd, (off_t)header->file_bytes))
-        status = fs_image_file_failed(file, errno, result);
-    return status;
+static apr_status_t write_header(const fs_image_file_t *file, const fs_image_header_t *header,
+                                 fs_result_t *result)
+{
+    ssize_t done = pwrite(file->fd, header, sizeof(*header), 0);
+
+    if (done == (ssize_t)sizeof(*header))
+        return APR_SUCCESS;
+    return fs_image_file_failed(file, done < 0 ? errno : EIO, result);
 }
 
 static apr_status_t digest_file(const fs_image_file_t *file, uint64_t bytes, fs_digest_t *digest,
@@ -182,7 +188,7 @@ apr_status_t fs_image_file_finish(fs_image_file_t *file, fs_image_header_t *head
     header->byte_order = FS_IMAGE_BYTE_ORDER;
     header->format = FS_IMAGE_FORMAT;
     header->checksum = fs_image_checksum(header, schema);
-    status = write_ends(file, header, schema, result);
+    status = write_header(file, header, result);
     if (status == APR_SUCCESS)
         status = digest_file(file, header->file_bytes, &made->digest, result);
     if (status == APR_SUCCESS)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Writing an image's file: regions are written each by a stream of its own, in order, so that the
- * file system sees long sequential writes and nothing but the streams' buffers is in memory.
+ * Writing an image's file from front to back, in aligned pieces of 2 MiB: file systems with large
+ * folios then keep it in huge pages, which a mapping shows with one entry instead of 512.
  */
 #ifndef FS_IMAGE_WRITE_H
 #define FS_IMAGE_WRITE_H
@@ -29,20 +29,18 @@ typedef struct fs_stream_t {
     uint8_t *buffer;
 } fs_stream_t;
 
-/* 0, or -1 without memory. */
-int fs_stream_open(fs_stream_t *stream, const fs_image_file_t *file, uint64_t place);
+/* Writes from the file's beginning. 0, or -1 without memory. */
+int fs_stream_open(fs_stream_t *stream, const fs_image_file_t *file);
 void fs_stream_put(fs_stream_t *stream, const void *data, size_t length);
 void fs_stream_zero(fs_stream_t *stream, size_t length);
+/* Zeros up to `place`, which is not before fs_stream_place. */
+void fs_stream_zero_to(fs_stream_t *stream, uint64_t place);
 /* Place of the next byte in the file. */
 uint64_t fs_stream_place(const fs_stream_t *stream);
-/* Writes what is left and frees the buffer; FS0102 if anything went wrong since fs_stream_open. */
-apr_status_t fs_stream_close(fs_stream_t *stream, fs_result_t *result);
-
-/* An entry of directory or order. */
-static inline void fs_stream_place_put(fs_stream_t *stream, uint64_t place, unsigned width)
-{
-    fs_stream_put(stream, &place, width); /* little end first, see the byte order in the header */
-}
+/* Writes what is buffered; FS0102 if anything went wrong since fs_stream_open. */
+apr_status_t fs_stream_flush(fs_stream_t *stream, fs_result_t *result);
+/* Frees the buffer; what is in it is lost. */
+void fs_stream_free(fs_stream_t *stream);
 
 /*
  * Completes an image whose directory, order and heap have been written: header, guard, sync,

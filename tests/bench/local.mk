@@ -1,0 +1,2 @@
+EXTRA_PROGRAMS =
+include tests/bench/image.mk
