@@ -40,7 +40,7 @@ fs_usec_t fs_cycle_next(fs_usec_t previous, fs_usec_t interval, fs_usec_t lead, 
     fs_usec_t earliest = add(now, lead);
     fs_usec_t missing;
 
-    if (earliest <= previous || earliest - previous <= interval)
+    if (earliest <= previous)
         return add(previous, interval);
     missing = (earliest - previous) % interval;
     return missing ? add(earliest, interval - missing) : earliest;

@@ -454,13 +454,13 @@ START_TEST(manifest_prints_as_it_reads)
 
     manifest->pinned_version = 11;
     manifest->state = FS_GROUP_FAILED;
-    strcpy(manifest->reason, "FS0104: \"row\" too l\xc3\xb6ng");
+    strcpy(manifest->reason, "FS0104: \"row\" too l\xc3\xb6ng\nand\xe2\x82"); /* cut elsewhere */
     text = fs_manifest_print(manifest, &length);
     ck_assert_uint_eq(length, strlen(text));
     again = parse(text);
     ck_assert_int_eq(again->pinned_version, 11);
     ck_assert_int_eq(again->state, FS_GROUP_FAILED);
-    ck_assert_str_eq(again->reason, manifest->reason);
+    ck_assert_str_eq(again->reason, "FS0104: \"row\" too l\xc3\xb6ng and?\?");
     text_again = fs_manifest_print(again, &length_again);
     ck_assert_str_eq(text, text_again);
     free(text);
@@ -542,6 +542,8 @@ START_TEST(manifest_that_is_wrong_is_refused)
         {"\"reason\":\"\"", "\"reason\":null"},
         {"\"versions\":[", "\"versions\":[7,"},
         {"\"versions\":", "\"version_s\":"},
+        {"\"versions\":[", "\"versions\":[],\"more\":["},
+        {"\"versions\":[", "\"versions\":[{\"version\":11,\"datasets\":[]},"},
         {"{\"version\":11,\"datasets\"", "{\"version\":12,\"datasets\""},
         {"{\"version\":11,\"datasets\"", "{\"version\":10,\"datasets\""},
         {"\"datasets\":[", "\"datasets\":[null,"},
