@@ -88,7 +88,8 @@ struct fs_agent_t {
     pthread_t report_thread;
     fs_http_client_t *clock_http;
     fs_http_client_t *report_http;
-    fs_trouble_t timing; /* clock thread only */
+    fs_trouble_t timing; /* timing_lock, which is taken after all others */
+    pthread_mutex_t timing_lock;
 
     pthread_mutex_t report_lock;
     pthread_cond_t report_due;

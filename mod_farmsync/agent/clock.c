@@ -230,7 +230,25 @@ static void note_trouble(measurement_t *m, const fs_result_t *cause)
     else
         fs_result_set(&result, cause->status, "FS0578", "farm time is not known: %s",
                       cause->detail);
+    pthread_mutex_lock(&m->agent->timing_lock);
     fs_agent_trouble(&m->agent->timing, FS_LOG_WARNING, &result, NULL, "%s", "");
+    pthread_mutex_unlock(&m->agent->timing_lock);
+}
+
+static void note_success(measurement_t *m)
+{
+    pthread_mutex_lock(&m->agent->timing_lock);
+    fs_agent_trouble(&m->agent->timing, FS_LOG_WARNING, NULL, "FS0576",
+                     "farm time is measured again, against %s", m->published.source);
+    pthread_mutex_unlock(&m->agent->timing_lock);
+}
+
+/* Quickly until the filter is full, then each second, somewhere in it. */
+static fs_usec_t pace(const measurement_t *m)
+{
+    if (m->samples < QUICK_SAMPLES)
+        return QUICK_PERIOD;
+    return PERIOD * 9 / 10 + (fs_usec_t)(PERIOD / 5 * fs_agent_chance());
 }
 
 void *fs_clock_run(void *baton)
@@ -250,12 +268,8 @@ void *fs_clock_run(void *baton)
         if (fs_agent_stopping(m.agent))
             break;
         if (!status) {
-            fs_agent_trouble(&m.agent->timing, FS_LOG_WARNING, NULL, "FS0576",
-                             "farm time is measured again, against %s", m.published.source);
-            fs_agent_sleep(m.agent,
-                           m.samples < QUICK_SAMPLES
-                               ? QUICK_PERIOD
-                               : PERIOD * 9 / 10 + (fs_usec_t)(PERIOD / 5 * fs_agent_chance()));
+            note_success(&m);
+            fs_agent_sleep(m.agent, pace(&m));
         } else if (m.servers.current == FS_SERVERS_SQL || m.servers.current == asked) {
             /* Everybody was asked. */
             if (result.problem[0])

@@ -91,6 +91,7 @@ static void init_shared(fs_agent_t *agent)
     pthread_mutex_init(&agent->page_lock, NULL);
     pthread_mutex_init(&agent->servers_lock, NULL);
     pthread_mutex_init(&agent->report_lock, NULL);
+    pthread_mutex_init(&agent->timing_lock, NULL);
     fs_agent_cond_init(&agent->stopped);
     fs_agent_cond_init(&agent->report_due);
     fs_agent_sql_init(&agent->sql, agent->config.database);

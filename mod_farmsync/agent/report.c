@@ -55,19 +55,26 @@ static fs_choice_t serves(const fs_agent_group_t *group)
     return fs_control_choose(&group->record, farm, known, floor);
 }
 
-/* group->lock is held. */
-static void describe_problem(const fs_agent_group_t *group, fs_member_t *member)
+static void describe_one(char *text, size_t size, const fs_result_t *problem)
 {
-    const fs_result_t *timing = &group->agent->timing.now;
+    snprintf(text, size, "%s: %s", problem->problem, problem->detail);
+}
+
+/* group->lock is held. The group's own difficulty, else that it is behind, else that of the clock.
+ */
+static void describe_problem(fs_agent_group_t *group, fs_member_t *member)
+{
+    fs_agent_t *agent = group->agent;
     char text[FS_DETAIL_SIZE + 16] = "";
 
-    if (group->serving.now.problem[0])
-        snprintf(text, sizeof(text), "%s: %s", group->serving.now.problem,
-                 group->serving.now.detail);
+    pthread_mutex_lock(&agent->timing_lock);
     if (group->record.problem[0])
         snprintf(text, sizeof(text), "%s: %s", group->record.problem, group->record.detail);
-    else if (!text[0] && timing->problem[0])
-        snprintf(text, sizeof(text), "%s: %s", timing->problem, timing->detail);
+    else if (group->serving.now.problem[0])
+        describe_one(text, sizeof(text), &group->serving.now);
+    else if (agent->timing.now.problem[0])
+        describe_one(text, sizeof(text), &agent->timing.now);
+    pthread_mutex_unlock(&agent->timing_lock);
     fs_text_fit(member->problem, sizeof(member->problem), text, strlen(text));
 }
 
