@@ -171,10 +171,18 @@ static void note_cause(job_t *job, const char *who, const char *what)
              who, what);
 }
 
-static int is_full(apr_status_t status, const fs_result_t *why)
+static int is_full(apr_status_t status)
 {
     return APR_STATUS_IS_ENOSPC(status) || status == APR_FROM_OS_ERROR(EDQUOT) ||
-           status == APR_FROM_OS_ERROR(EFBIG) || strcmp(why->problem, "FS0224") == 0;
+           status == APR_FROM_OS_ERROR(EFBIG);
+}
+
+/* What this host couldn't do; no server can help. */
+static apr_status_t not_here(const job_t *job, apr_status_t status, const char *what)
+{
+    if (is_full(status))
+        return no_room(job);
+    return fail(job, status, "FS0356", "cannot be put into %s: %s", job->retrieve->dir, what);
 }
 
 static int stopped(const job_t *job)
@@ -196,14 +204,6 @@ static int room_is_short(const job_t *job, uint64_t have)
            (job->dataset->bytes - have) / info.f_frsize >= (uint64_t)info.f_bavail + 1;
 }
 
-static apr_status_t cannot_use_part(const job_t *job, int error)
-{
-    return is_full(APR_FROM_OS_ERROR(error), job->result)
-               ? no_room(job)
-               : fail(job, APR_FROM_OS_ERROR(error), "FS0356", "cannot be put in place: %s: %s",
-                      job->path, strerror(error));
-}
-
 /* Bytes that are not what was promised. Who gave them all by himself isn't asked again. APR_EAGAIN.
  */
 static apr_status_t reject_part(job_t *job, fs_part_t *part, const char *why)
@@ -220,7 +220,7 @@ static apr_status_t reject_part(job_t *job, fs_part_t *part, const char *why)
     }
     job->sole = -1;
     error = fs_part_empty(part);
-    return error ? cannot_use_part(job, error) : APR_EAGAIN;
+    return error ? not_here(job, APR_FROM_OS_ERROR(error), strerror(error)) : APR_EAGAIN;
 }
 
 /* The part has all its bytes: APR_SUCCESS if it is now the image, APR_EAGAIN if it was thrown away.
@@ -235,7 +235,7 @@ static apr_status_t accept_part(job_t *job, fs_part_t *part)
     if (status)
         return status;
     error = fs_part_finish(part, job->path);
-    return error ? cannot_use_part(job, error) : APR_SUCCESS;
+    return error ? not_here(job, APR_FROM_OS_ERROR(error), strerror(error)) : APR_SUCCESS;
 }
 
 /* One transfer from server `which`, from where the part ends. APR_EAGAIN: try on. */
@@ -255,7 +255,7 @@ static apr_status_t ask_server(job_t *job, fs_part_t *part, unsigned which)
     }
     error = job->unmixed && job->sole != (int)which ? fs_part_empty(part) : 0;
     if (error)
-        return cannot_use_part(job, error);
+        return not_here(job, APR_FROM_OS_ERROR(error), strerror(error));
     have = fs_part_size(part);
     if (room_is_short(job, have))
         return no_room(job);
@@ -268,8 +268,8 @@ static apr_status_t ask_server(job_t *job, fs_part_t *part, unsigned which)
     job->count->bytes += now > have ? now - have : now < have ? now : 0;
     if (now < have)
         job->sole = (int)which; /* the server didn't continue; it began again from zero */
-    if (is_full(status, &why))
-        return no_room(job);
+    if (is_full(status) || strcmp(why.problem, "FS0224") == 0)
+        return not_here(job, status, why.detail);
     if (now == job->dataset->bytes)
         return accept_part(job, part);
     if (now > job->dataset->bytes || (!status && now < job->dataset->bytes))
@@ -364,7 +364,7 @@ static apr_status_t build(job_t *job)
     fs_result_clear(&why);
     status = job->means->build(job->means->baton, job->group, job->dataset->name, job->version,
                                job->retrieve->dir, &made, &why);
-    if (status && is_full(status, &why))
+    if (is_full(status))
         return no_room(job);
     if (status && stopped(job))
         return stop(job);

@@ -70,6 +70,7 @@ typedef enum behaviour_t {
     LONG,     /* sends one byte more than the file has */
     RESTART,  /* ignores the range and begins again */
     FULL,     /* this host's disk is full after `at` bytes */
+    FAULT,    /* this host's disk has an error after `at` bytes */
     CUT_FLIP, /* alters byte `flip` and breaks off after `at` bytes */
     STOP      /* the agent is told to stop after `at` bytes */
 } behaviour_t;
@@ -146,6 +147,8 @@ static apr_status_t fake_download(void *baton, const char *url, FILE *file, uint
         return until < length ? broken(result) : APR_SUCCESS;
     case FULL:
         return fs_result_set(result, APR_ENOSPC, "FS0224", "disk full");
+    case FAULT:
+        return fs_result_set(result, APR_FROM_OS_ERROR(EIO), "FS0224", "disk error");
     case STOP:
         stop_now = 1;
         return broken(result);
@@ -493,6 +496,16 @@ START_TEST(full_disk_keeps_the_old_and_leaves_no_part)
 }
 END_TEST
 
+START_TEST(faulty_disk_is_named)
+{
+    behave(0, FAULT, 10);
+    ck_assert_int_eq(bring(&all_means), APR_FROM_OS_ERROR(EIO));
+    expect_nothing("FS0356");
+    ck_assert_ptr_nonnull(strstr(result.detail, "disk error"));
+    ck_assert_uint_eq(servers[1].asked, 0);
+}
+END_TEST
+
 START_TEST(image_larger_than_the_disk_is_not_begun)
 {
     version.datasets[0].bytes = UINT64_C(1) << 60;
@@ -574,26 +587,29 @@ END_TEST
 /* --- what is there ------------------------------------------------------------------------------
  */
 
+/* Changes a value, which only a look at every byte finds. */
 static void alter_image(int keep_time)
 {
-    char path[512];
+    struct timespec times[2] = {{1000, 0}, {1000, 0}};
+    char path[512], *data, *value;
     struct stat info;
+    size_t length;
     int fd;
 
     path_of(&made, path);
+    ck_assert_int_eq(fs_file_read(path, 1 << 30, &data, &length, &result), APR_SUCCESS);
+    value = memmem(data, length, "9.99", 4);
+    ck_assert_ptr_nonnull(value);
     fd = open(path, O_WRONLY);
     ck_assert_int_eq(fstat(fd, &info), 0);
-    ck_assert_int_eq(pwrite(fd, "XX", 2, info.st_size - 20), 2);
+    ck_assert_int_eq(pwrite(fd, "9.98", 4, value - data), 4);
     if (keep_time) {
-        struct timespec times[2] = {info.st_atim, info.st_mtim};
-
-        ck_assert_int_eq(futimens(fd, times), 0);
-    } else {
-        struct timespec times[2] = {{1000, 0}, {1000, 0}};
-
-        ck_assert_int_eq(futimens(fd, times), 0);
+        times[0] = info.st_atim;
+        times[1] = info.st_mtim;
     }
+    ck_assert_int_eq(futimens(fd, times), 0);
     close(fd);
+    free(data);
 }
 
 /* A file that looks untouched isn't read again; one that was touched is, and is fetched anew. */
@@ -800,6 +816,7 @@ static Suite *retrieve_suite(void)
     tcase_add_test(tcase, spoilt_part_is_taken_again_from_zero);
     tcase_add_test(tcase, foreign_image_is_refused);
     tcase_add_test(tcase, full_disk_keeps_the_old_and_leaves_no_part);
+    tcase_add_test(tcase, faulty_disk_is_named);
     tcase_add_test(tcase, image_larger_than_the_disk_is_not_begun);
     tcase_add_test(tcase, stopped_transfer_is_continued_next_time);
     tcase_add_test(tcase, part_of_an_earlier_process_is_used_or_thrown_away);
