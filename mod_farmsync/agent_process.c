@@ -168,8 +168,7 @@ static apr_status_t write_config(const fs_settings_t *settings, apr_pool_t *pool
 }
 
 /* The state directory with all that the agent needs to start. */
-static apr_status_t prepare(const fs_settings_t *settings, apr_pool_t *pool, int wanted,
-                            fs_result_t *result)
+static apr_status_t prepare(const fs_settings_t *settings, apr_pool_t *pool, fs_result_t *result)
 {
     apr_status_t status = make_state_dir(settings, result);
     uid_t user = geteuid();
@@ -182,7 +181,7 @@ static apr_status_t prepare(const fs_settings_t *settings, apr_pool_t *pool, int
                                "cannot become httpd's user: %s", strerror(errno));
     if (status == APR_SUCCESS)
         status = make_parts(settings, pool, result);
-    if (status == APR_SUCCESS && wanted)
+    if (status == APR_SUCCESS && fs_settings_have_source(settings))
         status = write_config(settings, pool, result);
     act_as_myself(user, group);
     return status;
@@ -401,7 +400,7 @@ void fs_agent_start(apr_pool_t *pconf, server_rec *server)
     fs_result_t result;
     agent_t *agent;
 
-    if (prepare(settings, pconf, wanted, &result) != APR_SUCCESS) {
+    if (prepare(settings, pconf, &result) != APR_SUCCESS) {
         ap_log_error(APLOG_MARK, APLOG_CRIT, result.status, server,
                      "FS0650: the state directory cannot be used, farmsync-agent is not started: "
                      "%s; correct FarmSyncStateDir, or its owner",

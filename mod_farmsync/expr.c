@@ -4,6 +4,8 @@
  * %{farmsync:prices/sku-1} gives the row as JSON. What isn't there is the empty string, as with any
  * other variable; a note says when it was for want of data.
  * %{farmsync_version:GROUP} is the version that this request is served from.
+ * farmsync_part(TEXT) encodes text from elsewhere so that it is one part of a path, whatever it
+ * holds.
  */
 #include "expr.h"
 
@@ -36,6 +38,11 @@ static const char *version_of(ap_expr_eval_ctx_t *context, const void *data, con
     return "";
 }
 
+static const char *part_of(ap_expr_eval_ctx_t *context, const void *data, const char *value)
+{
+    return fs_text_part_of(context->p, value);
+}
+
 int fs_expr_lookup(ap_expr_lookup_parms *parms)
 {
     if (parms->type != AP_EXPR_FUNC_STRING)
@@ -44,6 +51,8 @@ int fs_expr_lookup(ap_expr_lookup_parms *parms)
         *parms->func = (const void *)value_of;
     else if (!strcasecmp(parms->name, "farmsync_version"))
         *parms->func = (const void *)version_of;
+    else if (!strcasecmp(parms->name, "farmsync_part"))
+        *parms->func = (const void *)part_of;
     else
         return DECLINED;
     *parms->data = NULL;

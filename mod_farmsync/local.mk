@@ -22,5 +22,8 @@ mod_farmsync_mod_farmsync_la_LDFLAGS = -module -avoid-version -shared \
 mod_farmsync_mod_farmsync_la_LIBADD = lib/control/libfs_control.la lib/image/libfs_image.la \
 	$(APR_LIBS) $(CRYPTO_LIBS) $(XXHASH_LIBS)
 include_HEADERS += mod_farmsync/mod_farmsync.h
+EXTRA_DIST += doc/configuration.md
+dist_check_SCRIPTS += tests/check_directives.sh
+TESTS += tests/check_directives.sh
 
 include mod_farmsync/agent/local.mk

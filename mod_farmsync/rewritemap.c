@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * RewriteMap farm int:farmsync, then ${farm:prices/sku-1/price|default}. A map that lives in httpd
- * must be known before the configuration is read, so that it is registered in pre_config.
+ * RewriteMap farm int:farmsync, then ${farm:prices/sku-1/price|default}; int:farmsync_part encodes
+ * text from elsewhere so that it is one part of a path. A map that lives in httpd must be known
+ * before the configuration is read, so that it is registered in pre_config.
  */
 #include "expr.h"
 
@@ -19,11 +20,18 @@ static char *map_value(request_rec *r, char *key)
     return value ? apr_pstrdup(r->pool, value) : NULL;
 }
 
+static char *part_of(request_rec *r, char *key)
+{
+    return fs_text_part_of(r->pool, key);
+}
+
 void fs_rewritemap_register(void)
 {
     APR_OPTIONAL_FN_TYPE(ap_register_rewrite_mapfunc) *register_function =
         APR_RETRIEVE_OPTIONAL_FN(ap_register_rewrite_mapfunc);
 
-    if (register_function)
-        register_function("farmsync", map_value);
+    if (!register_function)
+        return;
+    register_function("farmsync", map_value);
+    register_function("farmsync_part", part_of);
 }

@@ -337,3 +337,12 @@ void fs_text_part(fs_text_t *text, const char *data, apr_size_t length)
             fs_text_printf(text, "%%%02X", character);
     }
 }
+
+char *fs_text_part_of(apr_pool_t *pool, const char *value)
+{
+    fs_text_t text;
+
+    fs_text_init(&text, pool);
+    fs_text_part(&text, value, strlen(value));
+    return text.data;
+}

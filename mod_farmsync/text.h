@@ -28,6 +28,7 @@ void fs_text_json_value(fs_text_t *text, fs_slice_t value, fs_column_type_t type
 void fs_text_html(fs_text_t *text, const char *string);
 /* A part of a path, percent-encoded so that it is one part. */
 void fs_text_part(fs_text_t *text, const char *data, apr_size_t length);
+char *fs_text_part_of(apr_pool_t *pool, const char *value);
 
 /* 1 if `data` is exactly one JSON number, or one JSON value (nested at most 64 deep). */
 int fs_json_is_number(const char *data, apr_size_t length);

@@ -18,6 +18,9 @@ NUMBERS = itertools.count(1000, 100)  # versions only grow, as in a farm
 LOCATIONS = """
 RewriteEngine On
 RewriteMap farm int:farmsync
+RewriteMap part int:farmsync_part
+RewriteCond %{QUERY_STRING} ^sku=(.*)
+RewriteRule ^/any$ /new/${farm:prices/${part:%1}/price|none}? [R,L]
 RewriteRule ^/old/(.*)$ /new/${farm:prices/$1/price|none} [R,L]
 <Location "/plain.txt">
     Header set Price "%{farmsync:prices/sku-1/price}e" "expr=true"
@@ -26,6 +29,14 @@ RewriteRule ^/old/(.*)$ /new/${farm:prices/$1/price|none} [R,L]
     Header set Missing "expr=[%{farmsync:prices/none/price}]"
     Header set Null "expr=[%{farmsync:prices/sku-2/note}]"
     Header set Version "expr=%{farmsync_version:default}"
+    SetEnv KEY "a/b"
+    Header set Nested "expr=[%{farmsync:prices/%{reqenv:KEY}/price}]"
+</Location>
+<Location "/part.txt">
+    SetEnv KEY "a/b"
+    Header set Part "expr=%{farmsync_part:%{reqenv:KEY}}"
+    SetEnvIfExpr "farmsync('prices/' . farmsync_part(%{QUERY_STRING}) . '/price') =~ /(.+)/" PRICE=$1
+    Header set Price "%{PRICE}e"
 </Location>
 <Location "/allowed.txt">
     Require expr "%{farmsync:prices/sku-1/price} == '9.99'"
@@ -62,7 +73,7 @@ ZONES = ["de|1|4.90", "de|2|5.90", "fr|1|7.00"]
 
 def lay_out(server):
     htdocs = server.path("htdocs")
-    for name in ("plain.txt", "allowed.txt", "denied.txt"):
+    for name in ("plain.txt", "part.txt", "allowed.txt", "denied.txt"):
         with open(os.path.join(htdocs, name), "w", encoding="utf-8") as file:
             file.write("text\n")
     with open(os.path.join(htdocs, "page.shtml"), "w", encoding="utf-8") as file:
@@ -237,12 +248,17 @@ def test_expressions(server, data):
     assert json.loads(answer.headers["Row"])["sku"] == "sku-1"
     assert answer.headers["Missing"] == "[]" and answer.headers["Null"] == "[]"
     assert int(answer.headers["Version"]) >= 42
+    assert answer.headers["Nested"] == "[]", "a slash separates parts"
+    part = server.get("/part.txt?a/b")
+    assert part.headers["Part"] == "a%2Fb" and part.headers["Price"] == "1"
     assert server.get("/allowed.txt").status == 200
     assert server.get("/denied.txt").status == 403
 
 
 def test_rewrite_map(server, data):
     assert server.get("/old/sku-1").headers["Location"].endswith("/new/9.99")
+    assert server.get("/any?sku=a/b").headers["Location"].endswith("/new/1")
+    assert server.get("/any?sku=../%25").headers["Location"].endswith("/new/none")
     assert server.get("/old/none").headers["Location"].endswith("/new/none")
 
 
