@@ -39,3 +39,14 @@ CLEANFILES += datasrv/farmsync-datasrv.service
 sampledir = $(docdir)
 dist_sample_DATA = datasrv/datasrv.conf.sample
 EXTRA_DIST += datasrv/farmsync-datasrv.service.in
+EXTRA_DIST += doc/datasrv.md tests/farm/test_datasrv.py
+
+if HAVE_CHECK
+check_PROGRAMS += tests/unit/test_datasrv
+TESTS += tests/unit/test_datasrv
+tests_unit_test_datasrv_SOURCES = tests/unit/test_datasrv.c tests/unit/fs_test.h \
+	datasrv/board.c datasrv/published.c datasrv/roster.c datasrv/settings.c
+tests_unit_test_datasrv_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir) $(CHECK_CFLAGS)
+tests_unit_test_datasrv_LDADD = lib/sync/libfs_sync.la lib/base/libfs_base.la $(JANSSON_LIBS) \
+	$(CHECK_LIBS)
+endif

@@ -20,12 +20,8 @@ static void fill_versions(fs_member_t *member, const fs_published_t *published, 
 {
     const fs_manifest_t *manifest = published->manifest;
     const fs_manifest_version_t *in_force = fs_manifest_in_force(manifest, now);
-    const fs_manifest_version_t *staged = manifest->staged.version == manifest->active.version
-                                              ? &manifest->active
-                                              : &manifest->staged;
+    const fs_manifest_version_t *staged = &manifest->staged;
 
-    if (in_force->version == manifest->active.version)
-        in_force = &manifest->active;
     member->version_active = all_here(store, in_force) ? in_force->version : 0;
     member->version_staged = all_here(store, staged) ? staged->version : 0;
     if (member->version_active)

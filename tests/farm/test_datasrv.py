@@ -245,22 +245,26 @@ def change(database, group, price):
 # --- promotion ----------------------------------------------------------------------------------------
 
 
-def test_promotes_each_cycle_and_keeps_the_grid(server, database, group):
-    """Promise 4: each due cycle is promoted; the activation times stay on one grid."""
-    database.sql(f"CALL farmsync.set_interval('{group}', 1)")
+def test_promotes_each_cycle_in_time_and_keeps_the_grid(server, database, group):
+    """Promise 4: each due cycle is promoted, soon after its activation; these stay on one grid."""
+    database.sql(f"CALL farmsync.set_interval('{group}', 2)")
     versions, activations = [], set()
-    for price in range(1, 6):
+    for price in range(1, 5):
         before = server.manifest(group)
         change(database, group, price)
         after = wait_until(lambda: (lambda m: m if m["version"] > before["version"] else None)(
             server.manifest(group)), 20, "the change to be staged", server.log)
         versions.append(after["version"])
         activations.add(after["activation_time"])
-    assert versions == list(range(versions[0], versions[0] + 5))
-    grid = {time % 1_000_000 for time in activations}
+    assert versions == list(range(versions[0], versions[0] + 4))
+    grid = {time % 2_000_000 for time in activations}
     assert len(grid) == 1, activations
-    assert database.number("SELECT COUNT(*) FROM farmsync.history WHERE action = 'promote' AND "
-                           f"group_name = '{group}' AND version IN ({','.join(map(str, versions))})") == 5
+    done = [int(at) for at, in database.rows(
+        "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01 00:00:00', at) FROM farmsync.history WHERE "
+        f"action = 'promote' AND group_name = '{group}' AND version >= {versions[0]}")]
+    assert len(done) == 4
+    # A busy machine may delay some of them; a wrong computation delays all.
+    assert min((at - grid.copy().pop()) % 2_000_000 for at in done) < 300_000
 
 
 def test_unchanged_data_stays_the_same_version(server, database, group):
@@ -610,13 +614,17 @@ def test_images_left_by_an_earlier_process_are_verified(server, group, damage):
     assert not os.path.exists(os.path.join(server.images, ".tmp-left"))
 
 
-def test_image_removed_by_hand_is_built_again(server, group):
+@pytest.mark.parametrize("harm", ["removed", "cut"])
+def test_image_harmed_while_it_runs_is_built_again(server, group, harm):
     digest = server.manifest(group)["versions"][0]["datasets"][0]["digest"]
-    os.unlink(os.path.join(server.images, digest + ".fsi"))
+    whole = server.get(f"/v1/images/{digest}")[2]
+    path = os.path.join(server.images, digest + ".fsi")
+    os.unlink(path) if harm == "removed" else os.truncate(path, len(whole) // 2)
     status, _, body = server.get(f"/v1/images/{digest}")
     assert status == 503 and json.loads(body)["problem"] == "FS0837"
     assert server.said("FS0859") == 1
     wait_until(lambda: server.get(f"/v1/images/{digest}")[0] == 200, 10, "it to be built", server.log)
+    assert server.get(f"/v1/images/{digest}")[2] == whole
 
 
 def test_images_nobody_names_are_removed(servers, database, group):
