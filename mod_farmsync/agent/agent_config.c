@@ -55,7 +55,7 @@ static apr_status_t read_text(const json_t *root, const char *field, char **valu
     if (!json_is_string(json) || strlen(json_string_value(json)) != json_string_length(json))
         return bad_value(path, field, "give a string or null", result);
     *value = strdup(json_string_value(json));
-    return *value ? APR_SUCCESS : fs_result_set(result, APR_ENOMEM, "FS0552", "out of memory");
+    return *value ? APR_SUCCESS : fs_result_set(result, APR_ENOMEM, "FS0621", "out of memory");
 }
 
 /* Group and server names go into URLs, file names and SQL: the same characters everywhere. */
@@ -92,7 +92,7 @@ static apr_status_t read_groups(fs_agent_config_t *config, const json_t *root, c
                 return bad_value(path, "groups", "a group is named twice", result);
         config->groups[config->group_count] = strdup(name);
         if (!config->groups[config->group_count++])
-            return fs_result_set(result, APR_ENOMEM, "FS0552", "out of memory");
+            return fs_result_set(result, APR_ENOMEM, "FS0621", "out of memory");
     }
     return APR_SUCCESS;
 }
@@ -122,7 +122,7 @@ static apr_status_t read_servers(fs_agent_config_t *config, const json_t *root, 
                              "give each as http://host:port or https://host:port", result);
         copy = strdup(url);
         if (!copy)
-            return fs_result_set(result, APR_ENOMEM, "FS0552", "out of memory");
+            return fs_result_set(result, APR_ENOMEM, "FS0621", "out of memory");
         if (copy[strlen(copy) - 1] == '/')
             copy[strlen(copy) - 1] = '\0';
         config->servers[config->server_count++] = copy;

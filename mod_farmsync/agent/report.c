@@ -191,7 +191,7 @@ static apr_status_t tell_server(report_t *r, int index, const fs_member_t *membe
     apr_status_t status;
 
     if (!json)
-        return fs_result_set(result, APR_ENOMEM, "FS0604", "out of memory");
+        return fs_result_set(result, APR_ENOMEM, "FS0621", "out of memory");
     snprintf(url, sizeof(url), "%s/v1/members/%s", r->agent->config.servers[index], member->name);
     status = fs_http_exchange(r->agent->report_http, "PUT", url, json, length, ANSWER_LIMIT,
                               TIMEOUT_MS, &answer, result);

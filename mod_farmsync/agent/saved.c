@@ -35,10 +35,7 @@ apr_status_t fs_saved_manifest_write(fs_agent_t *agent, const fs_manifest_t *man
     apr_status_t status;
 
     if (!json)
-        return fs_result_set(result, APR_ENOMEM, "FS0554",
-                             "cannot keep the manifest of group %s: "
-                             "out of memory",
-                             manifest->group);
+        return fs_result_set(result, APR_ENOMEM, "FS0621", "out of memory");
     path_of(agent, "manifest-", manifest->group, ".json", path);
     status = fs_file_write(path, json, length, result);
     free(json);
@@ -89,8 +86,7 @@ apr_status_t fs_saved_clock_write(fs_agent_t *agent, const fs_control_clock_t *c
     text = json ? json_dumps(json, JSON_COMPACT) : NULL;
     json_decref(json);
     if (!text)
-        return fs_result_set(result, APR_ENOMEM, "FS0554",
-                             "cannot keep what is known of farm time: out of memory");
+        return fs_result_set(result, APR_ENOMEM, "FS0621", "out of memory");
     path_of(agent, "clock", "", ".json", path);
     status = fs_file_write(path, text, strlen(text), result);
     free(text);
