@@ -21,8 +21,8 @@
 #include <unistd.h>
 
 #define CONNECT_TIMEOUT_MS 2000
-#define POLL_MS            1000
-#define CONNECTION_AGE_S   45l /* shorter than the server's idle timeout of 60 s */
+#define POLL_MS            60000 /* libcurl's own timeouts and wakeups end a wait sooner */
+#define CONNECTION_AGE_S   45l   /* shorter than the server's idle timeout of 60 s */
 
 struct fs_http_client_t {
     CURL *easy;

@@ -160,19 +160,21 @@ static inline void fs_test_server_stop(fs_test_server_t *test)
     fs_test_server_join(test);
 }
 
+/* Far longer than anything takes, the connection included: no timer ends a wait by accident. */
+#define FS_TEST_TIMEOUT_MS 20000
+#define FS_TEST_LIMIT      100000
+
 /* A client named web1 with `key`, NULL for none. */
 static inline fs_http_client_t *fs_test_client(const char *key)
 {
     fs_keyring_t ring = {0};
-    fs_http_settings_t settings = {.ring = &ring, .origin = "web1"};
+    fs_http_settings_t settings = {
+        .ring = &ring, .origin = "web1", .connect_timeout_ms = FS_TEST_TIMEOUT_MS};
 
     if (key)
         ck_assert_int_eq(fs_keyring_parse(&ring, "key", key, strlen(key), NULL), APR_SUCCESS);
     return fs_http_client_create(&settings);
 }
-
-#define FS_TEST_LIMIT      100000
-#define FS_TEST_TIMEOUT_MS 20000
 
 static inline apr_status_t fs_test_ask(fs_http_client_t *client, const fs_test_server_t *test,
                                        const char *method, const char *path, const char *body,

@@ -410,6 +410,7 @@ START_TEST(abort_ends_an_exchange_and_every_later_one)
     pthread_join(asker.thread, NULL);
     ck_assert_int_ne(asker.status, APR_SUCCESS);
     ck_assert_str_eq(asker.result.problem, "FS0221");
+    ck_assert_ptr_nonnull(strstr(asker.result.detail, "shutting down")); /* not the timeout */
     sem_wait(&test.gone);
     ck_assert_int_ne(fs_test_ask(asker.client, &test, "GET", "/v1/wait", NULL, &answer, &result),
                      APR_SUCCESS);
