@@ -135,6 +135,15 @@ START_TEST(servers_late_failure_of_another_thread_moves_nobody)
     fs_servers_failed(&servers, 99, SEC, 1);
     fs_servers_worked(&servers, 99);
     ck_assert_int_eq(servers.current, (int)second);
+
+    /* The third works; a late word about the first doesn't send anybody back to the second. */
+    fs_servers_init(&servers, 3, "web1");
+    first = (unsigned)servers.current;
+    fs_servers_failed(&servers, first, SEC, 1);
+    fs_servers_failed(&servers, (first + 1) % 3, SEC, 1);
+    ck_assert_int_eq(servers.current, (int)((first + 2) % 3));
+    fs_servers_failed(&servers, first, 100 * SEC, 1);
+    ck_assert_int_eq(servers.current, (int)((first + 2) % 3));
 }
 END_TEST
 
@@ -382,6 +391,25 @@ START_TEST(views_never_run_out_and_never_lose_the_current_ones)
 }
 END_TEST
 
+START_TEST(views_that_are_needed_longest_stay)
+{
+    fs_plan_views_t views = {0};
+
+    /* The active version stays for long while one staged version replaces another. */
+    for (int64_t staged = 2; staged < 100; staged++) {
+        fs_manifest_t *manifest = make_manifest(staged, 1, staged);
+
+        if (!fs_plan_view_of(&views, &manifest->active))
+            add_view(&views, 1, &manifest->active);
+        add_view(&views, (uint64_t)staged, &manifest->staged);
+        fs_plan_retire(&views, manifest, 100 * SEC + staged);
+        ck_assert_uint_eq(views.views[0].id, 1);
+        ck_assert_uint_eq(fs_plan_view_of(&views, &manifest->staged), (uint64_t)staged);
+        fs_manifest_free(manifest);
+    }
+}
+END_TEST
+
 START_TEST(herd_delay_leaves_time)
 {
     ck_assert_int_eq(fs_plan_herd_delay(10 * SEC, 1), 0);
@@ -527,6 +555,7 @@ static Suite *agent_suite(void)
     tcase_add_test(all, wanted_is_nothing_before_the_first_promotion);
     tcase_add_test(all, views_linger_and_come_back);
     tcase_add_test(all, views_never_run_out_and_never_lose_the_current_ones);
+    tcase_add_test(all, views_that_are_needed_longest_stay);
     tcase_add_test(all, herd_delay_leaves_time);
     tcase_add_test(all, long_poll_is_back_for_the_promotion);
     tcase_add_test(all, troubles_are_said_once_and_each_minute);
