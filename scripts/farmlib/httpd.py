@@ -80,7 +80,7 @@ LIMITS = {
                  "MaxRequestWorkers 100"),
     "worker": (4, "StartServers 2\nThreadsPerChild 25\nMinSpareThreads 25\nMaxSpareThreads 75\n"
                   "MaxRequestWorkers 100"),
-    "prefork": (100, "StartServers 5\nMinSpareServers 5\nMaxSpareServers 20\n"
+    "prefork": (100, "StartServers 8\nMinSpareServers 8\nMaxSpareServers 32\n"
                      "MaxRequestWorkers 100"),
 }
 

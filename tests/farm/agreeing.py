@@ -19,11 +19,11 @@ CONF = '<Location "/agree.shtml">\n' + "".join(
        "</Location>\n"
 
 
-def put_page(farm):
-    """Before the servers start."""
+def put_page(farm, conf=""):
+    """Before the servers start; `conf` are more lines for httpd."""
     for web in farm.webs:
         farm.write_file(f"{web.name}/htdocs/agree.shtml", SHTML)
-        farm.write_file(f"{web.name}/conf/extra/agree.conf", CONF)
+        farm.write_file(f"{web.name}/conf/extra/agree.conf", CONF + conf)
 
 
 def load(farm, extra_rows=0):
@@ -47,10 +47,10 @@ def change(farm, stamp):
              + "; COMMIT", None)
 
 
-def stamp_at(web):
+def stamp_at(web, table="ta"):
     """The stamp that this server shows, or None if it has no data."""
     try:
-        status, _, body = http_get(web.url + "/farmsync/data/ta/k/stamp")
+        status, _, body = http_get(web.url + f"/farmsync/data/{table}/k/stamp")
     except OSError:
         return None
     text = body.decode().strip()
@@ -58,16 +58,17 @@ def stamp_at(web):
 
 
 def wait_stamp(farm, stamp, webs=None, seconds=30):
-    """Until every server shows this stamp."""
+    """Until every server shows this stamp in each dataset (each comes with a version of its own)."""
     for web in webs or farm.webs:
-        wait_until(lambda: stamp_at(web) == stamp, seconds,
-                   f"{web.name} to show stamp {stamp} (it shows {stamp_at(web)})")
+        for table in TABLES:
+            wait_until(lambda: stamp_at(web, table) == stamp, seconds,
+                       f"{web.name} to show stamp {stamp} in {table}")
 
 
-def up(farms, **options):
+def up(farms, conf="", **options):
     """A farm with the data, active on every server."""
     farm = farms.create(**options)
-    put_page(farm)
+    put_page(farm, conf)
     farm.up()
     load(farm)
     wait_stamp(farm, 1)

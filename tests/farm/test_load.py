@@ -23,7 +23,11 @@ SCRIPT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "agree.lua")
 
 @pytest.fixture(scope="module", params=["event", "prefork"])
 def farm(farms, request):
-    return agreeing.up(farms, servers=1, datasrv=1, interval=1, mpm=request.param)
+    # prefork needs a child for each connection at once, also right after a restart; spawning them one,
+    # two, four a second would let a connection wait for longer than the prober does.
+    conf = "StartServers 32\nMinSpareServers 16\nMaxSpareServers 64\n"
+    return agreeing.up(farms, servers=1, datasrv=1, interval=1, mpm=request.param,
+                       conf=conf if request.param == "prefork" else "")
 
 
 class Changer:

@@ -416,6 +416,55 @@ def test_promoter_that_cannot_write_leaves_it_to_another(single):
     assert single.tool(*once)[1] == "staged"
 
 
+KILLS = 25
+
+
+def check_whole(source, group, datasets):
+    """Whatever died: each version has all its images, and one promotion in history."""
+    assert source.value("promoting", group) == "0"
+    version = source.value("version", group)
+    assert source.sql(f"SELECT COUNT(*) FROM farmsync.image WHERE group_name = '{group}'"
+                      f" AND version = {version}") == str(datasets)
+    assert source.sql(f"SELECT COUNT(*) FROM farmsync.history WHERE group_name = '{group}'"
+                      f" AND action = 'promote'") == version
+    return int(version)
+
+
+def test_promoter_killed_at_any_moment_leaves_nothing_half_done(single):
+    single.group("killed")
+    single.sql("""CREATE TABLE shop.killed (id INT PRIMARY KEY, v INT, w VARCHAR(200));
+        INSERT INTO shop.killed SELECT seq, 0, REPEAT('x', 200) FROM shop.seq_1_to_20000;
+        CREATE TABLE shop.bystander (v INT PRIMARY KEY); INSERT INTO shop.bystander VALUES (0)""")
+    for name, key in (("killed", "id"), ("bystander", "v")):
+        single.sql(f"CALL farmsync.add_dataset_with('{name}', 'shop.{name}', '{key}',"
+                   " '{\"group\":\"killed\"}')")
+    began = time.monotonic()
+    assert single.promote("killed")[0] == "staged"
+    whole = time.monotonic() - began
+    died = 0
+    for number in range(KILLS):
+        before = check_whole(single, "killed", 2)
+        single.sql(f"START TRANSACTION; UPDATE shop.killed SET v = {number + 1};"
+                   f" UPDATE shop.bystander SET v = {number + 1}; COMMIT")
+        single.make_due("killed")
+        with subprocess.Popen([paths.built("tests/tools/fs_promote"), "once",
+                               single.options["datasrv", 0], "killed", "ds1",
+                               single.directory("images")], stdout=subprocess.DEVNULL) as promoter:
+            time.sleep(whole * number / KILLS)  # where it dies is what is varied here
+            promoter.kill()
+        died += promoter.returncode != 0
+        # Its transaction ends when the server notices; then whoever comes next does all of it.
+        deadline = time.monotonic() + WAIT_S
+        while single.value("version", "killed") == str(before):
+            once = ("once", single.options["agent", 0], "killed", "web1", single.directory("images"))
+            assert single.tool(*once)[1] in ("staged", "lost")
+            assert time.monotonic() < deadline
+        assert check_whole(single, "killed", 2) == before + 1
+        assert single.sql("SELECT DISTINCT k.v, b.v FROM farmsync.staged_killed k,"
+                          " farmsync.staged_bystander b") == f"{number + 1}\t{number + 1}"
+    assert died > KILLS // 3, "the promoter was too quick to be killed"
+
+
 # --- clock --------------------------------------------------------------------------------------------
 
 
