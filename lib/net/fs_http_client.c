@@ -8,55 +8,17 @@
  * only. A farm's parts name each other in their configuration, and a signature covers one request
  * to one path; whatever sends it elsewhere is a mistake.
  */
-#include "net/fs_http_client.h"
-
-#include <curl/curl.h>
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
-#include <unistd.h>
+
+#include "net/fs_http_transfer.h"
 
 #define CONNECT_TIMEOUT_MS 2000
 #define POLL_MS            60000 /* libcurl's own timeouts and wakeups end a wait sooner */
 #define CONNECTION_AGE_S   45l   /* shorter than the server's idle timeout of 60 s */
-
-struct fs_http_client_t {
-    CURL *easy;
-    CURLM *multi;
-    fs_keyring_t ring;
-    char origin[FS_ORIGIN_SIZE];
-    char *ca_file;
-    char *cert_file;
-    char *key_file;
-    long connect_timeout_ms;
-    atomic_int aborted;
-};
-
-/* One exchange while it runs. */
-typedef struct transfer_t {
-    fs_http_client_t *client;
-    const char *url;
-    fs_http_answer_t *answer;
-    fs_result_t *result;
-    char nonce[FS_NONCE_SIZE]; /* of the signed request, "" if unsigned */
-    char header[FS_AUTH_SIZE]; /* FarmSync-Auth of the answer, "" if none */
-    char error[CURL_ERROR_SIZE];
-    char range_start[24]; /* first byte of Content-Range, "" if none */
-    size_t limit;         /* in memory */
-    size_t size;          /* allocated */
-    FILE *file;           /* NULL: to memory */
-    uint64_t from;        /* bytes that the file has already */
-    uint64_t file_limit;
-    uint64_t written;     /* bytes that the file has now */
-    int accepted;         /* the headers allow writing to the file */
-    apr_status_t refused; /* why a callback ended it; `result` is set */
-    fs_usec_t active;     /* mono time of the last byte */
-    fs_usec_t stall;      /* 0: none */
-} transfer_t;
 
 static void library_init(void)
 {
@@ -125,176 +87,6 @@ void fs_http_answer_clear(fs_http_answer_t *answer)
     memset(answer, 0, sizeof(*answer));
 }
 
-/* --- callbacks ----------------------------------------------------------------------------------
- */
-
-#if LIBCURL_VERSION_NUM >= 0x075000
-/* The connection is open, TLS included, and the request is about to be written. */
-static int before_request(void *baton, char *peer, char *local, int peer_port, int local_port)
-{
-    transfer_t *transfer = baton;
-
-    transfer->answer->sent = transfer->active = fs_time_mono();
-    return CURL_PREREQFUNC_OK;
-}
-#endif
-
-/* If `line` is the header `name`, copies its value, which is cut to `size`, and returns 1. */
-static int take_header(const char *line, size_t length, const char *name, char *out, size_t size)
-{
-    size_t name_length = strlen(name);
-
-    if (length <= name_length || line[name_length] != ':' || strncasecmp(line, name, name_length))
-        return 0;
-    line += name_length + 1;
-    length -= name_length + 1;
-    while (length && (*line == ' ' || *line == '\t')) {
-        line++;
-        length--;
-    }
-    while (length && strchr(" \t\r\n", line[length - 1]))
-        length--;
-    if (length >= size)
-        length = size - 1;
-    memcpy(out, line, length);
-    out[length] = '\0';
-    return 1;
-}
-
-static apr_status_t check_signature(transfer_t *transfer, const void *body, size_t length)
-{
-    fs_result_t cause;
-    apr_status_t status;
-
-    if (!transfer->client->ring.count)
-        return APR_SUCCESS;
-    status =
-        fs_auth_check_answer(&transfer->client->ring, transfer->header[0] ? transfer->header : NULL,
-                             transfer->answer->status, transfer->nonce, body, length, &cause);
-    if (status != APR_SUCCESS)
-        fs_result_set(transfer->result, status, "FS0220",
-                      "%s answered %d without a valid signature (%s: %s)", transfer->url,
-                      transfer->answer->status, cause.problem, cause.detail);
-    return status;
-}
-
-static apr_status_t cannot_write(transfer_t *transfer)
-{
-    int error = errno ? errno : EIO;
-
-    return fs_result_set(transfer->result, APR_FROM_OS_ERROR(error), "FS0224",
-                         "cannot write what %s sends: %s; check the free space of the state "
-                         "directory",
-                         transfer->url, strerror(error));
-}
-
-/* The answer's headers are whole: decides what the file becomes. */
-static apr_status_t begin_file(transfer_t *transfer)
-{
-    int status = transfer->answer->status;
-    apr_status_t checked;
-    char from[24];
-
-    if (status != 200 && status != 206)
-        return APR_SUCCESS; /* its body is dropped, and the status reported at the end */
-    checked = check_signature(transfer, "", 0);
-    if (checked != APR_SUCCESS)
-        return checked;
-    snprintf(from, sizeof(from), "%llu", (unsigned long long)transfer->from);
-    if (status == 206 && strcmp(from, transfer->range_start))
-        return fs_result_set(transfer->result, APR_EGENERAL, "FS0223",
-                             "%s answered 206 with another range than asked for (from byte %s, not "
-                             "%s)",
-                             transfer->url, transfer->range_start, from);
-    transfer->written = status == 206 ? transfer->from : 0;
-    errno = 0;
-    if (fflush(transfer->file) || ftruncate(fileno(transfer->file), (off_t)transfer->written) ||
-        fseeko(transfer->file, (off_t)transfer->written, SEEK_SET))
-        return cannot_write(transfer);
-    transfer->accepted = 1;
-    return APR_SUCCESS;
-}
-
-static size_t header_came(char *line, size_t one, size_t length, void *baton)
-{
-    transfer_t *transfer = baton;
-    fs_usec_t now = fs_time_mono();
-    char range[64];
-    long status;
-
-    transfer->active = now;
-    if (length >= 5 && !memcmp(line, "HTTP/", 5)) { /* again after a 100 */
-        transfer->answer->received = now;
-        transfer->header[0] = transfer->range_start[0] = '\0';
-        return length;
-    }
-    take_header(line, length, "FarmSync-Auth", transfer->header, sizeof(transfer->header));
-    if (take_header(line, length, "Content-Range", range, sizeof(range)) &&
-        !strncmp(range, "bytes ", 6))
-        snprintf(transfer->range_start, sizeof(transfer->range_start), "%.*s",
-                 (int)strspn(range + 6, "0123456789"), range + 6);
-    if (length > 2 || (length && *line != '\r' && *line != '\n'))
-        return length;
-    curl_easy_getinfo(transfer->client->easy, CURLINFO_RESPONSE_CODE, &status);
-    transfer->answer->status = (int)status;
-    if (transfer->file && status >= 200)
-        transfer->refused = begin_file(transfer);
-    return transfer->refused == APR_SUCCESS ? length : 0;
-}
-
-static apr_status_t too_large(transfer_t *transfer, uint64_t limit)
-{
-    return fs_result_set(transfer->result, APR_EGENERAL, "FS0222",
-                         "%s sends more than the %llu bytes that are allowed", transfer->url,
-                         (unsigned long long)limit);
-}
-
-static apr_status_t keep_in_memory(transfer_t *transfer, const char *data, size_t length)
-{
-    fs_http_answer_t *answer = transfer->answer;
-
-    if (length > transfer->limit - answer->length)
-        return too_large(transfer, transfer->limit);
-    if (answer->length + length + 1 > transfer->size) {
-        size_t size = (answer->length + length + 1) * 2;
-        char *grown = realloc(answer->body, size);
-
-        if (!grown)
-            return fs_result_set(transfer->result, APR_ENOMEM, "FS0221",
-                                 "%s: out of memory for its answer", transfer->url);
-        answer->body = grown;
-        transfer->size = size;
-    }
-    memcpy(answer->body + answer->length, data, length);
-    answer->length += length;
-    answer->body[answer->length] = '\0';
-    return APR_SUCCESS;
-}
-
-static apr_status_t keep_in_file(transfer_t *transfer, const char *data, size_t length)
-{
-    if (!transfer->accepted)
-        return APR_SUCCESS;
-    if (transfer->written > transfer->file_limit ||
-        length > transfer->file_limit - transfer->written)
-        return too_large(transfer, transfer->file_limit);
-    errno = 0;
-    if (fwrite(data, 1, length, transfer->file) != length)
-        return cannot_write(transfer);
-    transfer->written += length;
-    return APR_SUCCESS;
-}
-
-static size_t body_came(char *data, size_t one, size_t length, void *baton)
-{
-    transfer_t *transfer = baton;
-
-    transfer->active = fs_time_mono();
-    transfer->refused = transfer->file ? keep_in_file(transfer, data, length)
-                                       : keep_in_memory(transfer, data, length);
-    return transfer->refused == APR_SUCCESS ? length : 0;
-}
-
 /* --- the exchange -------------------------------------------------------------------------------
  */
 
@@ -316,7 +108,7 @@ static const char *path_of(const char *url)
     return *path == '?' ? NULL : *path ? path : "/";
 }
 
-static apr_status_t add_headers(transfer_t *transfer, const char *method, const void *body,
+static apr_status_t add_headers(fs_http_transfer_t *transfer, const char *method, const void *body,
                                 size_t length, struct curl_slist **headers)
 {
     fs_http_client_t *client = transfer->client;
@@ -381,7 +173,7 @@ static void set_security(const fs_http_client_t *client)
     }
 }
 
-static void set_transfer(transfer_t *transfer, unsigned timeout_ms)
+static void set_transfer(fs_http_transfer_t *transfer, unsigned timeout_ms)
 {
     CURL *easy = transfer->client->easy;
 
@@ -392,18 +184,18 @@ static void set_transfer(transfer_t *transfer, unsigned timeout_ms)
     curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, transfer->client->connect_timeout_ms);
     curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)timeout_ms);
     curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, transfer->error);
-    curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, header_came);
+    curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, fs_http_header_came);
     curl_easy_setopt(easy, CURLOPT_HEADERDATA, transfer);
-    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, body_came);
+    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, fs_http_body_came);
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer);
 #if LIBCURL_VERSION_NUM >= 0x075000
-    curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, before_request);
+    curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, fs_http_before_request);
     curl_easy_setopt(easy, CURLOPT_PREREQDATA, transfer);
 #endif
 }
 
 /* Runs the handle to its end, an abort or a stall. */
-static CURLcode drive(transfer_t *transfer)
+static CURLcode drive(fs_http_transfer_t *transfer)
 {
     fs_http_client_t *client = transfer->client;
     CURLcode code = CURLE_FAILED_INIT;
@@ -444,7 +236,7 @@ static CURLcode drive(transfer_t *transfer)
 }
 
 /* What libcurl knows of the exchange; `start` is the mono time before it. */
-static void read_facts(transfer_t *transfer, fs_usec_t start)
+static void read_facts(fs_http_transfer_t *transfer, fs_usec_t start)
 {
     fs_http_answer_t *answer = transfer->answer;
     CURL *easy = transfer->client->easy;
@@ -472,7 +264,7 @@ static void read_facts(transfer_t *transfer, fs_usec_t start)
         answer->received = fs_time_mono();
 }
 
-static apr_status_t run_transfer(transfer_t *transfer, const char *method, const void *body,
+static apr_status_t run_transfer(fs_http_transfer_t *transfer, const char *method, const void *body,
                                  size_t length, unsigned timeout_ms)
 {
     fs_http_client_t *client = transfer->client;
@@ -512,16 +304,17 @@ apr_status_t fs_http_exchange(fs_http_client_t *client, const char *method, cons
                               const void *body, size_t length, size_t limit, unsigned timeout_ms,
                               fs_http_answer_t *answer, fs_result_t *result)
 {
-    transfer_t transfer = {
+    fs_http_transfer_t transfer = {
         .client = client, .url = url, .answer = answer, .result = result, .limit = limit};
     apr_status_t status;
 
     memset(answer, 0, sizeof(*answer));
     status = run_transfer(&transfer, method, body, length, timeout_ms);
     if (status == APR_SUCCESS)
-        status = keep_in_memory(&transfer, "", 0); /* a body that is empty is "" all the same */
+        status =
+            fs_http_keep_in_memory(&transfer, "", 0); /* a body that is empty is "" all the same */
     if (status == APR_SUCCESS)
-        status = check_signature(&transfer, answer->body, answer->length);
+        status = fs_http_check_signature(&transfer, answer->body, answer->length);
     if (status != APR_SUCCESS) {
         free(answer->body);
         answer->body = NULL;
@@ -534,22 +327,22 @@ apr_status_t fs_http_download(fs_http_client_t *client, const char *url, FILE *f
                               uint64_t limit, unsigned stall_ms, fs_http_answer_t *answer,
                               fs_result_t *result)
 {
-    transfer_t transfer = {.client = client,
-                           .url = url,
-                           .answer = answer,
-                           .result = result,
-                           .file = file,
-                           .from = from,
-                           .file_limit = limit,
-                           .written = from,
-                           .stall = (fs_usec_t)stall_ms * FS_USEC_PER_MSEC};
+    fs_http_transfer_t transfer = {.client = client,
+                                   .url = url,
+                                   .answer = answer,
+                                   .result = result,
+                                   .file = file,
+                                   .from = from,
+                                   .file_limit = limit,
+                                   .written = from,
+                                   .stall = (fs_usec_t)stall_ms * FS_USEC_PER_MSEC};
     apr_status_t status;
 
     memset(answer, 0, sizeof(*answer));
     status = run_transfer(&transfer, "GET", NULL, 0, 0);
     errno = 0;
     if (fflush(file) && status == APR_SUCCESS)
-        status = cannot_write(&transfer);
+        status = fs_http_cannot_write(&transfer);
     answer->length = transfer.written;
     if (status == APR_SUCCESS && !transfer.accepted)
         status =

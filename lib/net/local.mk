@@ -3,6 +3,7 @@ noinst_LTLIBRARIES += lib/net/libfs_net.la lib/net/libfs_sql.la
 lib_net_libfs_net_la_SOURCES = \
 	lib/net/fs_key.c lib/net/fs_key.h \
 	lib/net/fs_http_client.c lib/net/fs_http_client.h \
+	lib/net/fs_http_transfer.c lib/net/fs_http_transfer.h \
 	lib/net/fs_http_server.c lib/net/fs_http_server.h \
 	lib/net/fs_http_connection.c lib/net/fs_http_internal.h \
 	lib/net/fs_http_call.c lib/net/fs_http_tls.c \
