@@ -59,10 +59,30 @@ RewriteRule ^/old/(.*)$ /new/${farm:prices/$1/price|none} [R,L]
     FarmSyncOnStale refuse
 </Location>
 Alias "/script" "{htdocs}/script.lua"
-<Files "script.lua">
+<Files "*.lua">
     SetHandler lua-script
 </Files>
+<Directory "{htdocs}">
+    RewriteEngine On
+    RewriteCond expr "%{farmsync:prices/sku-1/price} =~ /^[0-9]/"
+    RewriteRule ^redirected$ /waiting.shtml
+</Directory>
 AllowEncodedSlashes NoDecode
+"""
+
+# Tells that it has begun, and goes on when it is told to.
+WAITING = """
+function handle(r)
+  io.open("DIR/begun", "w"):close()
+  local file = io.open("DIR/go")
+  while not file do
+    os.execute("sleep 0.02")
+    file = io.open("DIR/go")
+  end
+  file:close()
+  r:puts("waited")
+  return apache2.OK
+end
 """
 
 PRICES = ["sku-1|9.99|first \\x22one\\x22 &<|{\"a\": [1, 2]}|\\x00\\xff",
@@ -80,8 +100,15 @@ def lay_out(server):
         file.write('<!--#if expr="%{farmsync:prices/sku-1/price} == \'9.99\'" -->yes'
                    '<!--#else -->no<!--#endif -->;'
                    '<!--#include virtual="/farmsync/data/prices/sku-1/price" -->;'
-                   '<!--#include virtual="/slow.lua" -->;'
                    '<!--#include virtual="/farmsync/data/prices/sku-1/price" -->')
+    with open(os.path.join(htdocs, "waiting.shtml"), "w", encoding="utf-8") as file:
+        file.write('<!--#include virtual="/farmsync/data/prices/sku-1/price" -->;'
+                   '<!--#include virtual="/waiting.lua" -->;'
+                   '<!--#include virtual="/farmsync/data/prices/sku-1/price" -->;'
+                   '<!--#if expr="%{farmsync:prices/sku-1/price} == \'9.99\'" -->old'
+                   '<!--#else -->new<!--#endif -->')
+    with open(os.path.join(htdocs, "waiting.lua"), "w", encoding="utf-8") as file:
+        file.write(WAITING.replace("DIR", server.state))
     with open(os.path.join(htdocs, "script.lua"), "w", encoding="utf-8") as file:
         file.write("function handle(r)\n"
                    "  r:puts(tostring(r:expr(\"%{farmsync:prices/sku-1/price} == '9.99'\")))\n"
@@ -263,7 +290,7 @@ def test_rewrite_map(server, data):
 
 
 def test_server_side_includes_and_lua(server, data):
-    assert server.get("/page.shtml").text.startswith("yes;9.99;")
+    assert server.get("/page.shtml").text == "yes;9.99;9.99"
     lua = server.get("/script")
     if lua.status == 200:
         assert lua.text == "true"
@@ -356,6 +383,35 @@ def test_nothing_in_force_is_503(server, publisher, data):
     assert health.status == 503 and "no version is in force" in health.text
 
 
+@pytest.mark.parametrize("path", ["/waiting.shtml", "/redirected"])
+def test_a_request_keeps_its_version_to_its_end(server, publisher, data, path):
+    """Subrequests and what follows an internal redirect included; then the old images go."""
+    if server.get("/script").status != 200:
+        pytest.skip("httpd has no mod_lua")
+    for name in ("begun", "go"):
+        if os.path.exists(os.path.join(server.state, name)):
+            os.unlink(os.path.join(server.state, name))
+    number = served(server)
+    answers = []
+    reader = threading.Thread(target=lambda: answers.append(server.get(path)))
+    reader.start()
+    wait_for(lambda: os.path.exists(os.path.join(server.state, "begun")), "the request to begin")
+    old = set(image_paths(server, data))
+    staged = publisher.version(number + 1, {"prices": ["sku-1|7.77|||"], "zones": ["x|1|1"]})
+    publisher.say(f"group default {number} {data} {number + 1} {staged} 0")
+    wait_for(lambda: price(server) == "7.77", "the switch")
+    publisher.say(f"group default {number + 1} {staged} {number + 1} {staged} 0")
+
+    def holders():
+        return [pid for pid in server.children() if maps(pid, ".fsi") & old]
+    wait_for(lambda: len(holders()) == 1, "all but the one that reads to let go")
+    with open(os.path.join(server.state, "go"), "w", encoding="utf-8"):
+        pass
+    reader.join()
+    assert answers[0].text == "9.99;waited;9.99;old"
+    wait_for(lambda: not holders(), "the last one to let go")
+
+
 def image_paths(server, view):
     with open(os.path.join(server.state, "views", str(view)), encoding="utf-8") as file:
         return [os.path.join(server.state, "images", line.split()[1] + ".fsi")
@@ -446,6 +502,11 @@ def test_counters_count(server, publisher, data):
     server.get("/page.shtml")
     wait_for(lambda: facts()["requests"] == before["requests"] + 3, "three requests")
     assert facts()["lookups"] == before["lookups"] + 5
+    with open(os.path.join(server.state, "go"), "w", encoding="utf-8"):
+        pass
+    server.get("/redirected")
+    wait_for(lambda: facts()["requests"] == before["requests"] + 4, "one more")
+    assert facts()["requests"] == before["requests"] + 4, "a redirected request is one request"
     assert facts()["misses"] == before["misses"] + 1
 
 
