@@ -289,8 +289,8 @@ apr_status_t fs_sql_connect(fs_sql_t *sql, fs_result_t *result)
             return APR_SUCCESS;
     sql->error = FS_SQL_LOST;
     return fs_result_set(result, APR_ECONNREFUSED, "FS0304",
-                         "no database can be reached: %s; check host, user and password in the "
-                         "option file",
+                         "no database can be reached: %s; check host, user, password and, for "
+                         "TLS, ssl-ca in the option file",
                          causes);
 }
 

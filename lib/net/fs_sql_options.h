@@ -33,7 +33,7 @@ typedef struct fs_sql_options_t {
     char ssl_ca[FS_SQL_OPTION_SIZE]; /* set: TLS is demanded and the server's certificate checked */
     char ssl_cert[FS_SQL_OPTION_SIZE];
     char ssl_key[FS_SQL_OPTION_SIZE];
-    int ssl_verify; /* ssl-verify-server-cert; 1 unless switched off */
+    int ssl_verify; /* ssl-verify-server-cert; 0: its CA is checked, the host name in it is not */
 } fs_sql_options_t;
 
 /*
