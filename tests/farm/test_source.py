@@ -416,7 +416,7 @@ def test_promoter_that_cannot_write_leaves_it_to_another(single):
     assert single.tool(*once)[1] == "staged"
 
 
-KILLS = 25
+KILLS = 15
 
 
 def check_whole(source, group, datasets):
@@ -433,7 +433,7 @@ def check_whole(source, group, datasets):
 def test_promoter_killed_at_any_moment_leaves_nothing_half_done(single):
     single.group("killed")
     single.sql("""CREATE TABLE shop.killed (id INT PRIMARY KEY, v INT, w VARCHAR(200));
-        INSERT INTO shop.killed SELECT seq, 0, REPEAT('x', 200) FROM shop.seq_1_to_20000;
+        INSERT INTO shop.killed SELECT seq, 0, REPEAT('x', 200) FROM shop.seq_1_to_4000;
         CREATE TABLE shop.bystander (v INT PRIMARY KEY); INSERT INTO shop.bystander VALUES (0)""")
     for name, key in (("killed", "id"), ("bystander", "v")):
         single.sql(f"CALL farmsync.add_dataset_with('{name}', 'shop.{name}', '{key}',"
