@@ -20,7 +20,8 @@ datasrv_datasrv_SOURCES = \
 	datasrv/health.c datasrv/health.h \
 	datasrv/metrics.c \
 	datasrv/dashboard.c
-datasrv_datasrv_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_CFLAGS) $(JANSSON_CFLAGS)
+datasrv_datasrv_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_CFLAGS) $(JANSSON_CFLAGS) \
+	-DFS_SYSCONFDIR='"$(sysconfdir)"'
 datasrv_datasrv_LDADD = \
 	lib/sync/libfs_source.la lib/sync/libfs_sync.la \
 	lib/net/libfs_net.la lib/net/libfs_sql.la \
@@ -31,7 +32,7 @@ datasrv_datasrv_LDADD = \
 systemdsystemunit_DATA = datasrv/farmsync-datasrv.service
 datasrv/farmsync-datasrv.service: $(srcdir)/datasrv/farmsync-datasrv.service.in Makefile
 	$(AM_V_GEN)mkdir -p datasrv && \
-	sed -e 's|@sbindir@|$(sbindir)|g' -e 's|@sysconfdir@|$(sysconfdir)|g' \
+	sed -e 's|[@]sbindir[@]|$(sbindir)|g' -e 's|[@]sysconfdir[@]|$(sysconfdir)|g' \
 	    $(srcdir)/datasrv/farmsync-datasrv.service.in >$@.new && mv $@.new $@
 CLEANFILES += datasrv/farmsync-datasrv.service
 

@@ -12,7 +12,7 @@
 
 #include "server.h"
 
-#define DEFAULT_CONFIG "/etc/farmsync/datasrv.conf"
+#define DEFAULT_CONFIG FS_SYSCONFDIR "/farmsync/datasrv.conf"
 
 static const char help[] =
     "Usage: datasrv [OPTION]...\n"
