@@ -403,6 +403,34 @@ def test_source_that_is_gone_refuses_the_promotion(single):
     check_recovery(single, "gone")
 
 
+def test_refusal_is_recorded_once_whoever_tries(single):
+    """All promoters meet the same fault; each cycle has one line about it, and the farm stays."""
+    cycles = 10
+    single.group("faulty")
+    single.sql("""CREATE TABLE shop.faulty (id INT PRIMARY KEY); INSERT INTO shop.faulty VALUES (1);
+        CALL farmsync.add_dataset_with('faulty', 'shop.faulty', 'id', '{"group":"faulty"}')""")
+    assert [single.promote("faulty")[0] for _ in range(2)] == ["staged", "unchanged"]
+    single.sql("RENAME TABLE shop.faulty TO shop.mended")
+    refusals = ("SELECT COUNT(*) FROM farmsync.history WHERE group_name = 'faulty'"
+                " AND action = 'refused'")
+    racers = [Racer(single, number, "faulty") for number in range(5)]
+    try:
+        for cycle in range(cycles):
+            single.make_due("faulty")
+            deadline = time.monotonic() + WAIT_S
+            while int(single.sql(refusals)) <= cycle:
+                assert time.monotonic() < deadline, "nobody recorded the refusal"
+    finally:
+        for racer in racers:
+            racer.end()
+    assert single.sql(refusals) == str(cycles)
+    assert {outcome for racer in racers for _, outcome in racer.tries} <= {"refused", "lost"}
+    assert single.value("version", "faulty") == "1"
+    assert single.value("state", "faulty") == "failed"
+    single.sql("RENAME TABLE shop.mended TO shop.faulty; INSERT INTO shop.faulty VALUES (2)")
+    check_recovery(single, "faulty")
+
+
 def test_promoter_that_cannot_write_leaves_it_to_another(single):
     """Its own disk is no reason to refuse the farm a promotion."""
     single.group("disk")
