@@ -172,7 +172,6 @@ static void stop(int signal_number, short what, void *baton)
     fs_log(FS_LOG_NOTICE, "FS0821", "stopping on signal %s", strsignal(signal_number));
     fs_notify("STOPPING=1");
     fs_follower_stop(server->follower);
-    fs_service_end(&server->service);
     fs_http_server_stop(server->http);
 }
 

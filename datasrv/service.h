@@ -42,8 +42,6 @@ typedef struct fs_service_t {
 const fs_http_route_t *fs_service_routes(unsigned *count);
 /* A manifest on the board has changed: answers the long polls that waited for it. HTTP thread. */
 void fs_service_published(void *service);
-/* Answers all long polls: the server stops. HTTP thread. */
-void fs_service_end(fs_service_t *service);
 
 /* --- parts of the service
  * ------------------------------------------------------------------------- */

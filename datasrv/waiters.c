@@ -204,14 +204,3 @@ void fs_service_published(void *baton)
         fs_published_drop(published);
     }
 }
-
-void fs_service_end(fs_service_t *service)
-{
-    while (service->waiters) {
-        fs_http_call_t *call = service->waiters->call;
-
-        forget(service->waiters);
-        fs_service_refuse(service, call, 503, "FS0844",
-                          "this data server is being stopped; ask another");
-    }
-}

@@ -101,7 +101,7 @@ static fs_usec_t promote_at(fs_worker_t *worker)
     at = fs_cycle_promote_at(worker->current->manifest, FS_PROMOTER_DATASRV, worker->jitter);
     if (at == FS_CYCLE_NEVER)
         return INT64_MAX;
-    at -= offset;
+    at += bound - offset; /* not before it is due by the database's clock, too */
     return at > worker->promote_after ? at : worker->promote_after;
 }
 
