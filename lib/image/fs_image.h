@@ -78,6 +78,26 @@ apr_status_t fs_image_builder_create(fs_image_builder_t **builder, const char *d
 apr_status_t fs_image_builder_add(fs_image_builder_t *builder, const fs_slice_t *values,
                                   fs_result_t *result);
 
+/*
+ * Starts the next version of an image: its rows stay, fs_image_builder_add puts a row in the place
+ * of the one with the same key or adds it, fs_image_builder_remove takes one away. The result is,
+ * byte for byte, what a full build of the same rows gives, but costs little more than copying the
+ * old file. A key may be named once (FS0106). Errors: as fs_image_open and fs_image_builder_create;
+ * the old image, which must have been verified, is kept open until the builder is freed.
+ */
+apr_status_t fs_image_builder_update(fs_image_builder_t **builder, const char *dir,
+                                     const char *old_path, int64_t version, fs_result_t *result);
+/*
+ * Takes away the row with this key (`key[key_count]` in key order); one that isn't there is fine.
+ * Only for builders from fs_image_builder_update. Errors: FS0103, FS0104.
+ */
+apr_status_t fs_image_builder_remove(fs_image_builder_t *builder, const fs_slice_t *key,
+                                     fs_result_t *result);
+
+/* Makes fs_image_builder_finish refuse (FS0109) an image with another digest, before it gets its
+ * name. */
+void fs_image_builder_expect(fs_image_builder_t *builder, const fs_digest_t *digest);
+
 typedef struct fs_image_made_t {
     fs_digest_t digest; /* of the whole file: its name is "<hex>.fsi" */
     uint64_t bytes;

@@ -11,34 +11,13 @@
  * one version to the next and the next image can be made by merging (fs_image_merge.c). Only when
  * some bucket is too full, which takes keys made for it, is the next seed tried.
  */
-#include "image/fs_image_key.h"
-#include "image/fs_image_table.h"
+#include "image/fs_image_builder.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
-
-#define SEED_ATTEMPTS 16
-
-struct fs_image_builder_t {
-    char dir[4096];
-    fs_image_schema_t schema;
-    uint16_t stored_at[FS_IMAGE_MAX_COLUMNS];
-    int64_t version;
-    uint8_t *schema_data;
-    size_t schema_bytes;
-    fs_image_file_t temporary;
-    fs_stream_t stream;
-    fs_sort_entry_t *entries; /* place: byte of the temporary file */
-    size_t count, capacity;
-    uint64_t row_bytes;
-    uint8_t *row; /* the row being encoded */
-    size_t row_capacity;
-    size_t shared; /* bytes with which all encoded keys begin */
-    uint8_t first_key[FS_KEY_ENCODED_SIZE];
-};
 
 static apr_status_t copy_schema(fs_image_builder_t *builder, const fs_image_schema_t *schema,
                                 fs_result_t *result)
@@ -88,10 +67,33 @@ apr_status_t fs_image_builder_create(fs_image_builder_t **builder, const char *d
     return status;
 }
 
+apr_status_t fs_image_builder_update(fs_image_builder_t **builder, const char *dir,
+                                     const char *old_path, int64_t version, fs_result_t *result)
+{
+    fs_image_t *old;
+    apr_status_t status = fs_image_open(&old, old_path, result);
+
+    *builder = NULL;
+    if (status == APR_SUCCESS)
+        status = fs_image_builder_create(builder, dir, fs_image_schema(old), version, result);
+    if (status == APR_SUCCESS)
+        (*builder)->old = old;
+    else
+        fs_image_close(old);
+    return status;
+}
+
+void fs_image_builder_expect(fs_image_builder_t *builder, const fs_digest_t *digest)
+{
+    builder->expected_digest = *digest;
+    builder->expected = &builder->expected_digest;
+}
+
 void fs_image_builder_cancel(fs_image_builder_t *builder)
 {
     if (!builder)
         return;
+    fs_image_close(builder->old);
     fs_stream_free(&builder->stream);
     fs_image_file_drop(&builder->temporary);
     free(builder->schema.columns);
@@ -225,20 +227,34 @@ static int remember(fs_image_builder_t *builder, uint64_t place)
     return 0;
 }
 
-/* Keeps in `shared` how many bytes all encoded keys have in common at their beginning. */
-static void note_shared(fs_image_builder_t *builder, const fs_slice_t *key)
+apr_status_t fs_builder_append(fs_image_builder_t *builder, const uint8_t *row, size_t length,
+                               uint64_t mark, fs_result_t *result)
 {
-    uint8_t encoded[FS_KEY_ENCODED_SIZE];
-    size_t length = fs_key_encode(key, builder->schema.key_count, encoded), same = 0;
+    if (builder->count >= FS_IMAGE_MAX_ROWS)
+        return fs_result_set(result, APR_EINVAL, "FS0107",
+                             "dataset %s has more than %llu rows; split it into several datasets",
+                             builder->schema.dataset, (unsigned long long)FS_IMAGE_MAX_ROWS);
+    if (remember(builder, fs_stream_place(&builder->stream) | mark))
+        return fs_image_file_failed(&builder->temporary, ENOMEM, result);
+    fs_stream_put(&builder->stream, row, length);
+    builder->row_bytes += length;
+    return builder->stream.error
+               ? fs_image_file_failed(&builder->temporary, builder->stream.error, result)
+               : APR_SUCCESS;
+}
 
-    if (builder->count == 1) {
-        memcpy(builder->first_key, encoded, length);
-        builder->shared = length;
-        return;
-    }
-    while (same < builder->shared && same < length && encoded[same] == builder->first_key[same])
-        same++;
-    builder->shared = same;
+/* Encodes and appends; `total` is the values' bytes with their NULs. */
+static apr_status_t add_row(fs_image_builder_t *builder, const fs_slice_t *values, uint64_t total,
+                            uint64_t mark, fs_result_t *result)
+{
+    uint32_t code = total <= UINT8_MAX ? 0 : total <= UINT16_MAX ? 1 : 2;
+    size_t length =
+        FS_IMAGE_ROW_HEAD + ((size_t)builder->schema.column_count << code) + (size_t)total;
+
+    if (reserve_row(builder, length))
+        return fs_image_file_failed(&builder->temporary, ENOMEM, result);
+    return fs_builder_append(builder, builder->row, encode_row(builder, values, code), mark,
+                             result);
 }
 
 apr_status_t fs_image_builder_add(fs_image_builder_t *builder, const fs_slice_t *values,
@@ -246,252 +262,72 @@ apr_status_t fs_image_builder_add(fs_image_builder_t *builder, const fs_slice_t 
 {
     fs_slice_t key[FS_IMAGE_MAX_KEYS];
     uint64_t total = 0;
-    uint32_t code;
-    size_t length;
     apr_status_t status = take_key(builder, values, key, result);
 
     if (status == APR_SUCCESS)
         status = measure(builder, values, key, &total, result);
-    if (status != APR_SUCCESS)
-        return status;
-    if (builder->count >= FS_IMAGE_MAX_ROWS)
-        return fs_result_set(result, APR_EINVAL, "FS0107",
-                             "dataset %s has more than %llu rows; split it into several datasets",
-                             builder->schema.dataset, (unsigned long long)FS_IMAGE_MAX_ROWS);
-    code = total <= UINT8_MAX ? 0 : total <= UINT16_MAX ? 1 : 2;
-    length = FS_IMAGE_ROW_HEAD + ((size_t)builder->schema.column_count << code) + (size_t)total;
-    if (reserve_row(builder, length) || remember(builder, fs_stream_place(&builder->stream)))
-        return fs_image_file_failed(&builder->temporary, ENOMEM, result);
-    fs_stream_put(&builder->stream, builder->row, encode_row(builder, values, code));
-    if (builder->stream.error)
-        return fs_image_file_failed(&builder->temporary, builder->stream.error, result);
-    builder->row_bytes += length;
-    note_shared(builder, key);
-    return APR_SUCCESS;
+    return status ? status : add_row(builder, values, total, 0, result);
+}
+
+apr_status_t fs_image_builder_remove(fs_image_builder_t *builder, const fs_slice_t *key,
+                                     fs_result_t *result)
+{
+    fs_slice_t values[FS_IMAGE_MAX_COLUMNS] = {{NULL, 0}}, checked[FS_IMAGE_MAX_KEYS];
+    uint64_t total = 0;
+    apr_status_t status;
+
+    for (unsigned i = 0; i < builder->schema.column_count; i++)
+        if (builder->schema.columns[i].key)
+            values[i] = key[builder->schema.columns[i].key - 1];
+    status = take_key(builder, values, checked, result);
+    for (unsigned i = 0; i < builder->schema.key_count && status == APR_SUCCESS; i++)
+        total += checked[i].length + 1;
+    return status ? status : add_row(builder, values, total, FS_ENTRY_REMOVED, result);
 }
 
 /* --- finishing ----------------------------------------------------------------------------------
  */
 
-/* The temporary file, read back: rows that this builder wrote. */
-typedef struct rows_t {
-    const uint8_t *data;
-    uint64_t bytes;
-} rows_t;
-
-/* A row of the temporary file: its key; returns its length. */
-static size_t read_row(const fs_image_builder_t *builder, const rows_t *rows, uint64_t place,
-                       fs_slice_t *key)
+apr_status_t fs_builder_map(fs_image_builder_t *builder, fs_rows_t *rows, fs_result_t *result)
 {
-    fs_row_shape_t shape = {0};
+    apr_status_t status;
+    void *data;
 
-    fs_row_parse(rows->data + place, rows->bytes - place, builder->schema.column_count, &shape);
-    fs_row_key(rows->data + place, &shape, builder->schema.key_count, key);
-    return (size_t)fs_row_bytes(&shape);
-}
-
-static void hash_rows(fs_image_builder_t *builder, const rows_t *rows, uint64_t seed)
-{
-    fs_slice_t key[FS_IMAGE_MAX_KEYS];
-
-    for (size_t i = 0; i < builder->count; i++) {
-        read_row(builder, rows, builder->entries[i].place, key);
-        builder->entries[i].word = fs_key_hash(key, builder->schema.key_count, seed);
-    }
-}
-
-static apr_status_t twin(const fs_image_builder_t *builder, const fs_slice_t *key,
-                         fs_result_t *result)
-{
-    char text[256];
-
-    return fs_result_set(result, APR_EINVAL, "FS0106",
-                         "dataset %s: two rows have the key %s; choose key columns that identify a "
-                         "row",
-                         builder->schema.dataset,
-                         fs_key_text(key, builder->schema.key_count, text, sizeof(text)));
-}
-
-/*
- * Sorts entries of one hash by their keys, up to `count` of them. Two with the same key: FS0106.
- * There is one for each hash unless keys were made to collide.
- */
-static apr_status_t sort_run(const fs_image_builder_t *builder, const rows_t *rows,
-                             fs_sort_entry_t *run, size_t count, fs_result_t *result)
-{
-    fs_slice_t moved[FS_IMAGE_MAX_KEYS], other[FS_IMAGE_MAX_KEYS];
-
-    for (size_t i = 1; i < count; i++) {
-        fs_sort_entry_t entry = run[i];
-        size_t j = i;
-
-        read_row(builder, rows, entry.place, moved);
-        for (; j; j--) {
-            int order;
-
-            read_row(builder, rows, run[j - 1].place, other);
-            order = fs_key_compare(other, moved, builder->schema.key_count);
-            if (order == 0)
-                return twin(builder, moved, result);
-            if (order < 0)
-                break;
-            run[j] = run[j - 1];
-        }
-        run[j] = entry;
-    }
+    fs_stream_zero(&builder->stream, FS_IMAGE_GUARD); /* numbers are loaded eight bytes at a time */
+    rows->bytes = fs_stream_place(&builder->stream);
+    status = fs_stream_flush(&builder->stream, result);
+    if (status != APR_SUCCESS)
+        return status;
+    data = mmap(NULL, (size_t)rows->bytes, PROT_READ, MAP_SHARED, builder->temporary.fd, 0);
+    if (data == MAP_FAILED)
+        return fs_image_file_failed(&builder->temporary, errno, result);
+    rows->data = data;
     return APR_SUCCESS;
 }
 
-/* Sorts by hash, then key; *crowded when some bucket would be too full. */
-static apr_status_t sort_by_hash(fs_image_builder_t *builder, const rows_t *rows, uint64_t buckets,
-                                 int *crowded, fs_result_t *result)
+void fs_builder_unmap(fs_rows_t *rows)
 {
-    fs_sort_entry_t *entries = builder->entries;
-    apr_status_t status = APR_SUCCESS;
-    uint64_t bucket = UINT64_MAX;
-    unsigned probe = 0;
-
-    *crowded = 0;
-    fs_sort_words(entries, builder->count);
-    for (size_t i = 0, end; i < builder->count && status == APR_SUCCESS; i = end) {
-        uint64_t here = fs_hash_bucket(entries[i].word, buckets);
-
-        for (end = i + 1; end < builder->count && entries[end].word == entries[i].word; end++)
-            ;
-        probe = (unsigned)(end - i < FS_IMAGE_BUCKET_ROWS ? end - i : FS_IMAGE_BUCKET_ROWS + 1) +
-                (here == bucket ? probe : 0);
-        bucket = here;
-        *crowded |= probe > FS_IMAGE_BUCKET_ROWS;
-        if (end - i > 1)
-            status = sort_run(
-                builder, rows, entries + i,
-                end - i < 2 * FS_IMAGE_BUCKET_ROWS ? end - i : 2 * FS_IMAGE_BUCKET_ROWS, result);
-    }
-    return status;
-}
-
-static apr_status_t choose_seed(fs_image_builder_t *builder, const rows_t *rows,
-                                fs_image_header_t *header, fs_result_t *result)
-{
-    uint64_t buckets = fs_image_buckets(header->rows, header->row_bytes);
-
-    for (unsigned attempt = 0; attempt < SEED_ATTEMPTS; attempt++) {
-        apr_status_t status;
-        int crowded;
-
-        header->seed = fs_image_seed(builder->schema_data, builder->schema_bytes, attempt);
-        hash_rows(builder, rows, header->seed);
-        status = sort_by_hash(builder, rows, buckets, &crowded, result);
-        if (status != APR_SUCCESS || !crowded)
-            return status;
-    }
-    return fs_result_set(
-        result, APR_EGENERAL, "FS0108",
-        "dataset %s: its keys collide under every seed that was tried; they seem to "
-        "be made for that",
-        builder->schema.dataset);
-}
-
-/* Copies the rows in hash order; entries then hold eight bytes of the key and the place in the
- * heap. */
-static apr_status_t write_rows(fs_image_builder_t *builder, const rows_t *rows, fs_table_t *table,
-                               fs_result_t *result)
-{
-    uint8_t encoded[FS_KEY_ENCODED_SIZE];
-    fs_slice_t key[FS_IMAGE_MAX_KEYS];
-
-    for (size_t i = 0; i < builder->count; i++) {
-        fs_sort_entry_t *entry = &builder->entries[i];
-        size_t length = read_row(builder, rows, entry->place, key);
-
-        if (i + 8 < builder->count)
-            __builtin_prefetch(rows->data + entry[8].place);
-        fs_table_put(table, entry->word, rows->data + entry->place, length, &entry->place);
-        length = fs_key_encode(key, builder->schema.key_count, encoded);
-        entry->word = fs_key_word(encoded, length, builder->shared);
-    }
-    return fs_table_end_rows(table, result);
-}
-
-/* Sorts by key; reads the heap back where eight bytes don't decide. */
-static apr_status_t write_order(fs_image_builder_t *builder, const fs_image_file_t *file,
-                                fs_table_t *table, fs_result_t *result)
-{
-    const fs_image_header_t *header = table->header;
-    size_t bytes = (size_t)(header->order_place + FS_IMAGE_GUARD);
-    void *base;
-
-    /* as long as numbers are loaded eight bytes at a time, some more must be there */
-    if (ftruncate(file->fd, (off_t)bytes) ||
-        (base = mmap(NULL, bytes, PROT_READ, MAP_SHARED, file->fd, 0)) == MAP_FAILED)
-        return fs_image_file_failed(file, errno, result);
-    fs_key_sort(builder->entries, builder->count, builder->shared,
-                (const uint8_t *)base + header->heap_place, header->heap_bytes,
-                builder->schema.column_count, builder->schema.key_count);
-    munmap(base, bytes);
-    for (size_t i = 0; i < builder->count; i++)
-        fs_table_order(table, builder->entries[i].place);
-    return fs_table_finish(table, result);
-}
-
-static apr_status_t write_table(fs_image_builder_t *builder, const rows_t *rows,
-                                const fs_image_file_t *file, fs_image_header_t *header,
-                                fs_result_t *result)
-{
-    fs_table_t table;
-    apr_status_t status = fs_table_open(&table, file, header, builder->schema_data, result);
-
-    if (status == APR_SUCCESS)
-        status = write_rows(builder, rows, &table, result);
-    if (status == APR_SUCCESS)
-        status = write_order(builder, file, &table, result);
-    fs_table_free(&table);
-    return status;
-}
-
-static apr_status_t write_image(fs_image_builder_t *builder, const rows_t *rows,
-                                fs_image_made_t *made, fs_result_t *result)
-{
-    fs_image_file_t file = {.fd = -1};
-    fs_image_header_t header = {.rows = builder->count,
-                                .version = builder->version,
-                                .row_bytes = builder->row_bytes,
-                                .schema_bytes = builder->schema_bytes};
-    apr_status_t status = choose_seed(builder, rows, &header, result);
-
-    if (status == APR_SUCCESS)
-        status = fs_image_file_create(&file, builder->dir, result);
-    if (status == APR_SUCCESS)
-        status = write_table(builder, rows, &file, &header, result);
-    if (status == APR_SUCCESS)
-        return fs_image_file_finish(&file, &header, builder->schema_data, builder->dir, made,
-                                    result);
-    fs_image_file_drop(&file);
-    return status;
+    if (rows->data)
+        munmap((void *)(uintptr_t)rows->data, (size_t)rows->bytes);
+    rows->data = NULL;
 }
 
 apr_status_t fs_image_builder_finish(fs_image_builder_t *builder, fs_image_made_t *made,
                                      fs_result_t *result)
 {
-    rows_t rows = {NULL, 0};
-    apr_status_t status;
+    fs_rows_t rows = {NULL, 0};
+    apr_status_t status = fs_builder_map(builder, &rows, result);
+    int full = !builder->old;
 
     memset(made, 0, sizeof(*made));
-    fs_stream_zero(&builder->stream, FS_IMAGE_GUARD); /* rows are read four bytes at a time */
-    rows.bytes = fs_stream_place(&builder->stream);
-    status = fs_stream_flush(&builder->stream, result);
-    if (status == APR_SUCCESS) {
-        void *data =
-            mmap(NULL, (size_t)rows.bytes, PROT_READ, MAP_SHARED, builder->temporary.fd, 0);
-
-        rows.data = data;
-        if (data == MAP_FAILED)
-            status = fs_image_file_failed(&builder->temporary, errno, result);
-        else
-            status = write_image(builder, &rows, made, result);
-        if (data != MAP_FAILED)
-            munmap(data, (size_t)rows.bytes);
+    if (status == APR_SUCCESS && builder->old) {
+        status = fs_builder_update(builder, &rows, &full, made, result);
+        if (status == APR_SUCCESS && full)
+            status = fs_builder_absorb(builder, &rows, result);
     }
+    if (status == APR_SUCCESS && full)
+        status = fs_builder_write(builder, &rows, made, result);
+    fs_builder_unmap(&rows);
     fs_image_builder_cancel(builder);
     return status;
 }

@@ -23,7 +23,7 @@ apr_status_t fs_table_open(fs_table_t *table, const fs_image_file_t *file,
     return APR_SUCCESS;
 }
 
-static uint64_t heap_here(const fs_table_t *table)
+uint64_t fs_table_heap(const fs_table_t *table)
 {
     return fs_stream_place(&table->stream) - table->header->heap_place;
 }
@@ -32,7 +32,7 @@ static uint64_t heap_here(const fs_table_t *table)
 static void end_bucket(fs_table_t *table)
 {
     uint8_t head[FS_IMAGE_BUCKET_HEAD + 5 * FS_IMAGE_BUCKET_ROWS];
-    uint64_t start = heap_here(table), at = fs_bucket_head(table->count, 0), last = at;
+    uint64_t start = fs_table_heap(table), at = fs_bucket_head(table->count, 0), last = at;
     unsigned wide, width;
 
     if (!table->count)
@@ -63,7 +63,7 @@ static void end_bucket(fs_table_t *table)
 static void begin_buckets(fs_table_t *table, uint64_t last)
 {
     for (; table->begun <= last; table->begun++)
-        table->starts[table->begun] = heap_here(table) / FS_IMAGE_UNIT;
+        table->starts[table->begun] = fs_table_heap(table) / FS_IMAGE_UNIT;
 }
 
 void fs_table_put(fs_table_t *table, uint64_t hash, const uint8_t *row, size_t length,
@@ -97,7 +97,7 @@ apr_status_t fs_table_end_rows(fs_table_t *table, fs_result_t *result)
 
     end_bucket(table);
     begin_buckets(table, table->buckets);
-    header->heap_bytes = heap_here(table);
+    header->heap_bytes = fs_table_heap(table);
     fs_image_layout(header);
     fs_stream_zero_to(&table->stream, header->order_place);
     return fs_stream_flush(&table->stream, result);
@@ -106,6 +106,14 @@ apr_status_t fs_table_end_rows(fs_table_t *table, fs_result_t *result)
 void fs_table_order(fs_table_t *table, uint64_t place)
 {
     fs_stream_put(&table->stream, &place, table->header->place_width);
+}
+
+int fs_table_has_order(const fs_table_t *table)
+{
+    const fs_image_header_t *header = table->header;
+
+    return fs_stream_place(&table->stream) ==
+           header->order_place + header->rows * header->place_width;
 }
 
 /* Writes one block of the compact directory. */

@@ -39,10 +39,14 @@ void fs_table_put(fs_table_t *table, uint64_t hash, const uint8_t *row, size_t l
 /* Adds a whole bucket of `units` as it is in another image of the same seed and number of buckets.
  */
 void fs_table_copy(fs_table_t *table, uint64_t number, const uint8_t *bucket, uint64_t units);
+/* How long the heap is, without a bucket that is being filled. */
+uint64_t fs_table_heap(const fs_table_t *table);
 /* Ends the heap; all places are set, and can be read from the file. FS0102. */
 apr_status_t fs_table_end_rows(fs_table_t *table, fs_result_t *result);
 /* Adds the next entry of the order; all rows' places in key order. */
 void fs_table_order(fs_table_t *table, uint64_t place);
+/* 1 when the order has as many entries as there are rows. */
+int fs_table_has_order(const fs_table_t *table);
 /* Writes the directory and the rest of the header's fields. FS0102. */
 apr_status_t fs_table_finish(fs_table_t *table, fs_result_t *result);
 void fs_table_free(fs_table_t *table);

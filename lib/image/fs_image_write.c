@@ -178,9 +178,23 @@ static apr_status_t give_name(fs_image_file_t *file, const char *dir, const fs_d
     return APR_SUCCESS;
 }
 
+static apr_status_t check_expected(const fs_digest_t *expected, const fs_digest_t *digest,
+                                   fs_result_t *result)
+{
+    char want[FS_DIGEST_HEX_SIZE], have[FS_DIGEST_HEX_SIZE];
+
+    if (!expected || fs_digest_equal(expected, digest))
+        return APR_SUCCESS;
+    return fs_result_set(
+        result, APR_EINVAL, "FS0109",
+        "the image that was built has the digest %.16s..., not the %.16s... that was "
+        "promised; it isn't used",
+        fs_digest_hex(digest, have), fs_digest_hex(expected, want));
+}
+
 apr_status_t fs_image_file_finish(fs_image_file_t *file, fs_image_header_t *header,
-                                  const void *schema, const char *dir, fs_image_made_t *made,
-                                  fs_result_t *result)
+                                  const void *schema, const char *dir, const fs_digest_t *expected,
+                                  fs_image_made_t *made, fs_result_t *result)
 {
     apr_status_t status;
 
@@ -191,6 +205,8 @@ apr_status_t fs_image_file_finish(fs_image_file_t *file, fs_image_header_t *head
     status = write_header(file, header, result);
     if (status == APR_SUCCESS)
         status = digest_file(file, header->file_bytes, &made->digest, result);
+    if (status == APR_SUCCESS)
+        status = check_expected(expected, &made->digest, result);
     if (status == APR_SUCCESS)
         status = give_name(file, dir, &made->digest, result);
     fs_image_file_drop(file);

@@ -44,10 +44,11 @@ void fs_stream_free(fs_stream_t *stream);
 
 /*
  * Completes an image whose directory, order and heap have been written: header, guard, sync,
- * digest, rename to its name in `dir`. The file is dropped on failure.
+ * digest, rename to its name in `dir`. The file is dropped on failure, and if its digest isn't
+ * `expected` (unless NULL), FS0109.
  */
 apr_status_t fs_image_file_finish(fs_image_file_t *file, fs_image_header_t *header,
-                                  const void *schema, const char *dir, fs_image_made_t *made,
-                                  fs_result_t *result);
+                                  const void *schema, const char *dir, const fs_digest_t *expected,
+                                  fs_image_made_t *made, fs_result_t *result);
 
 #endif

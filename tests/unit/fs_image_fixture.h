@@ -55,15 +55,15 @@ static inline void fixture_add_number(fs_image_builder_t *builder, unsigned i, c
                   "%s", result.detail);
 }
 
-static inline void fixture_path(const char *dir, const fs_image_made_t *made, char path[512])
+static inline void fixture_path(const char *dir, const fs_image_made_t *made, char path[800])
 {
     char hex[FS_DIGEST_HEX_SIZE];
 
-    snprintf(path, 512, "%s/%s.fsi", dir, fs_digest_hex(&made->digest, hex));
+    snprintf(path, 800, "%s/%s.fsi", dir, fs_digest_hex(&made->digest, hex));
 }
 
 static inline void fixture_finish(fs_image_builder_t *builder, const char *dir,
-                                  fs_image_made_t *made, char path[512])
+                                  fs_image_made_t *made, char path[800])
 {
     fs_result_t result;
 
@@ -75,7 +75,7 @@ static inline void fixture_finish(fs_image_builder_t *builder, const char *dir,
 /* Builds `count` numbered rows in the order i * step mod count (step and count without common
  * factor). */
 static inline void fixture_build(const char *dir, unsigned count, unsigned step,
-                                 fs_image_made_t *made, char path[512])
+                                 fs_image_made_t *made, char path[800])
 {
     fs_image_builder_t *builder = fixture_begin(dir);
 

@@ -4,3 +4,11 @@ tests_unit_test_image_SOURCES = tests/unit/test_image.c tests/unit/fs_image_fixt
 	tests/unit/fs_test.h
 tests_unit_test_image_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS) $(XXHASH_CFLAGS)
 tests_unit_test_image_LDADD = lib/image/libfs_image.la lib/base/libfs_base.la $(CHECK_LIBS)
+
+check_PROGRAMS += tests/unit/test_image_delta
+TESTS += tests/unit/test_image_delta
+tests_unit_test_image_delta_SOURCES = tests/unit/test_image_delta.c tests/unit/fs_image_fixture.h \
+	tests/unit/fs_test.h
+tests_unit_test_image_delta_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS) $(XXHASH_CFLAGS) $(ZSTD_CFLAGS)
+tests_unit_test_image_delta_LDADD = lib/image/libfs_delta.la lib/image/libfs_image.la \
+	lib/base/libfs_base.la $(ZSTD_LIBS) $(CHECK_LIBS)

@@ -35,7 +35,7 @@ static unsigned files_in_dir(void)
 START_TEST(every_row_is_found_with_its_values)
 {
     fs_image_made_t made;
-    char path[512], sku[32];
+    char path[800], sku[32];
     fs_image_t *image;
     fs_row_t row;
 
@@ -67,7 +67,7 @@ END_TEST
 START_TEST(schema_comes_back_whole)
 {
     fs_image_made_t made;
-    char path[512];
+    char path[800];
     fs_image_t *image;
     const fs_image_schema_t *schema;
 
@@ -97,7 +97,7 @@ START_TEST(same_rows_in_any_order_give_the_same_file)
 {
     static const unsigned steps[] = {1, 7, 3331, 4999};
     fs_image_made_t first, made;
-    char path[512];
+    char path[800];
 
     fixture_build(dir, 5000, 4999, &first, path);
     for (unsigned i = 0; i < 4; i++) {
@@ -114,7 +114,7 @@ END_TEST
 START_TEST(empty_dataset_is_an_image)
 {
     fs_image_made_t made;
-    char path[512];
+    char path[800];
     fs_image_t *image;
     fs_result_t result;
     fs_row_t row;
@@ -149,7 +149,7 @@ START_TEST(rows_come_in_key_order)
     fs_image_made_t made;
     fs_result_t result;
     fs_image_t *image;
-    char path[512];
+    char path[800];
     fs_row_t row;
 
     for (unsigned i = 0; i < HARD_KEYS; i++) {
@@ -187,7 +187,7 @@ START_TEST(long_shared_prefixes_are_ordered)
     fs_image_made_t made;
     fs_result_t result;
     fs_image_t *image;
-    char path[512], sku[2001];
+    char path[800], sku[2001];
     fs_row_t row;
 
     for (unsigned i = 0; i < 300; i++) {
@@ -214,7 +214,7 @@ START_TEST(batch_finds_what_single_look_ups_find)
     static fs_slice_t keys[COUNT][2];
     static fs_row_t rows[COUNT];
     fs_image_made_t made;
-    char path[512];
+    char path[800];
     fs_image_t *image;
     unsigned found = 0;
 
@@ -258,7 +258,7 @@ START_TEST(rows_of_every_size_come_back)
     fs_image_made_t made;
     fs_result_t result;
     fs_image_t *image;
-    char path[512], sku[32];
+    char path[800], sku[32];
     fs_row_t row;
 
     memset(big, 'x', FS_IMAGE_MAX_ROW);
@@ -298,7 +298,7 @@ START_TEST(many_columns_and_sixteen_keys)
     fs_image_made_t made;
     fs_result_t result;
     fs_image_t *image;
-    char path[512];
+    char path[800];
     fs_row_t row;
 
     for (unsigned i = 0; i < COLUMNS; i++) {
@@ -506,7 +506,7 @@ static void exercise(const fs_image_t *image)
 START_TEST(one_altered_bit_is_never_accepted)
 {
     fs_image_made_t made;
-    char path[512], *data;
+    char path[800], *data;
     size_t length;
     fs_result_t result;
     unsigned refused_by_open = 0, refused_without_digest = 0;
@@ -537,7 +537,7 @@ END_TEST
 START_TEST(any_shorter_file_is_refused)
 {
     fs_image_made_t made;
-    char path[512], *data;
+    char path[800], *data;
     size_t length;
     fs_result_t result;
     fs_image_t *image;
@@ -563,7 +563,7 @@ START_TEST(hostile_numbers_crash_nobody)
     static const uint64_t nasty[] = {0,     1,          7,          255,
                                      65535, UINT32_MAX, UINT64_MAX, UINT64_C(1) << 63};
     fs_image_made_t made;
-    char path[512], *data;
+    char path[800], *data;
     size_t length;
     fs_result_t result;
     unsigned opened = 0, seed = 1;
