@@ -210,20 +210,28 @@ static MYSQL *new_handle(const fs_sql_t *sql)
 /*
  * A Galera node that has lost its cluster accepts connections and then refuses every statement but
  * SET and SHOW: the last query finds that out here, while there is another host to try.
+ * A promoter whose host hangs or vanishes in the middle of its transaction would hold the group's
+ * row, and with it the whole farm, until TCP gives up: the server is to end that transaction.
  */
 static int set_session(MYSQL *mysql)
 {
+    /* Of Galera, and of MariaDB. */
+    static const char *const optional[] = {
+        "SET SESSION wsrep_sync_wait = 1",
+        "SET SESSION idle_transaction_timeout = 30",
+    };
     static const char *const statements[] = {
         "SET SESSION time_zone = '+00:00', autocommit = 1",
         "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'",
         "SET SESSION innodb_lock_wait_timeout = 2",
+        "SET SESSION net_write_timeout = 30",
         "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
         "DO 1",
     };
 
-    if (mysql_query(mysql, "SET SESSION wsrep_sync_wait = 1") &&
-        mysql_errno(mysql) != SERVER_UNKNOWN_VARIABLE)
-        return -1;
+    for (unsigned i = 0; i < sizeof(optional) / sizeof(optional[0]); i++)
+        if (mysql_query(mysql, optional[i]) && mysql_errno(mysql) != SERVER_UNKNOWN_VARIABLE)
+            return -1;
     for (unsigned i = 0; i < sizeof(statements) / sizeof(statements[0]); i++)
         if (mysql_query(mysql, statements[i]))
             return -1;

@@ -144,6 +144,8 @@ void fs_group_publish(fs_agent_group_t *group);
 fs_take_t fs_group_take(fs_agent_group_t *group, fs_manifest_t *manifest, const char *peer);
 /* `peer` confirmed that nothing has changed. */
 void fs_group_confirm(fs_agent_group_t *group);
+/* The newest version that any process of this host has served. */
+int64_t fs_group_floor(const fs_agent_group_t *group);
 /* Publishes the group's troubles to the control page, if they changed. */
 void fs_group_tell_troubles(fs_agent_group_t *group);
 /* Starts from what the page and the disk have: before the threads start, no lock needed. */

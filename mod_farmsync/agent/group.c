@@ -50,17 +50,31 @@ static void write_record(fs_agent_group_t *group, const fs_control_group_t *reco
     group->record = *record;
 }
 
+int64_t fs_group_floor(const fs_agent_group_t *group)
+{
+    fs_control_t *control = group->agent->control;
+    fs_control_group_t record;
+    fs_marks_group_t *marks;
+    int index = fs_control_group(control, group->name, &record);
+
+    marks = index >= 0 ? fs_control_marks(control, (unsigned)index) : NULL;
+    return marks ? atomic_load(&marks->floor) : 0;
+}
+
 void fs_group_publish(fs_agent_group_t *group)
 {
+    fs_plan_moment_t moment = {.heard = group->heard, .floor = fs_group_floor(group)};
     fs_control_group_t record;
-    fs_usec_t farm, stale_after = group->record.stale_after;
 
     if (!group->manifest)
         return;
-    if (group->heard && fs_agent_farm(group->agent, &farm, NULL, NULL))
-        stale_after = fs_cycle_stale_after(group->manifest, farm - (fs_time_mono() - group->heard));
-    fs_plan_compose(&record, &group->record, group->manifest, &group->views, group->heard,
-                    stale_after);
+    moment.farm_known = fs_agent_farm(group->agent, &moment.farm, NULL, NULL);
+    if (group->heard && moment.farm_known)
+        moment.stale_after =
+            fs_cycle_stale_after(group->manifest, moment.farm - (fs_time_mono() - group->heard));
+    else
+        moment.stale_after = fs_cycle_stale_after(group->manifest, 0);
+    fs_plan_compose(&record, &group->record, group->manifest, &group->views, &moment);
     note_worst(group, &record);
     write_record(group, &record);
 }
@@ -144,8 +158,8 @@ static void adopt(fs_agent_group_t *group, fs_manifest_t *manifest)
     group->serial++;
     fs_known_from_manifest(&group->known, manifest);
     group->heard = fs_time_mono();
-    fs_plan_retire(&group->views, manifest, group->heard);
     fs_group_publish(group);
+    fs_plan_retire(&group->views, manifest, &group->record, group->heard);
     pthread_cond_broadcast(&group->changed);
     fs_report_soon(group->agent);
 }

@@ -107,6 +107,7 @@ void fs_known_from_manifest(fs_known_t *known, const fs_manifest_t *manifest)
 void fs_known_from_record(fs_known_t *known, const fs_control_group_t *record)
 {
     memset(known, 0, sizeof(*known));
+    known->only_page = 1;
     known->epoch = record->epoch;
     known->active_version = record->active_version;
     known->staged_version = record->staged_version;
@@ -137,31 +138,35 @@ static fs_take_t take_at_same_epoch(const fs_known_t *known, const fs_manifest_t
                : FS_TAKE_NEW;
 }
 
+/* Right after an activation the database may still call the version before it active. */
+static fs_take_t take_if_forwards(const fs_known_t *known, const fs_manifest_t *got, fs_usec_t farm,
+                                  int farm_known)
+{
+    int64_t floor = known->active_version;
+
+    if (!known->pinned && farm_known && farm >= known->activation_time)
+        floor = known->staged_version;
+    if (!got->pinned_version &&
+        (got->staged.version < floor || got->active.version < known->active_version))
+        return FS_TAKE_BACKWARDS;
+    return FS_TAKE_NEW;
+}
+
 fs_take_t fs_plan_take(const fs_known_t *known, const fs_manifest_t *got, const char *group,
                        fs_usec_t farm, int farm_known)
 {
-    int pinned = got->pinned_version != 0;
-    int64_t floor;
-
     if (strcmp(got->group, group) != 0)
         return FS_TAKE_FOREIGN;
     if (got->interval <= 0 || got->epoch < 0 || got->active.version < 0 ||
-        (got->staged.version < got->active.version && !pinned))
+        (got->staged.version < got->active.version && !got->pinned_version))
         return FS_TAKE_MALFORMED;
     if (known->epoch < 0)
         return FS_TAKE_NEW;
     if (got->epoch < known->epoch)
         return FS_TAKE_OLDER;
-    if (got->epoch == known->epoch)
+    if (got->epoch == known->epoch && !known->only_page)
         return take_at_same_epoch(known, got);
-    floor = known->active_version;
-    if (!known->pinned && farm_known && farm >= known->activation_time)
-        floor = known->staged_version;
-    /* Right after an activation the database may still call the version that was in force active.
-     */
-    if (!pinned && (got->staged.version < floor || got->active.version < known->active_version))
-        return FS_TAKE_BACKWARDS;
-    return FS_TAKE_NEW;
+    return take_if_forwards(known, got, farm, farm_known);
 }
 
 /* --- what to publish -------------------------------------------------------------------------- */
@@ -219,7 +224,8 @@ void fs_plan_view_drop(fs_plan_views_t *views, uint64_t id)
         }
 }
 
-void fs_plan_retire(fs_plan_views_t *views, const fs_manifest_t *manifest, fs_usec_t mono)
+void fs_plan_retire(fs_plan_views_t *views, const fs_manifest_t *manifest,
+                    const fs_control_group_t *record, fs_usec_t mono)
 {
     const fs_plan_view_t *active = find_view(views, &manifest->active);
     const fs_plan_view_t *staged = find_view(views, &manifest->staged);
@@ -227,7 +233,8 @@ void fs_plan_retire(fs_plan_views_t *views, const fs_manifest_t *manifest, fs_us
     for (unsigned i = 0; i < views->count; i++) {
         fs_plan_view_t *view = &views->views[i];
 
-        if (view == active || view == staged)
+        if (view == active || view == staged || view->id == record->active_view ||
+            view->id == record->staged_view)
             view->retired = 0;
         else if (!view->retired)
             view->retired = mono;
@@ -237,38 +244,64 @@ void fs_plan_retire(fs_plan_views_t *views, const fs_manifest_t *manifest, fs_us
             forget(views, i);
 }
 
-/* When the version that `manifest` calls active came into force, as far as this host saw it. */
-static fs_usec_t data_time(const fs_control_group_t *last, const fs_manifest_t *manifest)
+/* What can be served while the version in force is not here. */
+static const fs_plan_view_t *find_fallback(const fs_plan_views_t *views,
+                                           const fs_manifest_t *manifest,
+                                           const fs_plan_moment_t *moment)
 {
-    if (last->active_version == manifest->active.version)
+    const fs_plan_view_t *best = NULL;
+
+    for (unsigned i = 0; i < views->count; i++) {
+        const fs_plan_view_t *view = &views->views[i];
+
+        if (view->version < manifest->active.version && view->version >= moment->floor &&
+            (!best || view->version > best->version))
+            best = view;
+    }
+    return manifest->pinned_version ? NULL : best;
+}
+
+/* When the version that is published as active came into force, as far as this host saw it. */
+static fs_usec_t data_time(const fs_control_group_t *last, int64_t version)
+{
+    if (last->active_version == version)
         return last->data_time;
-    if (last->staged_version == manifest->active.version && last->activation_time > 0)
+    if (last->staged_version == version && last->stale_after != FS_PLAN_STALE_NOW)
         return last->activation_time;
     return 0;
 }
 
-void fs_plan_compose(fs_control_group_t *record, const fs_control_group_t *last,
-                     const fs_manifest_t *manifest, const fs_plan_views_t *views, fs_usec_t heard,
-                     fs_usec_t stale_after)
+static void compose_versions(fs_control_group_t *record, const fs_manifest_t *manifest,
+                             const fs_plan_views_t *views, const fs_plan_moment_t *moment)
 {
     const fs_plan_view_t *active = find_view(views, &manifest->active);
     const fs_plan_view_t *staged = find_view(views, &manifest->staged);
+    int staged_serves = staged && moment->farm_known && moment->farm >= manifest->activation_time;
+    const fs_plan_view_t *fallback =
+        active || staged_serves ? NULL : find_fallback(views, manifest, moment);
 
+    record->active_version = fallback ? fallback->version : manifest->active.version;
+    record->active_view = fallback ? fallback->id : active ? active->id : 0;
+    record->staged_version = manifest->staged.version;
+    record->staged_view = staged ? staged->id : 0;
+    record->retrieved = staged ? staged->published : 0;
+    record->stale_after = fallback ? FS_PLAN_STALE_NOW : moment->stale_after;
+}
+
+void fs_plan_compose(fs_control_group_t *record, const fs_control_group_t *last,
+                     const fs_manifest_t *manifest, const fs_plan_views_t *views,
+                     const fs_plan_moment_t *moment)
+{
     memset(record, 0, sizeof(*record));
     memcpy(record->name, manifest->group, sizeof(record->name));
     record->state = (uint8_t)manifest->state;
     record->pinned = manifest->pinned_version != 0;
     record->epoch = manifest->epoch;
-    record->active_version = manifest->active.version;
-    record->staged_version = manifest->staged.version;
-    record->active_view = active ? active->id : 0;
-    record->staged_view = staged ? staged->id : 0;
     record->activation_time = manifest->activation_time;
     record->interval = manifest->interval;
-    record->heard = heard;
-    record->stale_after = stale_after;
-    record->data_time = data_time(last, manifest);
-    record->retrieved = staged ? staged->published : 0;
+    record->heard = moment->heard;
+    compose_versions(record, manifest, views, moment);
+    record->data_time = data_time(last, record->active_version);
     memcpy(record->problem, last->problem, sizeof(record->problem));
     memcpy(record->detail, last->detail, sizeof(record->detail));
 }

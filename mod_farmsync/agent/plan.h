@@ -55,6 +55,7 @@ fs_usec_t fs_plan_backoff(unsigned failures, fs_usec_t first, fs_usec_t last, do
 
 /* What this host published last of a group. Digests are "" where they are not known. */
 typedef struct fs_known_t {
+    int only_page; /* not from a manifest: what serves may be named instead of what is in force */
     int64_t epoch; /* -1: nothing is known */
     int64_t active_version;
     int64_t staged_version;
@@ -115,17 +116,31 @@ uint64_t fs_plan_view_of(const fs_plan_views_t *views, const fs_manifest_version
 /* Adds a view; makes room by forgetting the one that was retired first. */
 void fs_plan_view_add(fs_plan_views_t *views, const fs_plan_view_t *view);
 void fs_plan_view_drop(fs_plan_views_t *views, uint64_t id);
-/* Marks what `manifest` no longer names, and forgets what has lingered. */
-void fs_plan_retire(fs_plan_views_t *views, const fs_manifest_t *manifest, fs_usec_t mono);
+/* Marks what neither `manifest` nor the published `record` names, and forgets what has lingered. */
+void fs_plan_retire(fs_plan_views_t *views, const fs_manifest_t *manifest,
+                    const fs_control_group_t *record, fs_usec_t mono);
+
+/* When a record is composed. */
+typedef struct fs_plan_moment_t {
+    fs_usec_t heard;       /* mono time of the last confirmation */
+    fs_usec_t stale_after; /* farm time */
+    fs_usec_t farm;        /* now; 0 if it isn't known */
+    int farm_known;
+    int64_t floor; /* newest version that this host has served */
+} fs_plan_moment_t;
+
+/* What stale_after says while something older than what is in force has to do: since ever. */
+#define FS_PLAN_STALE_NOW 1
 
 /*
  * The group's record as children are to see it: `manifest` with those versions that are here. What
- * outlives a manifest (data_time, problem) is taken from `last`. `heard` mono time of the last
- * confirmation, `stale_after` farm time.
+ * outlives a manifest (data_time, problem) is taken from `last`. While the version in force is not
+ * here, the newest one before it that is goes on being published, marked as stale: children decide
+ * by FarmSyncOnStale. Never one below what this host has served already.
  */
 void fs_plan_compose(fs_control_group_t *record, const fs_control_group_t *last,
-                     const fs_manifest_t *manifest, const fs_plan_views_t *views, fs_usec_t heard,
-                     fs_usec_t stale_after);
+                     const fs_manifest_t *manifest, const fs_plan_views_t *views,
+                     const fs_plan_moment_t *moment);
 
 /* The version that is in force at farm time `farm`, as a child would choose it. */
 const fs_manifest_version_t *fs_plan_in_force(const fs_manifest_t *manifest, fs_usec_t farm,

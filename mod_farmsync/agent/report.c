@@ -39,20 +39,10 @@ void fs_report_soon(fs_agent_t *agent)
 /* group->lock is held. What a child would serve now. */
 static fs_choice_t serves(const fs_agent_group_t *group)
 {
-    int index;
-    fs_control_group_t record;
     fs_usec_t farm;
     int known = fs_agent_farm(group->agent, &farm, NULL, NULL);
-    int64_t floor = 0;
 
-    index = fs_control_group(group->agent->control, group->name, &record);
-    if (index >= 0) {
-        fs_marks_group_t *marks = fs_control_marks(group->agent->control, (unsigned)index);
-
-        if (marks)
-            floor = atomic_load(&marks->floor);
-    }
-    return fs_control_choose(&group->record, farm, known, floor);
+    return fs_control_choose(&group->record, farm, known, fs_group_floor(group));
 }
 
 static void describe_one(char *text, size_t size, const fs_result_t *problem)
@@ -118,25 +108,33 @@ static const char *why_nothing(const fs_agent_group_t *group)
     return "its images are on the way";
 }
 
+/* group->lock is held. The version that is in force as far as is known, 0 if nothing is. */
+static int64_t in_force(const fs_agent_group_t *group)
+{
+    fs_usec_t farm;
+    int known = fs_agent_farm(group->agent, &farm, NULL, NULL);
+
+    return group->manifest ? fs_plan_in_force(group->manifest, farm, known)->version : 0;
+}
+
 /* group->lock is held. Fills in what is wrong with what is served; 0 if nothing is. */
 static int judge_serving(const fs_agent_group_t *group, const fs_choice_t *choice,
                          fs_result_t *result)
 {
     char when[FS_TIME_TEXT_SIZE];
+    int64_t wanted = in_force(group);
 
     if (!choice->view)
         fs_result_set(result, APR_ENOENT, "FS0601", "group %s: there is no data to serve: %s",
                       group->name, why_nothing(group));
     else if (!choice->stale)
         return 0;
-    else if (choice->version < group->record.staged_version)
-        fs_result_set(result, APR_EGENERAL, "FS0602",
-                      "group %s: version %" PRId64 " is served, but %" PRId64
-                      " has been in force since %s: %s",
-                      group->name, choice->version, group->record.staged_version,
-                      fs_time_format(group->record.activation_time, when),
-                      group->record.problem[0] ? group->record.detail
-                                               : "its images are on the way");
+    else if (choice->version < wanted)
+        fs_result_set(
+            result, APR_EGENERAL, "FS0602",
+            "group %s: version %" PRId64 " is served although %" PRId64 " is in force: %s",
+            group->name, choice->version, wanted,
+            group->record.problem[0] ? group->record.detail : "its images are on the way");
     else
         fs_result_set(result, APR_EGENERAL, "FS0603",
                       "group %s: version %" PRId64 " is served; a newer one may be in force since "
@@ -280,7 +278,7 @@ static int collect(fs_agent_t *agent, keep_t *keep)
 
         if (!group->manifest)
             return 0;
-        fs_plan_retire(&group->views, group->manifest, fs_time_mono());
+        fs_plan_retire(&group->views, group->manifest, &group->record, fs_time_mono());
         keep_version(keep, &group->manifest->active);
         keep_version(keep, &group->manifest->staged);
         for (unsigned k = 0; k < group->views.count; k++)

@@ -512,6 +512,29 @@ def test_damaged_transfer_is_never_published(agents, relays, data, damage):
     agent.wait(lambda: agent.group()["problem"] == "", "the problem over")
 
 
+def test_version_that_cannot_be_had_leaves_the_old_one(agents, relays, data):
+    """The old version goes on, marked as stale, over any number of switches; there is no gap."""
+    relay = relays()
+    agent = agents("web2", data_servers=[relay.url]).start()
+    value = data.change()
+    agent.wait_value(value)
+    agent.wait(lambda: agent.group()["serves"]["stale"] == 0, "fresh")
+    served = agent.group()["serves"]["version"]
+    relay.mode = "flip"
+    for _ in range(3):
+        relays.source.wait_value(data.change())
+    agent.wait(lambda: agent.group()["staged_version"] > served + 1, "two switches later")
+    assert agent.value() == value
+    assert agent.group()["serves"]["stale"] and agent.lines("FS0602")
+    agent.stop()
+    agent.start()  # ... and over a restart
+    agent.wait(lambda: agent.text().count("FS0626") == 2, "the second start")
+    assert agent.value() == value
+    relay.mode = "good"
+    agent.wait_value(data.change())
+    agent.wait(lambda: not agent.group()["serves"]["stale"], "fresh again")
+
+
 # --- start and end ------------------------------------------------------------------------------------------
 
 

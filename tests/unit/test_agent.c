@@ -40,6 +40,8 @@ static fs_manifest_t *make_manifest(int64_t epoch, int64_t active, int64_t stage
     return manifest;
 }
 
+static const fs_control_group_t nowhere; /* a record that publishes nothing */
+
 static fs_take_t judge(const fs_manifest_t *have, const fs_manifest_t *got, fs_usec_t farm)
 {
     fs_known_t known;
@@ -242,9 +244,16 @@ START_TEST(take_knows_the_page_without_its_digests)
     fs_known_t known;
 
     fs_known_from_record(&known, &record);
-    ck_assert_int_eq(fs_plan_take(&known, got, "default", T0, 1), FS_TAKE_SAME);
+    ck_assert_int_eq(fs_plan_take(&known, got, "default", T0, 1), FS_TAKE_NEW);
     got->epoch = 6;
     ck_assert_int_eq(fs_plan_take(&known, got, "default", T0, 1), FS_TAKE_OLDER);
+    fs_manifest_free(got);
+    /* The page names what serves, 2, where 3 is in force already. */
+    got = make_manifest(7, 3, 4);
+    ck_assert_int_eq(fs_plan_take(&known, got, "default", T0, 1), FS_TAKE_NEW);
+    fs_manifest_free(got);
+    got = make_manifest(7, 1, 4);
+    ck_assert_int_eq(fs_plan_take(&known, got, "default", T0, 1), FS_TAKE_BACKWARDS);
     fs_manifest_free(got);
 }
 END_TEST
@@ -257,7 +266,8 @@ START_TEST(compose_publishes_the_schedule_before_the_images)
     fs_control_group_t last = {0}, record;
     fs_plan_views_t views = {0};
 
-    fs_plan_compose(&record, &last, manifest, &views, 77, T0 + SEC);
+    fs_plan_compose(&record, &last, manifest, &views,
+                    &(fs_plan_moment_t){.heard = 77, .stale_after = T0 + SEC});
     ck_assert_str_eq(record.name, "default");
     ck_assert_int_eq(record.staged_version, 3);
     ck_assert_uint_eq(record.active_view, 0);
@@ -267,7 +277,8 @@ START_TEST(compose_publishes_the_schedule_before_the_images)
     ck_assert_int_eq(record.stale_after, T0 + SEC);
     add_view(&views, 11, &manifest->active);
     add_view(&views, 12, &manifest->staged);
-    fs_plan_compose(&record, &last, manifest, &views, 77, T0 + SEC);
+    fs_plan_compose(&record, &last, manifest, &views,
+                    &(fs_plan_moment_t){.heard = 77, .stale_after = T0 + SEC});
     ck_assert_uint_eq(record.active_view, 11);
     ck_assert_uint_eq(record.staged_view, 12);
     ck_assert_int_eq(record.retrieved, T0 - SEC);
@@ -284,10 +295,82 @@ START_TEST(compose_uses_a_view_only_for_its_very_content)
 
     make_version(&other, 3, 1); /* the same number, other rows: the database was set back */
     add_view(&views, 12, &other);
-    fs_plan_compose(&record, &last, manifest, &views, 0, 0);
+    fs_plan_compose(&record, &last, manifest, &views,
+                    &(fs_plan_moment_t){.heard = 0, .stale_after = 0});
     ck_assert_uint_eq(record.staged_view, 0);
     free(other.datasets);
     fs_manifest_free(manifest);
+}
+END_TEST
+
+/* Whoever was away over two switches, or whose disk is full, still has what it served before. */
+START_TEST(compose_goes_on_with_what_is_here)
+{
+    fs_manifest_t *manifest = make_manifest(9, 5, 5), *old = make_manifest(7, 3, 4);
+    fs_control_group_t last = {
+        .active_version = 3, .staged_version = 4, .data_time = T0 - 50 * SEC};
+    fs_plan_moment_t moment = {.stale_after = T0 + 20 * SEC, .farm = T0 - SEC, .farm_known = 1};
+    fs_control_group_t record;
+    fs_plan_views_t views = {0};
+    fs_choice_t choice;
+
+    add_view(&views, 12, &old->staged);
+    add_view(&views, 11, &old->active);
+    fs_plan_compose(&record, &last, manifest, &views, &moment);
+    choice = fs_control_choose(&record, T0 - SEC, 1, 4);
+    ck_assert_uint_eq(choice.view, 12);
+    ck_assert_int_eq(choice.version, 4);
+    ck_assert(choice.stale);
+    choice = fs_control_choose(&record, T0 + SEC, 1, 4);
+    ck_assert_uint_eq(choice.view, 12);
+    ck_assert(choice.stale);
+
+    /* It doesn't linger away while it serves. */
+    fs_plan_retire(&views, manifest, &record, SEC);
+    fs_plan_retire(&views, manifest, &record, SEC + 2 * FS_PLAN_LINGERS);
+    ck_assert_uint_eq(views.count, 1);
+    ck_assert_uint_eq(views.views[0].id, 12);
+
+    /* Not below what has been served; not instead of a pin; not when the right one is here. */
+    moment.floor = 5;
+    fs_plan_compose(&record, &last, manifest, &views, &moment);
+    ck_assert_uint_eq(record.active_view, 0);
+    moment.floor = 4;
+    manifest->pinned_version = 5;
+    fs_plan_compose(&record, &last, manifest, &views, &moment);
+    ck_assert_uint_eq(record.active_view, 0);
+    manifest->pinned_version = 0;
+    add_view(&views, 13, &manifest->active);
+    fs_plan_compose(&record, &last, manifest, &views, &moment);
+    ck_assert_uint_eq(record.active_view, 13);
+    ck_assert_int_eq(record.stale_after, T0 + 20 * SEC);
+    fs_manifest_free(manifest);
+    fs_manifest_free(old);
+}
+END_TEST
+
+START_TEST(compose_prefers_a_staged_version_that_is_due)
+{
+    fs_manifest_t *manifest = make_manifest(9, 5, 6), *old = make_manifest(7, 3, 4);
+    fs_plan_moment_t moment = {.stale_after = T0 + 20 * SEC, .farm = T0, .farm_known = 1};
+    fs_control_group_t none = {0}, record;
+    fs_plan_views_t views = {0};
+    fs_choice_t choice;
+
+    add_view(&views, 12, &old->staged);
+    add_view(&views, 14, &manifest->staged);
+    fs_plan_compose(&record, &none, manifest, &views, &moment);
+    choice = fs_control_choose(&record, T0, 1, 4);
+    ck_assert_uint_eq(choice.view, 14);
+    ck_assert(!choice.stale);
+    moment.farm = T0 - SEC;
+    fs_plan_compose(&record, &none, manifest, &views, &moment);
+    choice = fs_control_choose(&record, T0 - SEC, 1, 4);
+    ck_assert_uint_eq(choice.view, 12);
+    ck_assert(choice.stale);
+    ck_assert_uint_eq(fs_control_choose(&record, T0, 1, 4).view, 14);
+    fs_manifest_free(manifest);
+    fs_manifest_free(old);
 }
 END_TEST
 
@@ -298,12 +381,15 @@ START_TEST(compose_remembers_since_when_the_data_holds)
     fs_plan_views_t views = {0};
     fs_control_group_t none = {0}, first, second, third;
 
-    fs_plan_compose(&first, &none, before, &views, 0, 0);
+    fs_plan_compose(&first, &none, before, &views,
+                    &(fs_plan_moment_t){.heard = 0, .stale_after = 0});
     ck_assert_int_eq(first.data_time, 0);
     after->activation_time = T0 + 10 * SEC;
-    fs_plan_compose(&second, &first, after, &views, 0, 0);
+    fs_plan_compose(&second, &first, after, &views,
+                    &(fs_plan_moment_t){.heard = 0, .stale_after = 0});
     ck_assert_int_eq(second.data_time, T0);
-    fs_plan_compose(&third, &second, unchanged, &views, 0, 0);
+    fs_plan_compose(&third, &second, unchanged, &views,
+                    &(fs_plan_moment_t){.heard = 0, .stale_after = 0});
     ck_assert_int_eq(third.data_time, T0);
     fs_manifest_free(before);
     fs_manifest_free(after);
@@ -353,17 +439,17 @@ START_TEST(views_linger_and_come_back)
 
     add_view(&views, 11, &old->active);
     add_view(&views, 12, &old->staged);
-    fs_plan_retire(&views, old, 100 * SEC);
+    fs_plan_retire(&views, old, &nowhere, 100 * SEC);
     ck_assert_uint_eq(views.views[0].retired, 0);
-    fs_plan_retire(&views, new, 110 * SEC);
+    fs_plan_retire(&views, new, &nowhere, 110 * SEC);
     ck_assert_int_eq(views.views[0].retired, 110 * SEC);
     ck_assert_uint_eq(views.views[1].retired, 0);
-    fs_plan_retire(&views, new, 110 * SEC + FS_PLAN_LINGERS);
+    fs_plan_retire(&views, new, &nowhere, 110 * SEC + FS_PLAN_LINGERS);
     ck_assert_uint_eq(views.count, 2);
-    fs_plan_retire(&views, old, 110 * SEC + FS_PLAN_LINGERS);
+    fs_plan_retire(&views, old, &nowhere, 110 * SEC + FS_PLAN_LINGERS);
     ck_assert_uint_eq(views.views[0].retired, 0);
-    fs_plan_retire(&views, new, 200 * SEC);
-    fs_plan_retire(&views, new, 201 * SEC + FS_PLAN_LINGERS);
+    fs_plan_retire(&views, new, &nowhere, 200 * SEC);
+    fs_plan_retire(&views, new, &nowhere, 201 * SEC + FS_PLAN_LINGERS);
     ck_assert_uint_eq(views.count, 1);
     ck_assert_uint_eq(fs_plan_view_of(&views, &new->active), 12);
     fs_manifest_free(old);
@@ -382,7 +468,7 @@ START_TEST(views_never_run_out_and_never_lose_the_current_ones)
         if (!fs_plan_view_of(&views, &manifest->active))
             add_view(&views, (uint64_t)version, &manifest->active);
         add_view(&views, (uint64_t)version + 1, &manifest->staged);
-        fs_plan_retire(&views, manifest, 100 * SEC + version);
+        fs_plan_retire(&views, manifest, &nowhere, 100 * SEC + version);
         ck_assert_uint_le(views.count, FS_PLAN_VIEWS);
         ck_assert_uint_eq(fs_plan_view_of(&views, &manifest->active), (uint64_t)version);
         ck_assert_uint_eq(fs_plan_view_of(&views, &manifest->staged), (uint64_t)version + 1);
@@ -402,7 +488,7 @@ START_TEST(views_that_are_needed_longest_stay)
         if (!fs_plan_view_of(&views, &manifest->active))
             add_view(&views, 1, &manifest->active);
         add_view(&views, (uint64_t)staged, &manifest->staged);
-        fs_plan_retire(&views, manifest, 100 * SEC + staged);
+        fs_plan_retire(&views, manifest, &nowhere, 100 * SEC + staged);
         ck_assert_uint_eq(views.views[0].id, 1);
         ck_assert_uint_eq(fs_plan_view_of(&views, &manifest->staged), (uint64_t)staged);
         fs_manifest_free(manifest);
@@ -550,6 +636,8 @@ static Suite *agent_suite(void)
     tcase_add_test(all, take_knows_the_page_without_its_digests);
     tcase_add_test(all, compose_publishes_the_schedule_before_the_images);
     tcase_add_test(all, compose_uses_a_view_only_for_its_very_content);
+    tcase_add_test(all, compose_goes_on_with_what_is_here);
+    tcase_add_test(all, compose_prefers_a_staged_version_that_is_due);
     tcase_add_test(all, compose_remembers_since_when_the_data_holds);
     tcase_add_test(all, wanted_is_what_is_in_force_then_what_comes);
     tcase_add_test(all, wanted_is_nothing_before_the_first_promotion);
