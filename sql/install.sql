@@ -6,3 +6,33 @@ SOURCE schema.sql
 SOURCE procedures.sql
 SOURCE views.sql
 SOURCE grants.sql
+
+-- The client goes on after an error in a file that it is told to SOURCE, so what must be there is counted.
+USE farmsync;
+DROP PROCEDURE IF EXISTS check_installed;
+DELIMITER //
+CREATE PROCEDURE check_installed(IN p_procedures TEXT, IN p_views TEXT)
+  READS SQL DATA
+BEGIN
+  DECLARE v_found, v_wanted INT;
+  SELECT COUNT(*) INTO v_found FROM information_schema.routines
+   WHERE routine_schema = 'farmsync' AND FIND_IN_SET(routine_name, p_procedures) > 0;
+  SELECT v_found + COUNT(*) INTO v_found FROM information_schema.views
+   WHERE table_schema = 'farmsync' AND FIND_IN_SET(table_name, p_views) > 0;
+  SET v_wanted = 2 + CHAR_LENGTH(CONCAT(p_procedures, p_views))
+                 - CHAR_LENGTH(REPLACE(CONCAT(p_procedures, p_views), ',', ''));
+  IF v_found <> v_wanted THEN
+    SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT =
+      'FS1060: farmsync is not installed completely; correct what the errors above name, then run install.sql again';
+  END IF;
+END //
+DELIMITER ;
+CALL check_installed(CONCAT(
+    'fail,run_sql,note,take_group,next_activation,promote_check,promote_read,promote_apply,',
+    'promote_work,promote,promote_image,promote_done,promote_failed,report_members,',
+    'forget_member,purge_dataset,prune,parse_source,check_source,mark_keys,take_columns,',
+    'check_key,add_dataset_work,make_pending,make_views,add_dataset,add_dataset_with,',
+    'undo_dataset,drop_dataset,show_pending,add_group,drop_group,set_interval,set_lead,',
+    'set_keep_versions,hold,resume,activate_now,activate_at'),
+    'column_sql,sync_us,cycle,farm,versions,pending');
+DROP PROCEDURE check_installed;

@@ -5,5 +5,18 @@ dist_sql_DATA = \
 	sql/procedures.sql \
 	sql/views.sql \
 	sql/grants.sql
+sqlproceduresdir = $(sqldir)/procedures
+dist_sqlprocedures_DATA = \
+	sql/procedures/common.sql \
+	sql/procedures/promotion.sql \
+	sql/procedures/upkeep.sql \
+	sql/procedures/dataset_source.sql \
+	sql/procedures/datasets.sql \
+	sql/procedures/operators.sql
 sqlsampledir = $(sqldir)/sample
 dist_sqlsample_DATA = sql/sample/shop.sql
+EXTRA_DIST += \
+	tests/farm/sql_fixtures.py \
+	tests/farm/test_sql_cycle.py \
+	tests/farm/test_sql_datasets.py \
+	tests/farm/test_sql_promotion.py

@@ -49,7 +49,7 @@ SELECT group_name, state,
 CREATE OR REPLACE DEFINER = 'farmsync'@'localhost' SQL SECURITY DEFINER VIEW farm AS
 SELECT m.name, m.kind, m.group_name, m.address,
        CASE
-         WHEN m.seen < UTC_TIMESTAMP(6) - INTERVAL GREATEST(15, 3) SECOND THEN 'silent'
+         WHEN m.seen < UTC_TIMESTAMP(6) - INTERVAL 15 SECOND THEN 'silent'
          WHEN m.problem <> '' THEN 'problem'
          WHEN m.kind <> 'agent' THEN 'ok'
          WHEN UTC_TIMESTAMP(6) >= s.activation_time AND m.version_active < s.version AND m.version_staged < s.version

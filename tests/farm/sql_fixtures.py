@@ -18,7 +18,7 @@ import pytest
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "..", "scripts"))
 
-from farmlib.mariadb import MariaDB, start_galera, stop_all  # noqa: E402
+from farmlib.mariadb import MariaDB, SqlError, start_galera, stop_all  # noqa: E402
 
 SQL_DIR = os.path.join(HERE, "..", "..", "sql")
 OPEN = 9223372036854775807
@@ -172,9 +172,18 @@ def empty(server):
 
 @pytest.fixture(scope="session")
 def sql_server():
+    """Its system time zone has summer time, whatever this machine's is."""
     directory = tempfile.mkdtemp(prefix="fssql-", dir="/tmp")
     server = MariaDB(directory)
-    server.start()
+    zone = os.environ.get("TZ")
+    os.environ["TZ"] = "CET-1CEST,M3.5.0,M10.5.0/3"
+    try:
+        server.start()
+    finally:
+        if zone is None:
+            del os.environ["TZ"]
+        else:
+            os.environ["TZ"] = zone
     install(server)
     yield server
     server.stop()

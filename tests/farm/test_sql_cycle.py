@@ -3,12 +3,14 @@
 
 import json
 import os
+import re
+import shutil
 import threading
 import time
 
 import pymysql
 import pytest
-from sql_fixtures import SQL_DIR, Threads, install
+from sql_fixtures import SQL_DIR, SqlError, Threads, install
 
 pytest_plugins = ["sql_fixtures"]
 
@@ -603,6 +605,25 @@ def test_installing_again_with_a_source_that_is_gone(shop, sql_server):
     shop.run("DROP TABLE shop.price")
     install(sql_server)
     assert len(shop.run("SELECT * FROM farmsync.staged_prices")) == 2
+
+
+def test_incomplete_installation_is_an_error(sql_server, tmp_path):
+    """The client itself goes on after an error in a sourced file."""
+    copy = tmp_path / "sql"
+    shutil.copytree(SQL_DIR, copy)
+    operators = copy / "procedures" / "operators.sql"
+    operators.write_text(operators.read_text().replace("CREATE DEFINER", "CREATE DEFINIR", 1))
+    with pytest.raises(SqlError) as caught:
+        sql_server.run_file(copy / "install.sql")
+    assert "FS1060" in str(caught.value) and "DEFINIR" in str(caught.value)
+    install(sql_server)
+
+
+def test_installation_checks_every_procedure(db):
+    with open(os.path.join(SQL_DIR, "install.sql"), encoding="utf-8") as f:
+        text = f.read()
+    for (name,) in db.run("SELECT routine_name FROM information_schema.routines WHERE routine_schema = 'farmsync'"):
+        assert re.search(r"[,']%s[,']" % name, text), name
 
 
 def test_sample_shop(db, sql_server):

@@ -257,12 +257,14 @@ def test_timestamp_is_utc_whatever_the_sessions_zone(db, connect):
     db.script(
         "CREATE TABLE shop.t (id INT PRIMARY KEY, v TIMESTAMP(6) NULL);"
         "INSERT INTO shop.t VALUES (1, '2026-10-25 00:30:00'), (2, '2026-10-25 01:30:00.5')"
-    )
+    )  # UTC: 02:30 and 02:30 again
     other = connect()
-    other.run("SET time_zone = '+05:30'")
+    other.run("SET time_zone = 'SYSTEM'")
+    assert other.one("SELECT FROM_UNIXTIME(1792888200)") == "2026-10-25 02:30:00"
+    assert other.one("SELECT FROM_UNIXTIME(1792891800)") == "2026-10-25 02:30:00"
     other.run("CALL farmsync.add_dataset('t', 'shop.t', 'id')")
     assert other.cycle() == "staged"
-    assert other.one("SELECT @@time_zone") == "+05:30"
+    assert other.one("SELECT @@time_zone") == "SYSTEM"
     assert db.run("SELECT v FROM farmsync.data_t ORDER BY id") == [
         ("2026-10-25 00:30:00.000000",),
         ("2026-10-25 01:30:00.500000",),

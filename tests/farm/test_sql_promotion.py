@@ -2,12 +2,14 @@
 """Promises 4 and 5 at the database: one promotion per cycle whatever the number of promoters, and each
 version holds the shop's transactions whole, without ever making the shop wait."""
 
+import shutil
+import tempfile
 import threading
 import time
 
 import pymysql
 import pytest
-from sql_fixtures import LOST, Threads
+from sql_fixtures import LOST, MariaDB, Threads, empty, install
 
 pytest_plugins = ["sql_fixtures"]
 
@@ -320,3 +322,32 @@ def test_case_and_spaces_in_keys_and_values(db):
         assert db.cycle() == "staged", change
         assert db.run("SELECT k, v FROM farmsync.staged_t") == db.run("SELECT k, v FROM shop.t")
         assert db.cycle() == "unchanged", change
+
+
+@pytest.fixture(scope="module")
+def logging_server():
+    directory = tempfile.mkdtemp(prefix="fslog-", dir="/tmp")
+    server = MariaDB(directory, args=["--log-bin=%s/binlog" % directory, "--server-id=1"])
+    server.start()
+    install(server)
+    empty(server)
+    yield server
+    server.stop()
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def test_binary_log(logging_server, connect):
+    """Rows and mixed work; statements are refused with what to do."""
+    db = connect(server=logging_server)
+    assert db.one("SELECT @@log_bin") == "1"
+    make_prices(db)
+    for form in ("ROW", "MIXED"):
+        db.run("SET SESSION binlog_format = " + form)
+        db.run("UPDATE shop.price SET price = price + 1")
+        assert db.cycle() == "staged"
+        assert db.cycle() == "unchanged"
+    db.run("SET SESSION binlog_format = STATEMENT")
+    db.run("START TRANSACTION")
+    text = db.refused("CALL farmsync.promote('default', %s, 'test')", db.epoch())
+    assert "FS1008" in text and "binlog_format = ROW" in text
+    db.run("ROLLBACK")

@@ -1,0 +1,236 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- What operators do with groups and their cycle. Each act is one transaction that begins with take_group, so
+-- that it waits for a promotion that is under way, and is recorded in history.
+-- Loaded by ../procedures.sql, which sets the mode that procedures keep.
+DELIMITER //
+
+DROP PROCEDURE IF EXISTS add_group //
+CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE add_group(IN p_group VARCHAR(255))
+  MODIFIES SQL DATA
+BEGIN
+  DECLARE EXIT HANDLER FOR 1062
+  BEGIN
+    ROLLBACK;
+    CALL fail(CONCAT('FS1043: there is a group ', p_group, ' already'));
+  END;
+  IF COALESCE(p_group, '') NOT REGEXP '^[A-Za-z0-9_]{1,48}$' THEN
+    CALL fail(CONCAT('FS1043: ''', COALESCE(p_group, 'NULL'),
+                     ''' can''t be a group''s name; use 1 to 48 letters, digits and _'));
+  END IF;
+  START TRANSACTION;
+  INSERT INTO sync (group_name, activation_time, grid_time)
+  VALUES (p_group, UTC_TIMESTAMP(6), UTC_TIMESTAMP(6));
+  CALL note(p_group, 'add_group', NULL, '');
+  COMMIT;
+END //
+
+DROP PROCEDURE IF EXISTS drop_group //
+CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE drop_group(IN p_group VARCHAR(255))
+  MODIFIES SQL DATA
+BEGIN
+  DECLARE v_name VARCHAR(64);
+  DECLARE EXIT HANDLER FOR SQLEXCEPTION
+  BEGIN
+    ROLLBACK;
+    RESIGNAL;
+  END;
+  START TRANSACTION;
+  CALL take_group(p_group);
+  SELECT MIN(name) INTO v_name FROM dataset WHERE group_name = p_group;
+  IF v_name IS NOT NULL OR p_group = 'default' THEN
+    CALL fail(CONCAT('FS1044: group ', p_group, ' stays',
+      COALESCE(CONCAT(': it has dataset ', v_name, '; drop that and let an activation pass first'),
+               ': it is the one that is used where none is named')));
+  END IF;
+  DELETE FROM image WHERE group_name = p_group;
+  DELETE FROM member WHERE group_name = p_group;
+  DELETE FROM sync WHERE group_name = p_group;
+  CALL note(p_group, 'drop_group', NULL, '');
+  COMMIT;
+END //
+
+-- Takes effect at once. An activation that is announced is never put off: a server that is cut off would
+-- still keep to the old time.
+DROP PROCEDURE IF EXISTS set_interval //
+CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE set_interval(IN p_group VARCHAR(255), IN p_seconds BIGINT)
+  MODIFIES SQL DATA
+BEGIN
+  DECLARE v_now, v_next, v_time DATETIME(6);
+  DECLARE v_version, v_active BIGINT;
+  DECLARE EXIT HANDLER FOR SQLEXCEPTION
+  BEGIN
+    ROLLBACK;
+    RESIGNAL;
+  END;
+  IF p_seconds IS NULL OR p_seconds < 1 OR p_seconds > 31536000 THEN
+    CALL fail(CONCAT('FS1040: an interval of ', COALESCE(p_seconds, 'NULL'),
+                     ' s is out of range; give 1 to 31536000 seconds'));
+  END IF;
+  START TRANSACTION;
+  CALL take_group(p_group);
+  SET v_now = UTC_TIMESTAMP(6);
+  -- The new grid starts from the last moment of the old one.
+  UPDATE sync SET grid_time = grid_time + INTERVAL
+           FLOOR(TIMESTAMPDIFF(MICROSECOND, grid_time, v_now) / (sync_interval * 1000000)) * sync_interval SECOND
+   WHERE group_name = p_group AND grid_time <= v_now;
+  UPDATE sync SET sync_interval = p_seconds WHERE group_name = p_group;
+  SELECT activation_time, version, active_version INTO v_time, v_version, v_active
+    FROM sync WHERE group_name = p_group;
+  IF v_time > v_now THEN
+    CALL next_activation(p_group, v_version <> v_active, v_next);
+    UPDATE sync SET activation_time = IF(v_version = v_active, v_next, LEAST(v_time, v_next))
+     WHERE group_name = p_group;
+  END IF;
+  CALL note(p_group, 'set_interval', NULL, CONCAT(p_seconds, ' s'));
+  COMMIT;
+END //
+
+-- How long servers get to retrieve a version before it is in force; at most half the interval is taken.
+DROP PROCEDURE IF EXISTS set_lead //
+CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE set_lead(IN p_group VARCHAR(255), IN p_seconds DECIMAL(20,3))
+  MODIFIES SQL DATA
+BEGIN
+  DECLARE EXIT HANDLER FOR SQLEXCEPTION
+  BEGIN
+    ROLLBACK;
+    RESIGNAL;
+  END;
+  IF p_seconds IS NULL OR p_seconds < 0.1 OR p_seconds > 3600 THEN
+    CALL fail(CONCAT('FS1041: a lead of ', COALESCE(p_seconds, 'NULL'),
+                     ' s is out of range; give 0.1 to 3600 seconds'));
+  END IF;
+  START TRANSACTION;
+  CALL take_group(p_group);
+  UPDATE sync SET min_lead = p_seconds WHERE group_name = p_group;
+  CALL note(p_group, 'set_lead', NULL, CONCAT(p_seconds, ' s'));
+  COMMIT;
+END //
+
+DROP PROCEDURE IF EXISTS set_keep_versions //
+CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE set_keep_versions(IN p_group VARCHAR(255), IN p_count BIGINT)
+  MODIFIES SQL DATA
+BEGIN
+  DECLARE EXIT HANDLER FOR SQLEXCEPTION
+  BEGIN
+    ROLLBACK;
+    RESIGNAL;
+  END;
+  IF p_count IS NULL OR p_count < 2 OR p_count > 100000 THEN
+    CALL fail(CONCAT('FS1042: ', COALESCE(p_count, 'NULL'),
+                     ' versions can''t be kept; give 2 to 100000'));
+  END IF;
+  START TRANSACTION;
+  CALL take_group(p_group);
+  UPDATE sync SET keep_versions = p_count WHERE group_name = p_group;
+  CALL note(p_group, 'set_keep_versions', NULL, p_count);
+  COMMIT;
+END //
+
+-- Nothing is promoted until resume. A version that is announced already still becomes active.
+DROP PROCEDURE IF EXISTS hold //
+CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE hold(IN p_group VARCHAR(255))
+  MODIFIES SQL DATA
+BEGIN
+  DECLARE EXIT HANDLER FOR SQLEXCEPTION
+  BEGIN
+    ROLLBACK;
+    RESIGNAL;
+  END;
+  START TRANSACTION;
+  CALL take_group(p_group);
+  UPDATE sync SET state = 'held', reason = LEFT(CONCAT('held by ', USER()), 512) WHERE group_name = p_group;
+  CALL note(p_group, 'hold', NULL, '');
+  COMMIT;
+END //
+
+DROP PROCEDURE IF EXISTS resume //
+CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE resume(IN p_group VARCHAR(255))
+  MODIFIES SQL DATA
+BEGIN
+  DECLARE v_state VARCHAR(16);
+  DECLARE EXIT HANDLER FOR SQLEXCEPTION
+  BEGIN
+    ROLLBACK;
+    RESIGNAL;
+  END;
+  START TRANSACTION;
+  CALL take_group(p_group);
+  SELECT state INTO v_state FROM sync WHERE group_name = p_group;
+  IF v_state <> 'held' THEN
+    CALL fail(CONCAT('FS1047: group ', p_group, ' isn''t held; its state is ', v_state));
+  END IF;
+  UPDATE sync SET state = 'running', reason = '' WHERE group_name = p_group;
+  CALL note(p_group, 'resume', NULL, '');
+  COMMIT;
+END //
+
+-- What production holds now is in force as soon as every server can have it: what is staged after the lead,
+-- and what production holds beyond that after one more.
+DROP PROCEDURE IF EXISTS activate_now //
+CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE activate_now(IN p_group VARCHAR(255))
+  MODIFIES SQL DATA
+BEGIN
+  DECLARE v_now, v_soon DATETIME(6);
+  DECLARE v_state VARCHAR(16);
+  DECLARE EXIT HANDLER FOR SQLEXCEPTION
+  BEGIN
+    ROLLBACK;
+    RESIGNAL;
+  END;
+  START TRANSACTION;
+  CALL take_group(p_group);
+  SET v_now = UTC_TIMESTAMP(6);
+  SELECT state, v_now + INTERVAL LEAST(CAST(min_lead * 1000000 AS SIGNED), sync_interval * 1000000 DIV 2) MICROSECOND
+    INTO v_state, v_soon FROM sync WHERE group_name = p_group;
+  IF v_state = 'held' THEN
+    CALL fail(CONCAT('FS1048: group ', p_group, ' is held; CALL farmsync.resume(''', p_group, ''') first'));
+  END IF;
+  UPDATE sync SET activation_time = LEAST(activation_time, IF(version = active_version, v_now, v_soon)),
+                  wanted_time = v_now
+   WHERE group_name = p_group;
+  CALL note(p_group, 'activate_now', NULL, '');
+  COMMIT;
+END //
+
+-- One activation at exactly p_time (UTC), beside those of the grid. It takes what is staged if that wasn't
+-- to be active before; else what production holds when the activation before it is done.
+DROP PROCEDURE IF EXISTS activate_at //
+CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE activate_at(IN p_group VARCHAR(255), IN p_time DATETIME(6))
+  MODIFIES SQL DATA
+BEGIN
+  DECLARE v_now, v_time DATETIME(6);
+  DECLARE v_state VARCHAR(16);
+  DECLARE v_lead, v_version, v_active BIGINT;
+  DECLARE EXIT HANDLER FOR SQLEXCEPTION
+  BEGIN
+    ROLLBACK;
+    RESIGNAL;
+  END;
+  START TRANSACTION;
+  CALL take_group(p_group);
+  SET v_now = UTC_TIMESTAMP(6);
+  SELECT state, activation_time, version, active_version,
+         LEAST(CAST(min_lead * 1000000 AS SIGNED), sync_interval * 1000000 DIV 2)
+    INTO v_state, v_time, v_version, v_active, v_lead FROM sync WHERE group_name = p_group;
+  IF v_state = 'held' THEN
+    CALL fail(CONCAT('FS1048: group ', p_group, ' is held; CALL farmsync.resume(''', p_group, ''') first'));
+  END IF;
+  IF p_time IS NULL OR p_time < v_now + INTERVAL v_lead MICROSECOND THEN
+    CALL fail(CONCAT('FS1045: ', COALESCE(p_time, 'NULL'), ' is too soon: it is ', v_now, ' UTC, and servers need ',
+                     TRIM(TRAILING '.' FROM TRIM(TRAILING '0' FROM v_lead / 1000000)),
+                     ' s; give a later time (UTC) or activate_now'));
+  END IF;
+  IF p_time < v_time THEN
+    UPDATE sync SET
+      activation_time = IF(v_version = v_active,
+                           GREATEST(v_now, p_time - INTERVAL 2 * v_lead MICROSECOND), p_time),
+      wanted_time = IF(v_version = v_active, p_time, NULL)
+     WHERE group_name = p_group;
+  ELSE
+    UPDATE sync SET wanted_time = p_time WHERE group_name = p_group;
+  END IF;
+  CALL note(p_group, 'activate_at', NULL, p_time);
+  COMMIT;
+END //
+
+DELIMITER ;

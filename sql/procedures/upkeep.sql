@@ -1,0 +1,118 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- What agents and datasrv report of themselves, and what is removed when nobody needs it any more.
+-- Loaded by ../procedures.sql, which sets the mode that procedures keep.
+DELIMITER //
+
+DROP PROCEDURE IF EXISTS report_members //
+CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE report_members(IN p_members LONGTEXT)
+  MODIFIES SQL DATA
+BEGIN
+  IF p_members IS NULL OR NOT JSON_VALID(p_members) OR JSON_TYPE(p_members) <> 'ARRAY' THEN
+    CALL fail('FS1050: report_members takes a JSON array of objects');
+  END IF;
+  INSERT INTO member (name, kind, group_name, address, version_active, version_staged, digest,
+                      clock_offset_us, clock_bound_us, clock_source, problem, seen)
+  SELECT j.name, j.kind, j.group_name, COALESCE(j.address, ''), COALESCE(j.version_active, 0),
+         COALESCE(j.version_staged, 0), COALESCE(j.digest, ''), j.clock_offset_us, j.clock_bound_us,
+         COALESCE(j.clock_source, ''), LEFT(COALESCE(j.problem, ''), 256), UTC_TIMESTAMP(6)
+    FROM JSON_TABLE(p_members, '$[*]' COLUMNS (
+           name VARCHAR(64) PATH '$.name',
+           kind VARCHAR(8) PATH '$.kind',
+           group_name VARCHAR(64) PATH '$.group',
+           address VARCHAR(128) PATH '$.address',
+           version_active BIGINT PATH '$.version_active',
+           version_staged BIGINT PATH '$.version_staged',
+           digest VARCHAR(64) PATH '$.digest',
+           clock_offset_us BIGINT PATH '$.clock_offset_us',
+           clock_bound_us BIGINT PATH '$.clock_bound_us',
+           clock_source VARCHAR(64) PATH '$.clock_source',
+           problem VARCHAR(1024) PATH '$.problem')) AS j
+   ORDER BY j.name, j.group_name
+  ON DUPLICATE KEY UPDATE kind = VALUES(kind), address = VALUES(address),
+    version_active = VALUES(version_active), version_staged = VALUES(version_staged),
+    digest = VALUES(digest), clock_offset_us = VALUES(clock_offset_us),
+    clock_bound_us = VALUES(clock_bound_us), clock_source = VALUES(clock_source),
+    problem = VALUES(problem), seen = VALUES(seen);
+END //
+
+-- Takes a server that is no more out of the view farm.
+DROP PROCEDURE IF EXISTS forget_member //
+CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE forget_member(IN p_name VARCHAR(64))
+  MODIFIES SQL DATA
+BEGIN
+  DELETE FROM member WHERE name = p_name;
+  IF ROW_COUNT() = 0 THEN
+    CALL fail(CONCAT('FS1051: there is no member ''', COALESCE(p_name, 'NULL'),
+                     '''; see SELECT * FROM farmsync.farm'));
+  END IF;
+END //
+
+-- Removes all that is left of a dropped dataset, unless a server may still ask for it.
+DROP PROCEDURE IF EXISTS purge_dataset //
+CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE purge_dataset(IN p_name VARCHAR(64), OUT p_purged TINYINT)
+  MODIFIES SQL DATA
+BEGIN
+  SELECT COUNT(*) = 0 INTO p_purged
+    FROM dataset d JOIN sync s ON s.group_name = d.group_name
+    JOIN image i ON i.group_name = d.group_name AND i.dataset = d.name
+     AND (i.version = s.version OR i.version = s.active_version AND UTC_TIMESTAMP(6) < s.activation_time)
+   WHERE d.name = p_name;
+  IF p_purged THEN
+    CALL run_sql(CONCAT('DROP VIEW IF EXISTS farmsync.`staged_', p_name, '`, farmsync.`active_', p_name,
+                        '`, farmsync.`pending_', p_name, '`'));
+    CALL run_sql(CONCAT('DROP TABLE IF EXISTS farmsync.`data_', p_name, '`'));
+    START TRANSACTION;
+    DELETE FROM image WHERE dataset = p_name;
+    DELETE FROM dataset_column WHERE dataset = p_name;
+    DELETE FROM dataset WHERE name = p_name;
+    COMMIT;
+  END IF;
+END //
+
+-- Removes rows of versions that nobody can ask for any more, at most p_max_rows of each dataset.
+DROP PROCEDURE IF EXISTS prune //
+CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE prune(IN p_group VARCHAR(64), IN p_max_rows BIGINT)
+  MODIFIES SQL DATA
+BEGIN
+  DECLARE v_done, v_dropped INT DEFAULT 0;
+  DECLARE v_purged TINYINT;
+  DECLARE v_name VARCHAR(64);
+  DECLARE v_oldest, v_keep BIGINT;
+  DECLARE v_left BIGINT DEFAULT 0;
+  DECLARE v_each CURSOR FOR SELECT name, dropped FROM dataset WHERE group_name = p_group;
+  DECLARE CONTINUE HANDLER FOR NOT FOUND SET v_done = 1;
+  IF NOT EXISTS (SELECT 1 FROM sync WHERE group_name = p_group) THEN
+    CALL fail(CONCAT('FS1003: there is no group ''', COALESCE(p_group, 'NULL'),
+                     '''; see SELECT group_name FROM farmsync.cycle, or CALL farmsync.add_group'));
+  END IF;
+  SELECT GREATEST(1, keep_versions) INTO v_keep FROM sync WHERE group_name = p_group;
+  SELECT MIN(v.version) INTO v_oldest FROM (SELECT DISTINCT version FROM image WHERE group_name = p_group
+                                             ORDER BY version DESC LIMIT v_keep) AS v;
+  -- Whoever has not heard of the newest activation yet still needs active_version.
+  SELECT LEAST(COALESCE(v_oldest, version), version, IF(active_version > 0, active_version, version),
+               COALESCE(pinned_version, version))
+    INTO v_oldest FROM sync WHERE group_name = p_group;
+  DELETE FROM image WHERE group_name = p_group AND version < v_oldest;
+  SET v_done = 0;
+  OPEN v_each;
+  each_dataset: LOOP
+    FETCH v_each INTO v_name, v_dropped;
+    IF v_done THEN
+      LEAVE each_dataset;
+    END IF;
+    IF v_dropped = 1 THEN
+      CALL purge_dataset(v_name, v_purged);
+    ELSEIF v_dropped = 0 THEN
+      CALL run_sql(CONCAT('DELETE FROM farmsync.`data_', v_name, '` WHERE fs_to <= ', v_oldest, ' LIMIT ',
+                          GREATEST(1, p_max_rows)));
+      CALL run_sql(CONCAT('SELECT COUNT(*) INTO @farmsync_left FROM farmsync.`data_', v_name,
+                          '` WHERE fs_to <= ', v_oldest));
+      SET v_left = v_left + @farmsync_left;
+    END IF;
+  END LOOP;
+  CLOSE v_each;
+  DELETE FROM member WHERE group_name = p_group AND seen < UTC_TIMESTAMP(6) - INTERVAL 7 DAY;
+  SELECT v_left AS rows_left;
+END //
+
+DELIMITER ;
