@@ -139,7 +139,9 @@ static apr_status_t take_manifest(void *baton, const fs_slice_t *values, unsigne
         return bad_row(result, "farmsync.sync_us");
     if (!*manifest) {
         *manifest = calloc(1, sizeof(**manifest));
-        status = *manifest ? take_group(*manifest, values, result) : bad_row(result, "no memory");
+        status = *manifest
+                     ? take_group(*manifest, values, result)
+                     : fs_result_set(result, APR_ENOMEM, "FS0378", "no memory for a manifest");
     }
     if (!status && values[M_IMAGE_VERSION].data)
         status = take_image(*manifest, values, result);

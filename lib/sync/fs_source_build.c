@@ -122,7 +122,7 @@ static apr_status_t stream(build_t *build, fs_result_t *result)
 
     if (!list) {
         build->refused = 1;
-        return fs_result_set(result, APR_ENOMEM, "FS0102", "no memory for its columns");
+        return fs_result_set(result, APR_ENOMEM, "FS0378", "no memory for its columns");
     }
     status = fs_sql_rows(build->sql, take_row, build, result,
                          "SELECT %r FROM farmsync.%i WHERE fs_from <= %d AND fs_to > %d", list,
@@ -154,7 +154,9 @@ static fs_build_failure_t failure_of(const build_t *build, const fs_result_t *re
 {
     if (!build->refused)
         return FS_BUILD_SQL;
-    return strcmp(result->problem, "FS0102") == 0 ? FS_BUILD_HERE : FS_BUILD_DATA;
+    if (strcmp(result->problem, "FS0102") == 0 || strcmp(result->problem, "FS0378") == 0)
+        return FS_BUILD_HERE;
+    return FS_BUILD_DATA;
 }
 
 /* People look for the dataset first; the builder's own messages begin with it. */

@@ -58,7 +58,8 @@ static apr_status_t parse_columns(fs_image_schema_t *schema, const char *dataset
         return refuse(result, dataset, 0, cursor.field);
     schema->columns = calloc(count, sizeof(*schema->columns));
     if (!schema->columns)
-        return refuse(result, dataset, 0, "no memory");
+        return fs_result_set(result, APR_ENOMEM, "FS0378",
+                             "dataset '%s': no memory for its columns", dataset);
     schema->column_count = (unsigned)count;
     for (size_t i = 0; i < count; i++) {
         if (parse_column(&schema->columns[i], json_array_get(list, i), &cursor))

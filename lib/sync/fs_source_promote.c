@@ -105,11 +105,12 @@ static apr_status_t take_dataset(void *baton, const fs_slice_t *values, unsigned
     name_t *grown;
 
     if (count != 1 || !values[0].data || values[0].length >= sizeof(name_t))
-        return fs_result_set(result, APR_EINVAL, "FS0374",
-                             "group '%s' has a dataset with an impossible name", promotion->group);
+        return fs_result_set(result, APR_EINVAL, "FS0372",
+                             "the farm's tables hold something impossible (a name in "
+                             "farmsync.dataset); were they changed by hand?");
     grown = realloc(promotion->datasets, (promotion->count + 1) * sizeof(*grown));
     if (!grown)
-        return fs_result_set(result, APR_ENOMEM, "FS0374", "no memory for the list of datasets");
+        return fs_result_set(result, APR_ENOMEM, "FS0378", "no memory for the list of datasets");
     promotion->datasets = grown;
     memcpy(grown[promotion->count], values[0].data, values[0].length);
     grown[promotion->count++][values[0].length] = '\0';
