@@ -4,9 +4,9 @@
  *
  * A connection belongs to one thread at a time. Session settings made on connect: utf8mb4, time
  * zone +00:00, strict sql_mode, READ COMMITTED, innodb_lock_wait_timeout 2 s, wsrep_sync_wait=1
- * where it exists, autocommit on. mysql_library_init must have run (fs_sql_global_init) before
- * threads start; the process ignores SIGPIPE from then on. Nothing here may be used inside httpd's
- * children.
+ * where it exists, autocommit on, a transaction that is idle for 30 s is ended (MariaDB).
+ * mysql_library_init must have run (fs_sql_global_init) before threads start; the process ignores
+ * SIGPIPE from then on. Nothing here may be used inside httpd's children.
  */
 #ifndef FS_SQL_H
 #define FS_SQL_H
