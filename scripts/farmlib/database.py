@@ -13,7 +13,7 @@ import secrets
 
 from . import mariadb, paths, proc
 from .errors import FarmError
-from .part import Part
+from .part import Part, wait_until
 
 ACCOUNTS = ("agent", "datasrv", "operator")
 ESCAPES = {"n": "\n", "t": "\t", "\\": "\\", "0": "\0"}
@@ -84,9 +84,9 @@ class Database(Part):
             raise FarmError(str(error)) from error
         finally:
             os.environ.pop(proc.PART_VARIABLE, None)
-        started = proc.identify(self.server.pid())
-        if started is None:
-            raise FarmError(f"{self.name} ended at once:\n{self.server.log_tail()}")
+        # Between fork and exec it can't be told from this very process yet.
+        started = wait_until(lambda: proc.identify(self.server.pid()), 10, f"{self.name} to start",
+                             self.server.log_tail, pace=0.005)
         self.record.update(pid=started.pid, start=started.start, stopped=False)
         self.farm.save()
 

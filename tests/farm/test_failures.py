@@ -351,7 +351,7 @@ def test_a_full_disk_stops_one_server_and_nothing_is_half_there(farm):
         web.start()
         stamp = flows(farm)
         with Watched(farm.webs):
-            farm.sql("INSERT INTO agree.ta SELECT CONCAT('big-', seq), seq FROM seq_1_to_60000", None)
+            farm.sql("INSERT INTO agree.ta SELECT CONCAT('big-', seq), seq FROM seq_1_to_60000", "agree")
             newer = flows(farm, [farm.web(2)])
             assert newer > stamp
             assert agreeing.stamp_at(web) == stamp  # the old version stays
