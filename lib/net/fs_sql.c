@@ -151,6 +151,11 @@ static apr_status_t failed(fs_sql_t *sql, fs_result_t *result)
     fs_result_set(result, status, "FS0305", "database %s: error %u (%s): %s", sql->peer, code,
                   mysql_sqlstate(sql->mysql), mysql_error(sql->mysql));
     sql->error = is_conflict(code) ? FS_SQL_CONFLICT : is_lost(code) ? FS_SQL_LOST : FS_SQL_REFUSED;
+    if (code == CR_NET_PACKET_TOO_LARGE) { /* a row that is too large will be so next time, too */
+        sql->error = FS_SQL_REFUSED;
+        fs_sql_disconnect(sql);
+        return status;
+    }
     if (sql->error == FS_SQL_CONFLICT && mysql_query(sql->mysql, "ROLLBACK"))
         fs_sql_disconnect(sql); /* the server rolls back what it can no longer be told about */
     if (sql->error == FS_SQL_LOST)
