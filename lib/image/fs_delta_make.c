@@ -137,7 +137,7 @@ static int find_changes(maker_t *maker)
         span_t after = i < new->buckets ? bucket_span(new, i) : (span_t){NULL, 0};
 
         if (alike && before.bytes == after.bytes &&
-            !memcmp(before.data, after.data, (size_t)before.bytes))
+            (!before.bytes || !memcmp(before.data, after.data, (size_t)before.bytes)))
             continue;
         bad = compare_bucket(old, new, before, &maker->removed, NULL) ||
               compare_bucket(new, old, after, &maker->put, &maker->put);
@@ -157,6 +157,12 @@ static int compare_keys(const void *a, const void *b)
         fs_row_key((const uint8_t *)rows[i]->data, &shape, count, keys[i]);
     }
     return fs_key_compare(keys[0], keys[1], count);
+}
+
+static void sort_by_key(found_t *found)
+{
+    if (found->count > 1)
+        qsort((void *)(uintptr_t)found->rows, found->count, sizeof(fs_row_t), compare_keys);
 }
 
 /* --- writing ------------------------------------------------------------------------------------
@@ -303,9 +309,8 @@ static apr_status_t make(maker_t *maker, const char *path, fs_delta_info_t *info
                              maker->new->schema.dataset);
     if (find_changes(maker))
         return fs_result_set(result, APR_ENOMEM, "FS0102", "cannot write %s: out of memory", path);
-    qsort((void *)(uintptr_t)maker->removed.rows, maker->removed.count, sizeof(fs_row_t),
-          compare_keys);
-    qsort((void *)(uintptr_t)maker->put.rows, maker->put.count, sizeof(fs_row_t), compare_keys);
+    sort_by_key(&maker->removed);
+    sort_by_key(&maker->put);
     return write_delta(maker, path, info, result);
 }
 

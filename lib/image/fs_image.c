@@ -165,6 +165,7 @@ static int map_file(fs_image_t *image, const char *path)
         return -1;
     image->base = base;
     image->bytes = (uint64_t)info.st_size;
+    image->mapped = 1;
     madvise(base, (size_t)info.st_size,
             MADV_HUGEPAGE); /* where the file system can: fewer TLB misses */
     return 0;
@@ -195,11 +196,30 @@ apr_status_t fs_image_open(fs_image_t **image, const char *path, fs_result_t *re
     return status;
 }
 
+apr_status_t fs_image_attach(fs_image_t **image, const void *data, size_t bytes, const char *name,
+                             fs_result_t *result)
+{
+    fs_image_t *opened = calloc(1, sizeof(*opened));
+    apr_status_t status;
+
+    *image = NULL;
+    if (!opened)
+        return fs_result_set(result, APR_ENOMEM, "FS0111", "cannot open %s: out of memory", name);
+    opened->base = data;
+    opened->bytes = bytes;
+    status = examine(opened, name, result);
+    if (status == APR_SUCCESS)
+        *image = opened;
+    else
+        fs_image_close(opened);
+    return status;
+}
+
 void fs_image_close(fs_image_t *image)
 {
     if (!image)
         return;
-    if (image->base)
+    if (image->mapped)
         munmap((void *)(uintptr_t)image->base, (size_t)image->bytes);
     free((void *)(uintptr_t)image->stored_at);
     free(image->names);

@@ -96,6 +96,7 @@ struct fs_image_t {
     uint64_t row_bytes;
     const uint8_t *base;
     uint64_t bytes;
+    int mapped; /* base is to be unmapped */
     int64_t version;
     fs_image_schema_t schema;
     uint16_t *names; /* hash table of column numbers + 1 by name; 0 is free */
@@ -308,6 +309,13 @@ static inline uint64_t fs_image_seed(const void *schema, size_t length, unsigned
  */
 void fs_image_layout(fs_image_header_t *header);
 uint64_t fs_image_checksum(const fs_image_header_t *header, const void *schema);
+
+/* As fs_image_open, of bytes that stay the caller's, at a multiple of 8: an exact allocation, in
+ * which a sanitizer sees every step too far. */
+apr_status_t fs_image_attach(fs_image_t **image, const void *data, size_t bytes, const char *name,
+                             fs_result_t *result);
+/* What is wrong with an open image's rows, NULL if nothing. */
+const char *fs_image_problem(const fs_image_t *image);
 
 /* A row's key values in key order; 0 if one of them is missing. */
 int fs_row_key(const uint8_t *row, const fs_row_shape_t *shape, unsigned key_count,

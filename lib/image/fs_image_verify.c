@@ -116,6 +116,13 @@ static const char *check_order(const fs_image_t *image)
     return NULL;
 }
 
+const char *fs_image_problem(const fs_image_t *image)
+{
+    const char *problem = check_heap(image);
+
+    return problem ? problem : check_order(image);
+}
+
 static apr_status_t check_digest(const fs_image_t *image, const char *path,
                                  const fs_digest_t *expected, fs_result_t *result)
 {
@@ -143,9 +150,7 @@ apr_status_t fs_image_verify(const char *path, const fs_digest_t *expected, fs_r
     if (expected)
         status = check_digest(image, path, expected, result);
     if (status == APR_SUCCESS) {
-        problem = check_heap(image);
-        if (!problem)
-            problem = check_order(image);
+        problem = fs_image_problem(image);
         if (problem)
             status = fs_result_set(result, APR_EINVAL, "FS0113",
                                    "cannot use %s: %s; remove it, it will be retrieved again", path,

@@ -1,2 +1,3 @@
 include tests/fuzz/sync.mk
 include tests/fuzz/net.mk
+include tests/fuzz/image.mk
