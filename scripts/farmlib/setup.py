@@ -88,6 +88,7 @@ def _run(title, command, environment=None, directory=None, quiet=False):
 @contextlib.contextmanager
 def locked(path):
     """Holds an exclusive lock on a file; says so if it has to wait."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, "a", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
