@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * An image from SQL: the rows of one version stream from the version table into the builder.
+ * An image from SQL: the rows of one version stream from the version table into the builder; or,
+ * when an earlier image of the dataset is at hand, only the rows that changed since
+ * (fs_source_update.c). Both give the same bytes.
  *
  * The image carries the version in which its content first appeared. That must be the same for
  * every builder at any time, or the digests would differ; so it is kept in farmsync.image.since.
@@ -13,23 +15,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "sync/fs_source_image.h"
+#include "base/fs_log.h"
+#include "sync/fs_source_update.h"
 
-#define TABLE_PREFIX "data_"
-
-typedef struct build_t {
-    fs_sql_t *sql;
-    const char *group;
-    const char *dataset;
-    int64_t version; /* that is built */
-    const char *dir;
-    char table[sizeof(TABLE_PREFIX) + FS_IMAGE_NAME_SIZE];
-    fs_image_schema_t schema;
-    int described;
-    int64_t since; /* the version number that the image carries */
-    fs_image_builder_t *builder;
-    int refused; /* by a row function here, not by the database */
-} build_t;
+typedef fs_source_job_t build_t;
 
 int fs_source_number(const fs_slice_t *value, int64_t *number)
 {
@@ -84,24 +73,30 @@ static apr_status_t take_since(void *baton, const fs_slice_t *values, unsigned c
                                fs_result_t *result)
 {
     build_t *build = baton;
+    char hex[FS_DIGEST_HEX_SIZE] = "";
 
     (void)result;
-    if (count == 1)
+    if (count >= 1)
         fs_source_number(&values[0], &build->since);
+    if (count >= 2 && values[1].data && values[1].length == sizeof(hex) - 1) {
+        memcpy(hex, values[1].data, sizeof(hex) - 1);
+        build->promised_known = fs_digest_parse(&build->promised, hex) == 0;
+    }
     return APR_SUCCESS;
 }
 
 static apr_status_t find_since(build_t *build, fs_result_t *result)
 {
     build->since = build->version;
-    return fs_sql_rows(build->sql, take_since, build, result,
-                       "SELECT since FROM farmsync.image WHERE group_name = %s AND version = %d "
-                       "AND dataset = %s",
-                       build->group, build->version, build->dataset);
+    return fs_sql_rows(
+        build->sql, take_since, build, result,
+        "SELECT since, digest FROM farmsync.image WHERE group_name = %s AND version = %d "
+        "AND dataset = %s",
+        build->group, build->version, build->dataset);
 }
 
-static apr_status_t take_row(void *baton, const fs_slice_t *values, unsigned count,
-                             fs_result_t *result)
+apr_status_t fs_source_take_row(void *baton, const fs_slice_t *values, unsigned count,
+                                fs_result_t *result)
 {
     build_t *build = baton;
     apr_status_t status;
@@ -124,14 +119,14 @@ static apr_status_t stream(build_t *build, fs_result_t *result)
         build->refused = 1;
         return fs_result_set(result, APR_ENOMEM, "FS0378", "no memory for its columns");
     }
-    status = fs_sql_rows(build->sql, take_row, build, result,
+    status = fs_sql_rows(build->sql, fs_source_take_row, build, result,
                          "SELECT %r FROM farmsync.%i WHERE fs_from <= %d AND fs_to > %d", list,
                          build->table, build->version, build->version);
     free(list);
     return status;
 }
 
-static apr_status_t make_image(build_t *build, fs_image_made_t *made, fs_result_t *result)
+static apr_status_t make_whole(build_t *build, fs_image_made_t *made, fs_result_t *result)
 {
     apr_status_t status =
         fs_image_builder_create(&build->builder, build->dir, &build->schema, build->since, result);
@@ -148,6 +143,29 @@ static apr_status_t make_image(build_t *build, fs_image_made_t *made, fs_result_
     status = fs_image_builder_finish(build->builder, made, result);
     build->refused = status != APR_SUCCESS;
     return status;
+}
+
+/*
+ * From an earlier image if there is one. What goes wrong with that, but for the connection, the
+ * disk and the rows themselves, is no reason not to build it whole.
+ */
+static apr_status_t make_image(build_t *build, fs_image_made_t *made, fs_result_t *result)
+{
+    apr_status_t status = fs_source_update(build, made, result);
+
+    if (status == APR_SUCCESS || build->refused)
+        return status;
+    if (!APR_STATUS_IS_ENOENT(status)) {
+        if (!build->base || fs_sql_error(build->sql) == FS_SQL_LOST ||
+            fs_sql_error(build->sql) == FS_SQL_CONFLICT)
+            return status;
+        fs_log(FS_LOG_WARNING, "FS0380",
+               "dataset '%s': its image of version %lld could not be made from an earlier one and "
+               "is built whole: %s: %s",
+               build->dataset, (long long)build->version, result->problem, result->detail);
+    }
+    fs_result_clear(result);
+    return make_whole(build, made, result);
 }
 
 static fs_build_failure_t failure_of(const build_t *build, const fs_result_t *result)
@@ -177,7 +195,7 @@ static apr_status_t run(build_t *build, fs_image_made_t *made, fs_result_t *resu
         return status;
     snprintf(build->schema.group, sizeof(build->schema.group), "%s", build->group);
     snprintf(build->schema.dataset, sizeof(build->schema.dataset), "%s", build->dataset);
-    snprintf(build->table, sizeof(build->table), TABLE_PREFIX "%s", build->dataset);
+    snprintf(build->table, sizeof(build->table), FS_SOURCE_TABLE "%s", build->dataset);
     status = find_since(build, result);
     return status ? status : make_image(build, made, result);
 }

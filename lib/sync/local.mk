@@ -20,6 +20,7 @@ noinst_LTLIBRARIES += lib/sync/libfs_source.la
 lib_sync_libfs_source_la_SOURCES = \
 	lib/sync/fs_source.c lib/sync/fs_source.h \
 	lib/sync/fs_source_build.c lib/sync/fs_source_image.h \
+	lib/sync/fs_source_update.c lib/sync/fs_source_update.h \
 	lib/sync/fs_source_columns.c \
 	lib/sync/fs_source_promote.c \
 	lib/sync/fs_transport.c lib/sync/fs_transport.h

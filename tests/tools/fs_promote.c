@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fs_log.h"
 #include "base/fs_time.h"
 #include "sync/fs_source.h"
 
@@ -209,6 +210,7 @@ int main(int argc, char **argv)
                     {"dump", 1, dump_command},         {"clock", 1, clock_command}};
 
     fs_time_init();
+    fs_log_set_level(FS_LOG_DEBUG); /* to stderr */
     fs_sql_global_init();
     for (unsigned i = 0; argc > 1 && i < sizeof(commands) / sizeof(commands[0]); i++) {
         if (strcmp(argv[1], commands[i].name) == 0 && argc == commands[i].args + 2)

@@ -560,10 +560,11 @@ START_TEST(refusal_that_somebody_else_was_faster_with_is_lost)
     fs_promotion_t outcome;
 
     db.rows = bad_rows;
-    db.fail_at = 7; /* START, promote, list, columns, since, rows, ROLLBACK, promote_failed */
+    db.fail_at =
+        8; /* START, promote, list, columns, since, bases, rows, ROLLBACK, promote_failed */
     db.fail_with = FS_SQL_CONFLICT;
     ck_assert_int_eq(promote(&outcome), APR_SUCCESS);
-    ck_assert_int_eq(said("CALL farmsync.promote_failed"), 7);
+    ck_assert_int_eq(said("CALL farmsync.promote_failed"), 8);
     ck_assert_int_eq(outcome, FS_PROMOTION_LOST);
     forget_statements();
     db.fail_with = FS_SQL_LOST;
