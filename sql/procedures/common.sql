@@ -33,15 +33,28 @@ BEGIN
   VALUES (UTC_TIMESTAMP(6), p_group, p_action, p_version, LEFT(USER(), 255), LEFT(p_detail, 1024));
 END //
 
--- Takes the row of the group for the rest of the transaction. Every operator's act begins with it.
-DROP PROCEDURE IF EXISTS take_group //
-CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE take_group(IN p_group VARCHAR(64))
-  MODIFIES SQL DATA
+-- Counted with SELECT ... INTO, here and elsewhere: IF EXISTS (SELECT ...) would be a locking read.
+DROP PROCEDURE IF EXISTS need_group //
+CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE need_group(IN p_group VARCHAR(255))
+  READS SQL DATA
 BEGIN
-  UPDATE sync SET epoch = epoch + 1 WHERE group_name = p_group;
-  IF ROW_COUNT() = 0 THEN
+  DECLARE v_count INT;
+  SELECT COUNT(*) INTO v_count FROM sync WHERE group_name = p_group;
+  IF v_count = 0 THEN
     CALL fail(CONCAT('FS1003: there is no group ''', COALESCE(p_group, 'NULL'),
                      '''; see SELECT group_name FROM farmsync.cycle, or CALL farmsync.add_group'));
+  END IF;
+END //
+
+-- Takes the row of the group for the rest of the transaction. Every operator's act begins with it.
+DROP PROCEDURE IF EXISTS take_group //
+CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE take_group(IN p_group VARCHAR(255))
+  MODIFIES SQL DATA
+BEGIN
+  -- The row first: what is read after it is not older than the wait for it.
+  UPDATE sync SET epoch = epoch + 1 WHERE group_name = p_group;
+  IF ROW_COUNT() = 0 THEN
+    CALL need_group(p_group);
   END IF;
 END //
 

@@ -70,7 +70,7 @@ CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE mark_keys(
 BEGIN
   DECLARE v_rest TEXT DEFAULT COALESCE(p_keys, '');
   DECLARE v_key TEXT;
-  DECLARE v_place INT DEFAULT 0;
+  DECLARE v_place, v_twice INT DEFAULT 0;
   DECLARE v_more TINYINT DEFAULT 1;
   WHILE v_more DO
     SET v_key = TRIM(SUBSTRING_INDEX(v_rest, ',', 1));
@@ -84,8 +84,9 @@ BEGIN
       CALL fail(CONCAT('FS1021: the key of ', p_name, ' is ''', COALESCE(p_keys, 'NULL'),
                        '''; name 1 to 16 columns, separated by commas'));
     END IF;
-    IF EXISTS (SELECT 1 FROM dataset_column WHERE dataset = p_name AND key_place > 0
-                  AND LOWER(name) = LOWER(v_key)) THEN
+    SELECT COUNT(*) INTO v_twice FROM dataset_column
+     WHERE dataset = p_name AND key_place > 0 AND LOWER(name) = LOWER(v_key);
+    IF v_twice > 0 THEN
       CALL fail(CONCAT('FS1021: the key of ', p_name, ' names column ', v_key, ' twice'));
     END IF;
     UPDATE dataset_column SET key_place = v_place WHERE dataset = p_name AND LOWER(name) = LOWER(v_key);

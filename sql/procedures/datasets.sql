@@ -110,10 +110,7 @@ BEGIN
     END IF;
     SET v_group = COALESCE(JSON_UNQUOTE(JSON_EXTRACT(p_options, '$.group')), v_group);
   END IF;
-  IF NOT EXISTS (SELECT 1 FROM sync WHERE group_name = v_group) THEN
-    CALL fail(CONCAT('FS1003: there is no group ''', v_group,
-                     '''; see SELECT group_name FROM farmsync.cycle, or CALL farmsync.add_group'));
-  END IF;
+  CALL need_group(v_group);
   SELECT MAX(name), MAX(dropped) INTO v_other, v_dropped FROM dataset WHERE LOWER(name) = LOWER(p_name);
   IF v_dropped = 1 AND v_other = p_name THEN
     CALL purge_dataset(p_name, v_purged);

@@ -164,6 +164,17 @@ BEGIN
   COMMIT;
 END //
 
+DROP PROCEDURE IF EXISTS need_running //
+CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE need_running(IN p_group VARCHAR(255))
+  READS SQL DATA
+BEGIN
+  DECLARE v_held INT;
+  SELECT COUNT(*) INTO v_held FROM sync WHERE group_name = p_group AND state = 'held';
+  IF v_held > 0 THEN
+    CALL fail(CONCAT('FS1048: group ', p_group, ' is held; CALL farmsync.resume(''', p_group, ''') first'));
+  END IF;
+END //
+
 -- What production holds now is in force as soon as every server can have it: what is staged after the lead,
 -- and what production holds beyond that after one more.
 DROP PROCEDURE IF EXISTS activate_now //
@@ -171,7 +182,6 @@ CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE activate_now(IN p_group VARCHA
   MODIFIES SQL DATA
 BEGIN
   DECLARE v_now, v_soon DATETIME(6);
-  DECLARE v_state VARCHAR(16);
   DECLARE EXIT HANDLER FOR SQLEXCEPTION
   BEGIN
     ROLLBACK;
@@ -180,11 +190,9 @@ BEGIN
   START TRANSACTION;
   CALL take_group(p_group);
   SET v_now = UTC_TIMESTAMP(6);
-  SELECT state, v_now + INTERVAL LEAST(CAST(min_lead * 1000000 AS SIGNED), sync_interval * 1000000 DIV 2) MICROSECOND
-    INTO v_state, v_soon FROM sync WHERE group_name = p_group;
-  IF v_state = 'held' THEN
-    CALL fail(CONCAT('FS1048: group ', p_group, ' is held; CALL farmsync.resume(''', p_group, ''') first'));
-  END IF;
+  SELECT v_now + INTERVAL LEAST(CAST(min_lead * 1000000 AS SIGNED), sync_interval * 1000000 DIV 2) MICROSECOND
+    INTO v_soon FROM sync WHERE group_name = p_group;
+  CALL need_running(p_group);
   UPDATE sync SET activation_time = LEAST(activation_time, IF(version = active_version, v_now, v_soon)),
                   wanted_time = v_now
    WHERE group_name = p_group;
@@ -199,7 +207,6 @@ CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE activate_at(IN p_group VARCHAR
   MODIFIES SQL DATA
 BEGIN
   DECLARE v_now, v_time DATETIME(6);
-  DECLARE v_state VARCHAR(16);
   DECLARE v_lead, v_version, v_active BIGINT;
   DECLARE EXIT HANDLER FOR SQLEXCEPTION
   BEGIN
@@ -209,12 +216,10 @@ BEGIN
   START TRANSACTION;
   CALL take_group(p_group);
   SET v_now = UTC_TIMESTAMP(6);
-  SELECT state, activation_time, version, active_version,
+  SELECT activation_time, version, active_version,
          LEAST(CAST(min_lead * 1000000 AS SIGNED), sync_interval * 1000000 DIV 2)
-    INTO v_state, v_time, v_version, v_active, v_lead FROM sync WHERE group_name = p_group;
-  IF v_state = 'held' THEN
-    CALL fail(CONCAT('FS1048: group ', p_group, ' is held; CALL farmsync.resume(''', p_group, ''') first'));
-  END IF;
+    INTO v_time, v_version, v_active, v_lead FROM sync WHERE group_name = p_group;
+  CALL need_running(p_group);
   IF p_time IS NULL OR p_time < v_now + INTERVAL v_lead MICROSECOND THEN
     CALL fail(CONCAT('FS1045: ', COALESCE(p_time, 'NULL'), ' is too soon: it is ', v_now, ' UTC, and servers need ',
                      TRIM(TRAILING '.' FROM TRIM(TRAILING '0' FROM v_lead / 1000000)),

@@ -166,7 +166,7 @@ CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE promote_work(
   IN p_group VARCHAR(64), IN p_epoch BIGINT, IN p_who VARCHAR(128))
   MODIFIES SQL DATA
 promotion: BEGIN
-  DECLARE v_done, v_ds, v_staged INT DEFAULT 0;
+  DECLARE v_done, v_ds, v_staged, v_datasets INT DEFAULT 0;
   DECLARE v_version, v_changes, v_rows BIGINT DEFAULT 0;
   DECLARE v_name VARCHAR(64);
   DECLARE v_next DATETIME(6);
@@ -195,7 +195,8 @@ promotion: BEGIN
     LEFT JOIN dataset d ON d.name = i.dataset AND d.group_name = p_group AND d.dropped = 0
    WHERE i.group_name = p_group AND i.version = v_version AND d.name IS NULL;
 
-  IF EXISTS (SELECT 1 FROM dataset WHERE group_name = p_group AND dropped = 0) THEN
+  SELECT COUNT(*) INTO v_datasets FROM dataset WHERE group_name = p_group AND dropped = 0;
+  IF v_datasets > 0 THEN
     CALL promote_read(p_group);
     SET v_done = 0;
     OPEN v_each;
@@ -265,13 +266,16 @@ CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE promote_image(
   IN p_bytes BIGINT, IN p_rows BIGINT)
   MODIFIES SQL DATA
 BEGIN
-  IF NOT EXISTS (SELECT 1 FROM sync WHERE group_name = p_group AND version = p_version AND promoting = 1)
-  THEN
+  DECLARE v_count INT;
+  SELECT COUNT(*) INTO v_count FROM sync
+   WHERE group_name = p_group AND version = p_version AND promoting = 1;
+  IF v_count = 0 THEN
     CALL fail(CONCAT('FS1004: version ', COALESCE(p_version, 'NULL'), ' of group ',
                      COALESCE(p_group, 'NULL'), ' isn''t being promoted by this transaction'));
   END IF;
-  IF NOT EXISTS (SELECT 1 FROM dataset WHERE name = p_dataset AND group_name = p_group AND dropped = 0)
-  THEN
+  SELECT COUNT(*) INTO v_count FROM dataset
+   WHERE name = p_dataset AND group_name = p_group AND dropped = 0;
+  IF v_count = 0 THEN
     CALL fail(CONCAT('FS1006: group ', p_group, ' has no dataset ''', COALESCE(p_dataset, 'NULL'), ''''));
   END IF;
   IF COALESCE(p_digest, '') NOT REGEXP '^[0-9a-f]{64}$' OR COALESCE(p_bytes, -1) < 0

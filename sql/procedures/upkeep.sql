@@ -81,10 +81,7 @@ BEGIN
   DECLARE v_left BIGINT DEFAULT 0;
   DECLARE v_each CURSOR FOR SELECT name, dropped FROM dataset WHERE group_name = p_group;
   DECLARE CONTINUE HANDLER FOR NOT FOUND SET v_done = 1;
-  IF NOT EXISTS (SELECT 1 FROM sync WHERE group_name = p_group) THEN
-    CALL fail(CONCAT('FS1003: there is no group ''', COALESCE(p_group, 'NULL'),
-                     '''; see SELECT group_name FROM farmsync.cycle, or CALL farmsync.add_group'));
-  END IF;
+  CALL need_group(p_group);
   SELECT GREATEST(1, keep_versions) INTO v_keep FROM sync WHERE group_name = p_group;
   SELECT MIN(v.version) INTO v_oldest FROM (SELECT DISTINCT version FROM image WHERE group_name = p_group
                                              ORDER BY version DESC LIMIT v_keep) AS v;
