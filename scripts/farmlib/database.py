@@ -97,7 +97,8 @@ class Database(Part):
     def prepare(self):
         """Loads schema and accounts. Everything is written so that it may be run again."""
         self.run_file(os.path.join(paths.SQL_DIR, "install.sql"))
-        lines = []
+        # A database to play with: whatever is made in it may become a dataset without a GRANT first.
+        lines = ["GRANT SELECT ON *.* TO farmsync@localhost;"]
         for account in ACCOUNTS:
             password = _password_in(os.path.join(self.farm.directory, "etc", f"{account}.cnf"))
             user = f"'farm_{account}'@'%'"
