@@ -36,8 +36,10 @@ typedef struct job_t {
     char hex[FS_DIGEST_HEX_SIZE];
     char path[PATH_MAX];   /* of the whole image */
     unsigned char *is_out; /* per server: not worth asking again for this image */
-    int sole;              /* the server all bytes of the part came from, -1 several or unknown */
-    int unmixed;           /* bytes of several servers didn't fit together: take all from one */
+    unsigned char
+        *hangs;  /* per server: let a transfer time out, isn't asked again for this version */
+    int sole;    /* the server all bytes of the part came from, -1 several or unknown */
+    int unmixed; /* bytes of several servers didn't fit together: take all from one */
     char causes[FS_DETAIL_SIZE / 2];
 } job_t;
 
@@ -276,6 +278,7 @@ static apr_status_t ask_server(job_t *job, fs_part_t *part, unsigned which)
         return reject_part(job, part, "sent another length than was promised");
     note_cause(job, job->servers[which], why.detail);
     job->is_out[which] = now <= have; /* nothing came: no use in asking again now */
+    job->hangs[which] |= now <= have && APR_STATUS_IS_TIMEUP(status);
     return APR_EAGAIN;
 }
 
@@ -308,7 +311,7 @@ static apr_status_t fill_part(job_t *job, fs_part_t *part)
 
         if (status != APR_EAGAIN)
             break;
-        if (job->is_out[which])
+        if (job->is_out[which] || job->hangs[which])
             continue;
         if (stopped(job))
             return stop(job);
@@ -423,6 +426,9 @@ apr_status_t fs_retrieve_version(fs_retrieve_t *retrieve, const fs_retrieve_mean
                  .result = &one};
     apr_status_t first = APR_SUCCESS;
 
+    job.hangs = calloc(server_count + 1, 1);
+    if (!job.hangs)
+        return fs_result_set(result, APR_ENOMEM, "FS0356", "group %s: no memory", group);
     for (unsigned i = 0; i < version->dataset_count; i++) {
         apr_status_t status;
 
@@ -437,6 +443,7 @@ apr_status_t fs_retrieve_version(fs_retrieve_t *retrieve, const fs_retrieve_mean
         if (ends_all(status))
             break;
     }
+    free(job.hangs);
     return first;
 }
 

@@ -181,8 +181,12 @@ static apr_status_t bring(fetch_t *f, const work_t *work, fs_result_t *result)
     fs_usec_t begun = fs_time_mono();
     apr_status_t status;
 
-    if (may_build(f))
+    if (may_build(f)) {
         transport.sql = f->sql;
+        if (fs_agent_server(f->agent) <
+            0) /* none answers; a hung one would only cost its time limit */
+            server_count = 0;
+    }
     fs_transport_means(&transport, &means);
     status = fs_retrieve_version(f->retrieve, &means, servers, server_count, f->group->name,
                                  &work->version, &count, result);

@@ -20,7 +20,7 @@ from .errors import FarmError
 PART_VARIABLE = "FARMSYNC_PART"
 
 Process = namedtuple("Process", "pid start")
-Stat = namedtuple("Stat", "pid state ppid start name")
+Stat = namedtuple("Stat", "pid state ppid start name threads")
 
 
 def read_stat(pid):
@@ -32,13 +32,18 @@ def read_stat(pid):
         return None
     name = text[text.index("(") + 1:text.rindex(")")]
     fields = text[text.rindex(")") + 2:].split()
-    return Stat(int(pid), fields[0], int(fields[1]), int(fields[19]), name)
+    return Stat(int(pid), fields[0], int(fields[1]), int(fields[19]), name, int(fields[17]))
+
+
+def _ended(stat):
+    """A zombie has ended once its last thread has; until then it holds its files and ports."""
+    return stat.state in "Xx" or (stat.state == "Z" and stat.threads <= 1)
 
 
 def identify(pid):
     """The identity of a living process, or None; one that ended but was not waited for is dead."""
     stat = read_stat(pid)
-    if stat is None or stat.state in "ZXx":
+    if stat is None or _ended(stat):
         return None
     return Process(stat.pid, stat.start)
 
@@ -58,7 +63,7 @@ def snapshot():
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             stat = read_stat(entry)
-            if stat is not None and stat.state not in "ZXx":
+            if stat is not None and not _ended(stat):
                 found[stat.pid] = stat
     return found
 
