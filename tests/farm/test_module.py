@@ -66,21 +66,19 @@ Alias "/script" "{htdocs}/script.lua"
     RewriteEngine On
     RewriteCond expr "%{farmsync:prices/sku-1/price} =~ /^[0-9]/"
     RewriteRule ^redirected$ /waiting.shtml
+    RewriteCond expr "%{farmsync:prices/sku-1/price} =~ /^[0-9]/"
+    RewriteRule ^redirected-page$ /page.shtml
 </Directory>
 AllowEncodedSlashes NoDecode
 """
 
-# Tells that it has begun, and goes on when it is told to.
+# Tells that it has begun, and waits until the test writes to the named pipe.
 WAITING = """
 function handle(r)
   io.open("DIR/begun", "w"):close()
-  local file = io.open("DIR/go")
-  while not file do
-    os.execute("sleep 0.02")
-    file = io.open("DIR/go")
-  end
-  file:close()
-  r:puts("waited")
+  local pipe = io.open("DIR/go")
+  r:puts(pipe:read("a"))
+  pipe:close()
   return apache2.OK
 end
 """
@@ -383,6 +381,15 @@ def test_nothing_in_force_is_503(server, publisher, data):
     assert health.status == 503 and "no version is in force" in health.text
 
 
+def switch_while_waiting(server, publisher, data):
+    wait_for(lambda: os.path.exists(os.path.join(server.state, "begun")), "the request to begin")
+    number = served(server)
+    staged = publisher.version(number + 1, {"prices": ["sku-1|7.77|||"], "zones": ["x|1|1"]})
+    publisher.say(f"group default {number} {data} {number + 1} {staged} 0")
+    wait_for(lambda: price(server) == "7.77", "the switch")
+    publisher.say(f"group default {number + 1} {staged} {number + 1} {staged} 0")
+
+
 @pytest.mark.parametrize("path", ["/waiting.shtml", "/redirected"])
 def test_a_request_keeps_its_version_to_its_end(server, publisher, data, path):
     """Subrequests and what follows an internal redirect included; then the old images go."""
@@ -391,23 +398,22 @@ def test_a_request_keeps_its_version_to_its_end(server, publisher, data, path):
     for name in ("begun", "go"):
         if os.path.exists(os.path.join(server.state, name)):
             os.unlink(os.path.join(server.state, name))
-    number = served(server)
-    answers = []
-    reader = threading.Thread(target=lambda: answers.append(server.get(path)))
-    reader.start()
-    wait_for(lambda: os.path.exists(os.path.join(server.state, "begun")), "the request to begin")
+    os.mkfifo(os.path.join(server.state, "go"))
+    os.chmod(os.path.join(server.state, "go"), 0o644)
     old = set(image_paths(server, data))
-    staged = publisher.version(number + 1, {"prices": ["sku-1|7.77|||"], "zones": ["x|1|1"]})
-    publisher.say(f"group default {number} {data} {number + 1} {staged} 0")
-    wait_for(lambda: price(server) == "7.77", "the switch")
-    publisher.say(f"group default {number + 1} {staged} {number + 1} {staged} 0")
 
     def holders():
         return [pid for pid in server.children() if maps(pid, ".fsi") & old]
-    wait_for(lambda: len(holders()) == 1, "all but the one that reads to let go")
-    with open(os.path.join(server.state, "go"), "w", encoding="utf-8"):
-        pass
-    reader.join()
+    answers = []
+    reader = threading.Thread(target=lambda: answers.append(server.get(path)))
+    reader.start()
+    try:
+        switch_while_waiting(server, publisher, data)
+        wait_for(lambda: len(holders()) == 1, "all but the one that reads to let go")
+    finally:
+        with open(os.path.join(server.state, "go"), "w", encoding="utf-8") as pipe:
+            pipe.write("waited")
+        reader.join()
     assert answers[0].text == "9.99;waited;9.99;old"
     wait_for(lambda: not holders(), "the last one to let go")
 
@@ -502,9 +508,7 @@ def test_counters_count(server, publisher, data):
     server.get("/page.shtml")
     wait_for(lambda: facts()["requests"] == before["requests"] + 3, "three requests")
     assert facts()["lookups"] == before["lookups"] + 5
-    with open(os.path.join(server.state, "go"), "w", encoding="utf-8"):
-        pass
-    server.get("/redirected")
+    assert server.get("/redirected-page").text == "yes;9.99;9.99"
     wait_for(lambda: facts()["requests"] == before["requests"] + 4, "one more")
     assert facts()["requests"] == before["requests"] + 4, "a redirected request is one request"
     assert facts()["misses"] == before["misses"] + 1
