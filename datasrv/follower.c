@@ -161,6 +161,7 @@ static void tidy(fs_follower_t *follower)
 
     if (fs_board_complete(board))
         fs_store_tidy(follower->parts.shared.store, now, is_named, board);
+    fs_deltas_tidy(follower->parts.deltas);
     follower->tidy_at = now + TIDY_EVERY;
 }
 

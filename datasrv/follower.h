@@ -14,6 +14,7 @@
 #ifndef FS_DATASRV_FOLLOWER_H
 #define FS_DATASRV_FOLLOWER_H
 
+#include "deltas.h"
 #include "groups.h"
 #include "overview.h"
 #include "roster.h"
@@ -21,6 +22,7 @@
 /* All owned by the caller and outliving the follower. */
 typedef struct fs_follower_parts_t {
     fs_worker_shared_t shared; /* its `changed` bell is this thread's */
+    fs_deltas_t *deltas;
     fs_groups_t *groups;
     fs_roster_t *roster;
     fs_overview_t *overview;

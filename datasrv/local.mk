@@ -9,6 +9,7 @@ datasrv_datasrv_SOURCES = \
 	datasrv/published.c datasrv/published.h \
 	datasrv/board.c datasrv/board.h \
 	datasrv/store.c datasrv/store.h \
+	datasrv/deltas.c datasrv/deltas.h \
 	datasrv/roster.c datasrv/roster.h \
 	datasrv/overview.c datasrv/overview.h \
 	datasrv/worker.c datasrv/worker.h \
@@ -17,6 +18,7 @@ datasrv_datasrv_SOURCES = \
 	datasrv/follower.c datasrv/follower.h \
 	datasrv/service.c datasrv/service.h \
 	datasrv/waiters.c \
+	datasrv/images.c \
 	datasrv/health.c datasrv/health.h \
 	datasrv/metrics.c \
 	datasrv/dashboard.c
@@ -25,7 +27,7 @@ datasrv_datasrv_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_CFLAGS) $(JANSSON_CFLAGS) \
 datasrv_datasrv_LDADD = \
 	lib/sync/libfs_source.la lib/sync/libfs_sync.la \
 	lib/net/libfs_net.la lib/net/libfs_sql.la \
-	lib/image/libfs_image.la lib/base/libfs_base.la \
+	lib/image/libfs_delta.la lib/image/libfs_image.la lib/base/libfs_base.la \
 	$(EVENT_LIBS) $(JANSSON_LIBS) -lpthread
 
 # The unit names the installed path of the program.

@@ -67,17 +67,24 @@ static void print_server(fs_service_t *service, struct evbuffer *out)
                         "farmsync_datasrv_answers_total{kind=\"manifest\"} %" PRIu64 "\n"
                         "farmsync_datasrv_answers_total{kind=\"unchanged\"} %" PRIu64 "\n"
                         "farmsync_datasrv_answers_total{kind=\"image\"} %" PRIu64 "\n"
+                        "farmsync_datasrv_answers_total{kind=\"delta\"} %" PRIu64 "\n"
+                        "farmsync_datasrv_answers_total{kind=\"busy\"} %" PRIu64 "\n"
                         "farmsync_datasrv_answers_total{kind=\"report\"} %" PRIu64 "\n"
                         "farmsync_datasrv_answers_total{kind=\"page\"} %" PRIu64 "\n"
                         "farmsync_datasrv_answers_total{kind=\"unknown\"} %" PRIu64 "\n"
                         "farmsync_datasrv_answers_total{kind=\"unready\"} %" PRIu64 "\n"
                         "farmsync_datasrv_answers_total{kind=\"refused\"} %" PRIu64 "\n",
                         counts->times, counts->manifests, counts->unchanged, counts->images,
-                        counts->reports, counts->pages, counts->unknown, counts->unready,
-                        counts->refused);
+                        counts->deltas, counts->busy, counts->reports, counts->pages,
+                        counts->unknown, counts->unready, counts->refused);
     one(out, "datasrv_image_bytes_total", "counter",
         "Bytes of the images that were asked for, ranges counted whole.",
         (double)counts->image_bytes);
+    one(out, "datasrv_delta_bytes_total", "counter",
+        "Bytes of the deltas that were asked for, ranges counted whole.",
+        (double)counts->delta_bytes);
+    one(out, "datasrv_transfers", "gauge", "Images and deltas that are being sent.",
+        fs_http_server_files(service->server));
     one(out, "datasrv_waiting", "gauge", "Long polls for a manifest that are open.",
         counts->waiting);
 }
@@ -107,12 +114,21 @@ static void print_clock(fs_service_t *service, struct evbuffer *out)
 
 static void print_store(fs_service_t *service, struct evbuffer *out)
 {
+    fs_deltas_totals_t deltas;
     unsigned images;
     uint64_t bytes, disk_free;
 
     fs_store_totals(service->store, &images, &bytes, &disk_free);
     one(out, "datasrv_images", "gauge", "Verified images in ImageDir.", images);
     one(out, "datasrv_images_bytes", "gauge", "Bytes of these images.", (double)bytes);
+    fs_deltas_totals(service->deltas, &deltas);
+    one(out, "datasrv_deltas", "gauge", "Deltas in ImageDir.", deltas.files);
+    one(out, "datasrv_deltas_bytes", "gauge", "Bytes of these deltas.", (double)deltas.bytes);
+    one(out, "datasrv_deltas_made_total", "counter", "Deltas made.", (double)deltas.made);
+    one(out, "datasrv_deltas_failed_total", "counter", "Deltas that could not be made.",
+        (double)deltas.failed);
+    one(out, "datasrv_delta_seconds", "gauge", "How long the latest delta took to make.",
+        SECONDS(deltas.took));
     one(out, "datasrv_disk_free_bytes", "gauge", "Free bytes on the disk of ImageDir.",
         (double)disk_free);
 }

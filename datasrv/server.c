@@ -28,6 +28,7 @@ typedef struct server_t {
     fs_keyring_t ring;       /* as of the latest reload; HTTP thread */
     fs_board_t *board;
     fs_store_t *store;
+    fs_deltas_t *deltas;
     fs_roster_t *roster;
     fs_overview_t *overview;
     fs_groups_t *groups;
@@ -151,6 +152,7 @@ static void reload(int signal_number, short what, void *baton)
         fs_settings_need_restart(server->settings, settings, say_restart);
         take_ring(server, &ring);
         fs_board_set_keep(server->board, settings->keep_images);
+        server->service.max_transfers = settings->max_transfers;
         fs_groups_set_wanted(server->groups, settings);
         fs_bell_ring(&server->changed);
         fs_log(FS_LOG_NOTICE, "FS0824", "reloaded %s", settings->file);
@@ -201,6 +203,13 @@ static void published(void *baton)
     server_t *server = baton;
 
     fs_http_server_post(server->http, fs_service_published, &server->service);
+}
+
+static void delta_made(void *baton)
+{
+    server_t *server = baton;
+
+    fs_http_server_post(server->http, fs_service_delta_made, &server->service);
 }
 
 static void watch_signals(server_t *server)
@@ -270,7 +279,8 @@ static apr_status_t make_parts(server_t *server, fs_result_t *result)
     server->board = fs_board_create(server->settings->keep_images);
     server->roster = fs_roster_create();
     server->overview = fs_overview_create();
-    if (!server->board || !server->roster || !server->overview)
+    server->deltas = fs_deltas_create(server->store, delta_made, server);
+    if (!server->board || !server->roster || !server->overview || !server->deltas)
         return APR_ENOMEM;
     shared = (fs_worker_shared_t){server->board, server->store, server->settings->database,
                                   server->settings->name, &server->changed};
@@ -281,6 +291,8 @@ static apr_status_t make_parts(server_t *server, fs_result_t *result)
     server->service = (fs_service_t){
         .board = server->board,
         .store = server->store,
+        .deltas = server->deltas,
+        .max_transfers = server->settings->max_transfers,
         .roster = server->roster,
         .overview = server->overview,
         .changed = &server->changed,
@@ -297,6 +309,7 @@ static apr_status_t start_follower(server_t *server, fs_result_t *result)
 {
     fs_follower_parts_t parts = {{server->board, server->store, server->settings->database,
                                   server->settings->name, &server->changed},
+                                 server->deltas,
                                  server->groups,
                                  server->roster,
                                  server->overview,
@@ -314,6 +327,7 @@ static apr_status_t start_follower(server_t *server, fs_result_t *result)
 
 static void free_parts(server_t *server)
 {
+    fs_deltas_destroy(server->deltas); /* its thread posts to the HTTP thread */
     if (server->http)
         fs_http_server_destroy(server->http);
     fs_groups_destroy(server->groups);

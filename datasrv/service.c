@@ -81,47 +81,6 @@ static void answer_time(void *baton, fs_http_call_t *call)
     fs_http_call_answer(call, 200, "application/json", body, (size_t)length);
 }
 
-/* Why an image isn't here: it is on its way, or nobody names it. */
-static void refuse_image(fs_service_t *service, fs_http_call_t *call, const fs_digest_t *digest)
-{
-    if (fs_board_names(service->board, digest, 0))
-        fs_service_refuse(service, call, 503, "FS0837",
-                          "the image is being made here; come again, or ask another data server");
-    else if (!fs_board_complete(service->board))
-        fs_service_not_known_yet(service, call);
-    else
-        fs_service_refuse(
-            service, call, 404, "FS0836",
-            "no version in force or staged names this image; ask for the manifest again");
-}
-
-/* GET /v1/images/HEX */
-static void answer_image(void *baton, fs_http_call_t *call)
-{
-    fs_service_t *service = baton;
-    const char *hex = fs_http_call_rest(call);
-    char etag[FS_DIGEST_HEX_SIZE + 2];
-    fs_digest_t digest;
-    uint64_t size;
-    int fd;
-
-    if (strlen(hex) != FS_DIGEST_HEX_SIZE - 1 || fs_digest_parse(&digest, hex)) {
-        fs_service_refuse(service, call, 404, "FS0836",
-                          "an image is named by the 64 lower case hex digits of its digest");
-        return;
-    }
-    fd = fs_store_image(service->store, &digest, &size);
-    if (fd < 0) {
-        refuse_image(service, call, &digest);
-        return;
-    }
-    snprintf(etag, sizeof(etag), "\"%s\"", hex);
-    service->counts.images++;
-    service->counts.image_bytes += size;
-    fs_http_call_set_header(call, "Cache-Control", "private, max-age=31536000, immutable");
-    fs_http_call_file(call, fd, size, "application/octet-stream", etag);
-}
-
 /* What a report says must agree with where it was sent and who signed it. */
 static int check_report(fs_service_t *service, fs_http_call_t *call, const fs_member_t *member)
 {
@@ -182,7 +141,7 @@ const fs_http_route_t *fs_service_routes(unsigned *count)
     static const fs_http_route_t routes[] = {
         {"GET", "/v1/time", 0, 0, answer_time},
         {"GET", "/v1/groups/", FS_ROUTE_PREFIX, 0, fs_service_manifest},
-        {"GET", "/v1/images/", FS_ROUTE_PREFIX, 0, answer_image},
+        {"GET", "/v1/images/", FS_ROUTE_PREFIX, 0, fs_service_image},
         {"PUT", "/v1/members/", FS_ROUTE_PREFIX, MEMBER_LIMIT, take_report},
         {"GET", "/healthz", FS_ROUTE_OPEN, 0, fs_service_health},
         {"GET", "/metrics", FS_ROUTE_OPEN, 0, fs_service_metrics},

@@ -10,6 +10,7 @@
 #define FS_DATASRV_SERVICE_H
 
 #include "board.h"
+#include "deltas.h"
 #include "net/fs_http_server.h"
 #include "overview.h"
 #include "roster.h"
@@ -19,35 +20,46 @@
 /* Counted by the HTTP thread for /metrics. */
 typedef struct fs_service_counts_t {
     uint64_t times, manifests, unchanged, images, image_bytes, reports, pages;
+    uint64_t deltas, delta_bytes;
     uint64_t unknown, unready, refused; /* answers 404, 503, other 4xx */
+    uint64_t busy;                      /* of the 503: transfers put off */
     unsigned waiting;                   /* long polls open now */
+    unsigned delta_waiting;             /* calls that wait for a delta now */
 } fs_service_counts_t;
 
 typedef struct fs_waiter_t fs_waiter_t;
+typedef struct fs_delta_waiter_t fs_delta_waiter_t;
 
 typedef struct fs_service_t {
     fs_board_t *board;
     fs_store_t *store;
+    fs_deltas_t *deltas;
     fs_roster_t *roster;
     fs_overview_t *overview;
     fs_bell_t *changed; /* of the database thread */
     const char *name;
     fs_http_server_t *server; /* set before it runs */
+    unsigned max_transfers;   /* images and deltas sent at once */
     int signed_members;       /* a key is configured: a member speaks for itself only */
     fs_usec_t started;        /* mono */
     fs_service_counts_t counts;
     fs_waiter_t *waiters; /* doubly linked */
+    fs_delta_waiter_t *delta_waiters;
 } fs_service_t;
 
 const fs_http_route_t *fs_service_routes(unsigned *count);
 /* A manifest on the board has changed: answers the long polls that waited for it. HTTP thread. */
 void fs_service_published(void *service);
+/* A delta was made, or can't be: answers the calls that waited for it. HTTP thread. */
+void fs_service_delta_made(void *service);
 
 /* --- parts of the service
  * ------------------------------------------------------------------------- */
 
 /* waiters.c: GET /v1/groups/G/manifest */
 void fs_service_manifest(void *service, fs_http_call_t *call);
+/* images.c: GET /v1/images/HEX */
+void fs_service_image(void *service, fs_http_call_t *call);
 /* health.c, metrics.c, dashboard.c: GET /healthz, /metrics, / */
 void fs_service_health(void *service, fs_http_call_t *call);
 void fs_service_metrics(void *service, fs_http_call_t *call);

@@ -43,6 +43,7 @@ static const setting_t known[] = {
     {"ClientCAFile", TEXT, AT(client_ca_file), 0, 0, 1},
     {"KeepImages", NUMBER, AT(keep_images), 0, 1000, 0},
     {"MaxConnections", NUMBER, AT(max_connections), 16, 1000000, 1},
+    {"MaxTransfers", NUMBER, AT(max_transfers), 1, 100000, 0},
     {"IdleTimeout", NUMBER, AT(idle_timeout), 1, 3600, 1},
 };
 #define KNOWN (sizeof(known) / sizeof(known[0]))
@@ -276,6 +277,7 @@ apr_status_t fs_settings_read(fs_settings_t **settings, const char *file, fs_res
     made->log_level = FS_LOG_NOTICE;
     made->keep_images = 2;
     made->max_connections = 4096;
+    made->max_transfers = 64;
     made->idle_timeout = 60;
     status = fs_file_read(file, FILE_LIMIT, &text, &length, result);
     if (status == APR_SUCCESS)

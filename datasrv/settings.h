@@ -34,8 +34,9 @@ typedef struct fs_settings_t {
     fs_log_level_t log_level;
     unsigned keep_images; /* superseded versions of a group whose images are kept */
     unsigned max_connections;
-    unsigned idle_timeout; /* seconds */
-    unsigned group_count;  /* 0: every group that farmsync.sync has */
+    unsigned max_transfers; /* images and deltas that are sent at once */
+    unsigned idle_timeout;  /* seconds */
+    unsigned group_count;   /* 0: every group that farmsync.sync has */
     char groups[FS_SETTINGS_GROUPS][FS_IMAGE_NAME_SIZE];
 } fs_settings_t;
 

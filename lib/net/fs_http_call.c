@@ -241,7 +241,8 @@ static int range_wanted(const fs_http_call_t *call, const char *etag)
 {
     const char *condition = fs_http_call_header(call, "If-Range");
 
-    return !strcmp(call->head.method, "GET") && (!condition || !strcmp(condition, etag));
+    return !call->whole && !strcmp(call->head.method, "GET") &&
+           (!condition || !strcmp(condition, etag));
 }
 
 /* Head of an answer whose body is a file; the signature covers the empty body (fs_key.h). */
@@ -270,8 +271,15 @@ static void send_file(fs_http_call_t *call, int fd, int status, const char *cont
     else if (evbuffer_add_file(out, fd, (ev_off_t)first, (ev_off_t)length)) {
         close(fd);
         connection->keep_alive = 0; /* the body is missing: the client sees it cut short */
+    } else {
+        fs_http_connection_sending_file(connection);
     }
     finish(call);
+}
+
+void fs_http_call_set_whole(fs_http_call_t *call)
+{
+    call->whole = 1;
 }
 
 void fs_http_call_file(fs_http_call_t *call, int fd, uint64_t size, const char *content_type,

@@ -60,10 +60,17 @@ static void tell_gone(fs_http_connection_t *connection)
     }
 }
 
+static void file_sent(fs_http_connection_t *connection)
+{
+    connection->server->file_count -= connection->file != 0;
+    connection->file = 0;
+}
+
 void fs_http_connection_close(fs_http_connection_t *connection)
 {
     fs_http_server_t *server = connection->server;
 
+    file_sent(connection);
     tell_gone(connection);
     fs_http_call_free(connection->call);
     LIST_REMOVE(connection, link);
@@ -82,6 +89,12 @@ void fs_http_connection_sending(fs_http_connection_t *connection)
 {
     connection->state = FS_HTTP_SENDING;
     set_timer(connection, NULL); /* the write timeout watches from here on */
+}
+
+void fs_http_connection_sending_file(fs_http_connection_t *connection)
+{
+    connection->server->file_count += connection->file == 0;
+    connection->file = 1;
 }
 
 /* Says that no more will come and reads on for a moment, so that the answer isn't lost to a reset.
@@ -105,6 +118,7 @@ static void on_written(struct bufferevent *events, void *baton)
 
     if (connection->state != FS_HTTP_SENDING || evbuffer_get_length(bufferevent_get_output(events)))
         return;
+    file_sent(connection);
     if (connection->keep_alive) {
         begin_head(connection);
         process(connection);

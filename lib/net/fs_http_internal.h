@@ -47,6 +47,7 @@ typedef struct fs_http_connection_t {
     int begun;      /* HEAD: some of it is there */
     int keep_alive; /* after the answer that is being sent */
     int unread;     /* closing with input left unread: linger, or a reset overtakes the answer */
+    int file;       /* a file is being sent */
     char peer[64];
 } fs_http_connection_t;
 
@@ -65,6 +66,7 @@ struct fs_http_call_t {
     char allow[64]; /* for 405 */
     char origin[FS_ORIGIN_SIZE];
     char nonce[FS_NONCE_SIZE]; /* "" = not signed, and so is the answer */
+    int whole;                 /* a range isn't looked at */
     struct evbuffer *extra;    /* header fields of the answer */
     void (*gone)(void *baton, fs_http_call_t *call);
     void *gone_baton;
@@ -88,6 +90,7 @@ struct fs_http_server_t {
     unsigned max_connections;
     struct timeval idle;
     unsigned connection_count;
+    unsigned file_count; /* of connections that send a file */
     LIST_HEAD(, fs_http_connection_t) connections;
     struct event *wake;   /* runs the posted functions */
     struct event *reopen; /* listens again after accept failed */
@@ -105,6 +108,8 @@ void fs_http_connection_open(fs_http_server_t *server, evutil_socket_t fd, const
 void fs_http_connection_close(fs_http_connection_t *connection);
 /* The answer is in the output buffer. */
 void fs_http_connection_sending(fs_http_connection_t *connection);
+/* ... with a file in it. */
+void fs_http_connection_sending_file(fs_http_connection_t *connection);
 /* The server stops: lets go of what need not be waited for. May close the connection. */
 void fs_http_connection_stop(fs_http_connection_t *connection);
 

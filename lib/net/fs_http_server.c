@@ -306,6 +306,11 @@ struct event_base *fs_http_server_base(fs_http_server_t *server)
     return server->base;
 }
 
+unsigned fs_http_server_files(const fs_http_server_t *server)
+{
+    return server->file_count;
+}
+
 unsigned fs_http_server_port(const fs_http_server_t *server)
 {
     return server->port;

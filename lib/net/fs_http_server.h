@@ -59,6 +59,8 @@ struct event_base *fs_http_server_base(fs_http_server_t *server);
 unsigned fs_http_server_port(const fs_http_server_t *server);
 /* Another keyring for the requests to come, when keys are replaced. Loop's thread. */
 void fs_http_server_set_ring(fs_http_server_t *server, const fs_keyring_t *ring);
+/* How many files (fs_http_call_file) are being sent now. Loop's thread. */
+unsigned fs_http_server_files(const fs_http_server_t *server);
 /* Runs fn(baton) in the loop's thread soon. Any thread. */
 void fs_http_server_post(fs_http_server_t *server, void (*fn)(void *), void *baton);
 
@@ -87,6 +89,8 @@ void fs_http_call_problem(fs_http_call_t *call, int status, const fs_result_t *r
  */
 void fs_http_call_file(fs_http_call_t *call, int fd, uint64_t size, const char *content_type,
                        const char *etag);
+/* The request's range is not of what will be sent: fs_http_call_file sends it whole. */
+void fs_http_call_set_whole(fs_http_call_t *call);
 /*
  * Keeps the call open; `gone` is called (once, loop thread) if the client leaves before an answer
  * or the server stops, after which the call must not be touched. There is no timeout but the
