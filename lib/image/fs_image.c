@@ -113,6 +113,7 @@ static void take_header(fs_image_t *image, const fs_image_header_t *header)
     image->heap_units = header->heap_bytes / FS_IMAGE_UNIT;
     image->version = header->version;
     image->wide = header->wide;
+    image->small = header->heap_bytes <= FS_IMAGE_SMALL;
     image->longest_probe = (uint8_t)header->longest_probe;
     image->place_width = header->place_width;
     image->place_mask = (UINT64_C(1) << 8 * header->place_width) - 1;

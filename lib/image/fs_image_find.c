@@ -9,12 +9,10 @@
  */
 #include "image/fs_image_format.h"
 
-#define LINE 64u
-#ifndef PREFETCH_MOST
-#define PREFETCH_MOST 12u
-#endif /* cache lines of a bucket asked for ahead; that many can be under way                      \
-        */
-#define BATCH 16u
+#define ALWAYS_INLINE  __attribute__((always_inline)) static inline
+#define LINE           64u
+#define PREFETCH_LINES 8u /* of a bucket; few are longer */
+#define BATCH          16u
 
 /* Where a key's row can be. */
 typedef struct range_t {
@@ -41,7 +39,7 @@ static inline int bytes_equal(const char *a, const char *b, size_t length)
     return 1;
 }
 
-static inline int row_has_key(const uint8_t *row, const fs_row_shape_t *shape,
+ALWAYS_INLINE int row_has_key(const uint8_t *row, const fs_row_shape_t *shape,
                               const fs_slice_t *key, unsigned count)
 {
     const char *values = (const char *)row + shape->table;
@@ -72,13 +70,16 @@ static inline range_t bucket_range(const fs_image_t *image, uint64_t hash)
 }
 
 /*
- * Asks for all lines of a bucket. Without the empty asm, gcc takes a function that only prefetches
- * for one without effect, and leaves the call out.
+ * Asks for a bucket's lines; one line too many harms nobody, a branch that can't be foretold does.
+ * An image that the cache holds anyway is spared it. Without the empty asm, gcc takes a function
+ * that only prefetches for one without effect, and leaves the call out.
  */
-static inline void prefetch_range(const range_t *range)
+static inline void prefetch_range(const fs_image_t *image, const range_t *range)
 {
     __asm__ volatile("");
-    for (unsigned i = 0; i < PREFETCH_MOST && i * LINE < range->room; i++)
+    if (image->small)
+        return;
+    for (unsigned i = 0; i < PREFETCH_LINES; i++)
         __builtin_prefetch(range->at + i * LINE);
 }
 
@@ -91,7 +92,7 @@ static inline uint64_t match_bytes(uint64_t eight, uint8_t byte)
     return (differ - ones) & ~differ & (ones << 7);
 }
 
-static inline int find_in_range(const fs_image_t *image, range_t range, uint64_t hash,
+ALWAYS_INLINE int find_in_range(const fs_image_t *image, range_t range, uint64_t hash,
                                 const fs_slice_t *key, unsigned key_count, fs_row_t *row)
 {
     fs_bucket_t bucket;
@@ -119,17 +120,22 @@ static inline int find_in_range(const fs_image_t *image, range_t range, uint64_t
     return 0;
 }
 
+ALWAYS_INLINE int find(const fs_image_t *image, const fs_slice_t *key, unsigned key_count,
+                       fs_row_t *row)
+{
+    uint64_t hash = fs_key_hash(key, key_count, image->seed);
+    range_t range = bucket_range(image, hash);
+
+    prefetch_range(image, &range);
+    return find_in_range(image, range, hash, key, key_count, row);
+}
+
 int fs_image_find(const fs_image_t *image, const fs_slice_t *key, unsigned key_count, fs_row_t *row)
 {
-    uint64_t hash;
-    range_t range;
-
     if (key_count != image->key_count)
         return 0;
-    hash = fs_key_hash(key, key_count, image->seed);
-    range = bucket_range(image, hash);
-    prefetch_range(&range);
-    return find_in_range(image, range, hash, key, key_count, row);
+    /* most keys have one column: a constant lets the compiler drop the loops over columns */
+    return key_count == 1 ? find(image, key, 1, row) : find(image, key, key_count, row);
 }
 
 /* Asks for the lines in which the first row with the right fingerprint begins. */

@@ -44,7 +44,8 @@
 #define FS_IMAGE_BUCKET_BYTES 400u    /* of a bucket when they aren't */
 #define FS_IMAGE_BUCKET_HEAD  2u      /* bytes before the fingerprints */
 #define FS_IMAGE_MAX_ROWS     (UINT64_C(1) << 31)
-#define FS_IMAGE_ROW_HEAD     1u /* bytes before the end offsets */
+#define FS_IMAGE_SMALL        (256u * 1024) /* a heap of which a cache holds most */
+#define FS_IMAGE_ROW_HEAD     1u            /* bytes before the end offsets */
 
 /* The compact directory: blocks of a cache line, u32 unit of the first bucket, then for this and
  * the next buckets how many units after that they end. The wide one: u64 units, one a bucket and
@@ -87,6 +88,7 @@ struct fs_image_t {
     uint16_t key_count;
     uint8_t wide;
     uint8_t longest_probe;
+    uint8_t small;             /* a second-level cache holds most of it */
     const uint16_t *stored_at; /* column of the schema -> column of the row */
 
     const uint8_t *order;

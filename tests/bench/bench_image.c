@@ -25,6 +25,9 @@
 #include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
+#include <zstd.h>
+
+#include "image/fs_delta.h"
 
 #define LINE       64
 #define MOST_ROUND 99
@@ -136,32 +139,44 @@ static fs_column_t columns[] = {
 };
 static const fs_image_schema_t schema = {"default", "prices", 4, 1, columns};
 
-static fs_image_t *build_image(const bench_rows_t *rows, double *seconds)
+static void must(apr_status_t status, const fs_result_t *result)
+{
+    if (status != APR_SUCCESS)
+        bench_fail("%s: %s", result->problem, result->detail);
+}
+
+static apr_status_t add_row(fs_image_builder_t *builder, const bench_rows_t *rows, unsigned number,
+                            const char *note, fs_result_t *result)
+{
+    char key[BENCH_KEY + 1], value[BENCH_VALUE + 1];
+    uint32_t length = BENCH_VALUE - BENCH_KEY - 11;
+
+    bench_key(key, number);
+    bench_value(rows, number, value);
+    fs_slice_t values[] = {{key, BENCH_KEY},
+                           {value, BENCH_KEY},
+                           {value + BENCH_KEY, 11},
+                           {note ? note : value + BENCH_KEY + 11, length}};
+    return fs_image_builder_add(builder, values, result);
+}
+
+/* Builds and opens the image; its path is "<dir>/<digest>.fsi". */
+static fs_image_t *build_image(const bench_rows_t *rows, double *seconds, char path[512])
 {
     fs_image_builder_t *builder;
     fs_image_made_t made;
     fs_image_t *image;
     fs_result_t result;
-    char key[BENCH_KEY + 1], value[BENCH_VALUE + 1], path[512], hex[FS_DIGEST_HEX_SIZE];
+    char hex[FS_DIGEST_HEX_SIZE];
     double start = now_ns();
-    apr_status_t status = fs_image_builder_create(&builder, rows->dir, &schema, 1, &result);
 
-    for (unsigned i = 0; i < rows->count && status == APR_SUCCESS; i++) {
-        fs_slice_t values[] = {{key, BENCH_KEY},
-                               {value, BENCH_KEY},
-                               {value + BENCH_KEY, 11},
-                               {value + BENCH_KEY + 11, BENCH_VALUE - BENCH_KEY - 11}};
-
-        bench_key(key, i);
-        bench_value(rows, i, value);
-        status = fs_image_builder_add(builder, values, &result);
-    }
-    if (status == APR_SUCCESS)
-        status = fs_image_builder_finish(builder, &made, &result);
+    must(fs_image_builder_create(&builder, rows->dir, &schema, 1, &result), &result);
+    for (unsigned i = 0; i < rows->count; i++)
+        must(add_row(builder, rows, i, NULL, &result), &result);
+    must(fs_image_builder_finish(builder, &made, &result), &result);
     *seconds = (now_ns() - start) / 1e9;
-    snprintf(path, sizeof(path), "%s/%s.fsi", rows->dir, fs_digest_hex(&made.digest, hex));
-    if (status != APR_SUCCESS || fs_image_open(&image, path, &result) != APR_SUCCESS)
-        bench_fail("%s: %s", result.problem, result.detail);
+    snprintf(path, 512, "%s/%s.fsi", rows->dir, fs_digest_hex(&made.digest, hex));
+    must(fs_image_open(&image, path, &result), &result);
     return image;
 }
 
@@ -249,23 +264,37 @@ typedef struct floor_t {
     uint32_t *order;
 } floor_t;
 
+/* The file is written in pieces of 2 MiB, as an image is, so that both get the same pages. */
+static void write_floor(const char *path, const uint32_t *next, unsigned lines)
+{
+    enum { PIECE = 2 << 20 };
+    char *piece = calloc(1, PIECE);
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+    for (unsigned i = 0; i < lines; i += PIECE / LINE) {
+        unsigned count = lines - i < PIECE / LINE ? lines - i : PIECE / LINE;
+
+        for (unsigned j = 0; j < count; j++)
+            memcpy(piece + (size_t)j * LINE, &next[i + j], sizeof(*next));
+        if (write(fd, piece, (size_t)count * LINE) != (ssize_t)count * LINE)
+            bench_fail("floor: cannot write %s", path);
+    }
+    free(piece);
+    close(fd);
+}
+
 static floor_t floor_open(const char *dir, uint64_t bytes)
 {
     unsigned lines = (unsigned)(bytes / LINE);
     uint32_t *next = random_cycle(lines);
     floor_t made = {NULL, (size_t)lines * LINE, shuffled(lines)};
-    char path[512], line[LINE] = {0};
-    FILE *file;
+    char path[512];
     int fd;
 
     snprintf(path, sizeof(path), "%s/floor", dir);
-    file = fopen(path, "w");
-    for (unsigned i = 0; i < lines; i++) {
-        memcpy(line, &next[i], sizeof(next[i]));
-        fwrite(line, LINE, 1, file);
-    }
+    write_floor(path, next, lines);
     free(next);
-    if (fclose(file) || (fd = open(path, O_RDONLY)) < 0 ||
+    if ((fd = open(path, O_RDONLY)) < 0 ||
         (made.base = mmap(NULL, made.bytes, PROT_READ, MAP_SHARED, fd, 0)) == MAP_FAILED)
         bench_fail("floor: cannot map %s", path);
     madvise((void *)(uintptr_t)made.base, made.bytes, MADV_HUGEPAGE);
@@ -313,20 +342,89 @@ static double median(series_t *series, int way)
 
 static void say_series(series_t *series, series_t *image, series_t *lines)
 {
+    double floor_time = median(lines, 0), dependent_time = median(series, 0);
+
     say("  %-22s", series->name);
     for (int way = 0; way < 2; way++) {
         double middle = median(series, way);
 
-        if (series->times[way][0] == 0)
-            say("  %31s", "");
+        if (middle == 0)
+            say("  %35s", "");
         else
-            say("  %8.1f (%7.1f-%7.1f) %4.2fx", middle, series->times[way][0],
+            say("  %8.1f (%7.1f-%8.1f) %6.2fx", middle, series->times[way][0],
                 series->times[way][series->rounds - 1], middle / median(image, way));
     }
-    say("  %5.2f\n", median(series, 0) / median(lines, 0));
+    if (dependent_time > 0)
+        say("  %6.2f", dependent_time / floor_time);
+    say("\n");
 }
 
 static const bench_store_t image_store = {"farmsync image", NULL, image_get, NULL, LOOK_UPS};
+
+/* What changed rows weigh by themselves: key and columns, compressed like a delta. */
+static size_t compressed_rows(const bench_rows_t *rows, const uint32_t *changed, unsigned count,
+                              char (*notes)[BENCH_VALUE])
+{
+    size_t room = ZSTD_compressBound((size_t)count * (BENCH_KEY + BENCH_VALUE)), used = 0;
+    char *plain = malloc((size_t)count * (BENCH_KEY + BENCH_VALUE)), *packed = malloc(room);
+
+    for (unsigned i = 0; i < count; i++) {
+        char text[BENCH_VALUE + 1];
+
+        bench_key(text, changed[i]);
+        memcpy(plain + used, text, BENCH_KEY);
+        bench_value(rows, changed[i], text);
+        memcpy(plain + used + BENCH_KEY, text, BENCH_VALUE);
+        memcpy(plain + used + BENCH_KEY + BENCH_KEY + 11, notes[i], BENCH_VALUE - BENCH_KEY - 11);
+        used += BENCH_KEY + BENCH_VALUE;
+    }
+    used = ZSTD_compress(packed, room, plain, used, 6);
+    free(plain);
+    free(packed);
+    return used;
+}
+
+/* Changes one row in a thousand: the next image by changes, the delta, and the image from it. */
+static void measure_changes(const bench_rows_t *rows, const char *old_path, double build_seconds)
+{
+    unsigned count = rows->count < 1000 ? 1 : rows->count / 1000;
+    uint32_t *changed = shuffled(rows->count);
+    char(*notes)[BENCH_VALUE] = malloc(count * sizeof(*notes)), host[600], new_path[700], path[700];
+    char hex[FS_DIGEST_HEX_SIZE];
+    fs_image_builder_t *builder;
+    fs_image_made_t made, again;
+    fs_delta_info_t info;
+    fs_result_t result;
+    double times[4];
+
+    snprintf(host, sizeof(host), "%s/host", rows->dir);
+    snprintf(path, sizeof(path), "%s/delta", rows->dir);
+    for (unsigned i = 0; i < count; i++)
+        for (unsigned j = 0; j < BENCH_VALUE; j++)
+            notes[i][j] = (char)('a' + random_below(26));
+    times[0] = now_ns();
+    must(fs_image_builder_update(&builder, rows->dir, old_path, 2, &result), &result);
+    for (unsigned i = 0; i < count; i++)
+        must(add_row(builder, rows, changed[i], notes[i], &result), &result);
+    must(fs_image_builder_finish(builder, &made, &result), &result);
+    snprintf(new_path, sizeof(new_path), "%s/%s.fsi", rows->dir, fs_digest_hex(&made.digest, hex));
+    times[1] = now_ns();
+    must(fs_delta_make(old_path, new_path, path, &info, &result), &result);
+    times[2] = now_ns();
+    if (mkdir(host, 0700))
+        bench_fail("cannot make %s", host);
+    must(fs_delta_apply(old_path, path, host, &made.digest, made.bytes, &again, &result), &result);
+    times[3] = now_ns();
+    say("  %u rows changed: next image from changes %.0f ms, delta made %.0f ms, applied %.0f ms "
+        "(%.2fx of the build without SQL)\n",
+        count, (times[1] - times[0]) / 1e6, (times[2] - times[1]) / 1e6,
+        (times[3] - times[2]) / 1e6, (times[3] - times[2]) / 1e9 / build_seconds);
+    say("  delta %llu bytes, the changed rows themselves %zu compressed: %.2fx\n",
+        (unsigned long long)info.file_bytes, compressed_rows(rows, changed, count, notes),
+        (double)info.file_bytes / (double)compressed_rows(rows, changed, count, notes));
+    free(changed);
+    free(notes);
+}
 
 static void measure(bench_rows_t *rows, unsigned rounds)
 {
@@ -334,7 +432,8 @@ static void measure(bench_rows_t *rows, unsigned rounds)
         {"floor", {{0}}, 0}, {"farmsync image", {{0}}, 0}, {"  batch of 16", {{0}}, 0}};
     void *stores[SERIES] = {NULL};
     double seconds;
-    fs_image_t *image = build_image(rows, &seconds);
+    char path[512];
+    fs_image_t *image = build_image(rows, &seconds, path);
     floor_t lines = floor_open(rows->dir, fs_image_bytes(image));
     unsigned count = 3;
 
@@ -363,10 +462,11 @@ static void measure(bench_rows_t *rows, unsigned rounds)
         "values\n",
         rows->count, BENCH_VALUE, BENCH_KEY, seconds,
         (double)fs_image_bytes(image) / rows->count - BENCH_VALUE - BENCH_KEY);
-    say("  %-22s  %-33s  %-31s  %s\n", "ns a look-up", "dependent (range) x image",
-        "independent (range) x image", "x floor");
+    say("  %-22s  %-35s  %-35s  %s\n", "ns a look-up", "dependent (range), of the image",
+        "independent (range), of the image", "of floor");
     for (unsigned i = 0; i < count; i++)
-        say_series(&all[i], i == 2 ? &all[1] : &all[1], &all[0]);
+        say_series(&all[i], &all[1], &all[0]);
+    measure_changes(rows, path, seconds);
     for (unsigned i = 3; i < count; i++)
         bench_stores[i - 3].close(stores[i]);
     munmap((void *)(uintptr_t)lines.base, lines.bytes);
