@@ -206,8 +206,9 @@ FarmSyncAgent "{self.agent}"
 
     def children(self):
         """Process ids of the request processes."""
-        found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(self.process.pid)], text=True,
-                               capture_output=True, check=False).stdout.split()
+        pid = self.process.pid
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="utf-8") as file:
+            found = file.read().split()
         return {int(pid) for pid in found}
 
     def graceful(self):
