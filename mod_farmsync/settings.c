@@ -8,6 +8,7 @@
 #include "settings.h"
 
 #include <ctype.h>
+#include <stddef.h>
 #include <string.h>
 
 #include <ap_listen.h>
@@ -285,7 +286,7 @@ static const char *set_version_header(cmd_parms *cmd, void *config, int value)
     return NULL;
 }
 
-#define OFFSET_OF(field) ((void *)APR_OFFSETOF(fs_settings_t, field))
+#define OFFSET_OF(field) ((void *)offsetof(fs_settings_t, field))
 
 const command_rec fs_settings_commands[] = {
     AP_INIT_TAKE1("FarmSyncServer", set_server, NULL, RSRC_CONF,
