@@ -48,6 +48,21 @@ static int named_by_digest(const char *name, const char *prefix, const char *suf
     return fs_digest_parse(digest, hex) == 0;
 }
 
+/* Whether `name` is the part of a delta: prefix, the digest that it leads to, '-', the one before.
+ */
+static int named_delta_part(const char *name, fs_digest_t *digest, fs_digest_t *from)
+{
+    char first[sizeof(FS_PART_PREFIX) + HEX_LENGTH];
+    const char *dash = name + sizeof(first) - 1;
+
+    if (strlen(name) != 2 * HEX_LENGTH + sizeof(FS_PART_PREFIX) || *dash != '-')
+        return 0;
+    memcpy(first, name, sizeof(first) - 1);
+    first[sizeof(first) - 1] = '\0';
+    return named_by_digest(first, FS_PART_PREFIX, "", digest) &&
+           named_by_digest(dash, "-", "", from);
+}
+
 static int is_kept(const cleaning_t *cleaning, const fs_digest_t *digest)
 {
     for (unsigned i = 0; i < cleaning->keep_count; i++) {
@@ -67,7 +82,8 @@ static void remove_file(cleaning_t *cleaning, const char *name)
                cleaning->dir, name, strerror(errno));
 }
 
-/* A part goes if nobody fills it, and the image isn't wanted or is here already. */
+/* A part goes if nobody fills it, and the image (NULL: of no use) isn't wanted or is here already.
+ */
 static void clean_part(cleaning_t *cleaning, const char *name, const fs_digest_t *digest)
 {
     char whole[PATH_MAX];
@@ -76,7 +92,7 @@ static void clean_part(cleaning_t *cleaning, const char *name, const fs_digest_t
     if (fd < 0)
         return;
     if (flock(fd, LOCK_EX | LOCK_NB) == 0 &&
-        (!is_kept(cleaning, digest) ||
+        (!digest || !is_kept(cleaning, digest) ||
          (fs_images_path(whole, sizeof(whole), cleaning->dir, digest) == 0 &&
           access(whole, F_OK) == 0)))
         remove_file(cleaning, name);
@@ -97,13 +113,15 @@ static void clean_leftover(cleaning_t *cleaning, const char *name)
 
 static void clean_one(cleaning_t *cleaning, const char *name)
 {
-    fs_digest_t digest;
+    fs_digest_t digest, from;
 
     if (named_by_digest(name, "", IMAGE_SUFFIX, &digest)) {
         if (!is_kept(cleaning, &digest))
             remove_file(cleaning, name);
     } else if (named_by_digest(name, FS_PART_PREFIX, "", &digest)) {
         clean_part(cleaning, name, &digest);
+    } else if (named_delta_part(name, &digest, &from)) {
+        clean_part(cleaning, name, is_kept(cleaning, &from) ? &digest : NULL);
     } else {
         clean_leftover(cleaning, name);
     }

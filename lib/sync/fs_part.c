@@ -26,18 +26,11 @@ static apr_status_t cannot_open(const fs_part_t *part, fs_result_t *result)
                          part->path, strerror(errno));
 }
 
-apr_status_t fs_part_open(fs_part_t *part, const char *dir, const fs_digest_t *digest,
-                          fs_result_t *result)
+/* Opens and locks part->path. */
+static apr_status_t open_locked(fs_part_t *part, fs_result_t *result)
 {
-    char hex[FS_DIGEST_HEX_SIZE];
     int fd;
 
-    part->file = NULL;
-    if (snprintf(part->path, sizeof(part->path), "%s/" FS_PART_PREFIX "%s", dir,
-                 fs_digest_hex(digest, hex)) >= (int)sizeof(part->path)) {
-        errno = ENAMETOOLONG;
-        return cannot_open(part, result);
-    }
     for (;;) {
         fd = open(part->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
         if (fd < 0)
@@ -58,6 +51,45 @@ apr_status_t fs_part_open(fs_part_t *part, const char *dir, const fs_digest_t *d
     close(fd);
     errno = ENOMEM;
     return cannot_open(part, result);
+}
+
+apr_status_t fs_part_open(fs_part_t *part, const char *dir, const fs_digest_t *digest,
+                          fs_result_t *result)
+{
+    char hex[FS_DIGEST_HEX_SIZE];
+
+    part->file = NULL;
+    if (snprintf(part->path, sizeof(part->path), "%s/" FS_PART_PREFIX "%s", dir,
+                 fs_digest_hex(digest, hex)) >= (int)sizeof(part->path)) {
+        errno = ENAMETOOLONG;
+        return cannot_open(part, result);
+    }
+    return open_locked(part, result);
+}
+
+apr_status_t fs_part_open_delta(fs_part_t *part, const char *dir, const fs_digest_t *digest,
+                                const fs_digest_t *from, fs_result_t *result)
+{
+    char hex[FS_DIGEST_HEX_SIZE], old[FS_DIGEST_HEX_SIZE];
+
+    part->file = NULL;
+    if (snprintf(part->path, sizeof(part->path), "%s/" FS_PART_PREFIX "%s-%s", dir,
+                 fs_digest_hex(digest, hex), fs_digest_hex(from, old)) >= (int)sizeof(part->path)) {
+        errno = ENAMETOOLONG;
+        return cannot_open(part, result);
+    }
+    return open_locked(part, result);
+}
+
+int fs_part_adopt(fs_part_t *part, fs_part_t *delta)
+{
+    fflush(delta->file);
+    if (rename(delta->path, part->path))
+        return errno;
+    fclose(part->file);
+    part->file = delta->file;
+    delta->file = NULL;
+    return 0;
 }
 
 uint64_t fs_part_size(fs_part_t *part)

@@ -5,14 +5,17 @@
  *
  *   images/<hex>.fsi     a whole image. It got this name by rename, after it was verified
  *   images/.part-<hex>   a transfer under way or broken off; locked (flock) by whoever fills it
+ *   images/.part-<hex>-<old hex>   the same of a delta
  *
  * For each image, the first of these that works:
  *   1. it is there: nothing. What was verified once is remembered by size, mtime and inode, so that
  *      publishing again reads nothing again; a file that is damaged is removed and fetched anew
- *   2. a transfer, `<base>/v1/images/<hex>`, from each data server in turn. A transfer that broke
- * is continued from where it ended, by Range, on the next server; bytes that turn out to be wrong
- *      are thrown away and taken from zero elsewhere
- *   3. the same image from SQL
+ *   2. an older image of the dataset is there: a delta from it, `<base>/v1/images/<hex>?from=<old>`
+ *      (fs_retrieve_delta.c)
+ *   3. a transfer, `<base>/v1/images/<hex>`, from each data server in turn. A transfer that broke
+ *      is continued from where it ended, by Range, on the next server; bytes that turn out to be
+ *      wrong are thrown away and taken from zero elsewhere
+ *   4. the same image from SQL
  * Whatever comes is accepted only if the whole file has the digest the manifest promised and its
  * header names the expected group and dataset. Nothing here touches an image that is in use: names
  * are digests, so that an image is never written over.
@@ -43,15 +46,23 @@ typedef struct fs_retrieve_means_t {
     /*
      * GETs `url` into `file` from byte `from` on, at most `limit` bytes of file in all, as
      * fs_http_download does: what came before a failure stays in the file. A full disk is
-     * APR_ENOSPC (or EDQUOT, EFBIG, or FS0224). NULL: no data server is asked.
+     * APR_ENOSPC (or EDQUOT, EFBIG, or FS0224); APR_EOF: there is nothing from `from` on. *wait:
+     * seconds after which the server wants to be asked again, when it said so. NULL: no data
+     * server is asked.
      */
     apr_status_t (*download)(void *baton, const char *url, FILE *file, uint64_t from,
-                             uint64_t limit, fs_result_t *result);
+                             uint64_t limit, unsigned *wait, fs_result_t *result);
+    /* fs_delta_apply. NULL: no deltas are asked for. */
+    apr_status_t (*apply)(const char *old_path, const char *delta_path, const char *dir,
+                          const fs_digest_t *digest, uint64_t bytes, fs_image_made_t *made,
+                          fs_result_t *result);
     /* Builds the image from SQL into `dir`, as fs_source_build does. NULL: no database. */
     apr_status_t (*build)(void *baton, const char *group, const char *dataset, int64_t version,
                           const char *dir, fs_image_made_t *made, fs_result_t *result);
     /* Not 0: stop as soon as possible (shutdown). May be NULL. */
     int (*stopped)(void *baton);
+    /* Data servers that ask to be asked again are treated as if they had failed. */
+    int impatient;
 } fs_retrieve_means_t;
 
 /* What one call did; for the log and the metrics. Added to, never cleared. */
@@ -62,6 +73,11 @@ typedef struct fs_retrieve_count_t {
     uint64_t bytes;       /* received from data servers, thrown away ones included */
     uint64_t resumed;     /* transfers continued after a break */
     uint64_t rejected;    /* files that weren't what was promised */
+    uint64_t deltas;      /* of the transferred ones, those that came as a delta ... */
+    uint64_t delta_bytes; /* ... of so many bytes */
+    uint64_t spoilt;      /* deltas that were of no use: the image was taken whole */
+    uint64_t busy;        /* answers that said to come again */
+    unsigned wait;        /* seconds after which to ask again, with FS0384; set, not added to */
 } fs_retrieve_count_t;
 
 typedef struct fs_retrieve_t fs_retrieve_t;
@@ -84,6 +100,7 @@ const char *fs_retrieve_dir(const fs_retrieve_t *retrieve);
  *   FS0354  stopped (APR_EINTR); what was received is kept for the next time
  *   FS0355  built from SQL, but the digest differs from the manifest's
  *   FS0356  the directory cannot be used
+ *   FS0384  a data server will have it in a moment (APR_EBUSY): ask again after count->wait
  * `count` may be NULL.
  */
 apr_status_t fs_retrieve_version(fs_retrieve_t *retrieve, const fs_retrieve_means_t *means,

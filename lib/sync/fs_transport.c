@@ -3,10 +3,14 @@
 
 #include <string.h>
 
+#include "image/fs_delta.h"
 #include "sync/fs_source.h"
 
+#define RANGE_NOT_SATISFIABLE 416
+#define SERVICE_UNAVAILABLE   503
+
 static apr_status_t download(void *baton, const char *url, FILE *file, uint64_t from,
-                             uint64_t limit, fs_result_t *result)
+                             uint64_t limit, unsigned *wait, fs_result_t *result)
 {
     const fs_transport_t *transport = baton;
     unsigned stall = transport->stall_ms ? transport->stall_ms : FS_TRANSPORT_STALL_MS;
@@ -15,6 +19,10 @@ static apr_status_t download(void *baton, const char *url, FILE *file, uint64_t 
 
     memset(&answer, 0, sizeof(answer));
     status = fs_http_download(transport->http, url, file, from, limit, stall, &answer, result);
+    if (status && answer.status == RANGE_NOT_SATISFIABLE)
+        status = APR_EOF;
+    if (status && answer.status == SERVICE_UNAVAILABLE)
+        *wait = answer.retry_after;
     fs_http_answer_clear(&answer);
     return status;
 }
@@ -36,7 +44,9 @@ static int stopped(void *baton)
 
 void fs_transport_means(fs_transport_t *transport, fs_retrieve_means_t *means)
 {
+    memset(means, 0, sizeof(*means));
     means->baton = transport;
+    means->apply = fs_delta_apply;
     means->download = transport->http ? download : NULL;
     means->build = transport->sql ? build : NULL;
     means->stopped = stopped;

@@ -10,6 +10,7 @@ lib_sync_libfs_sync_la_SOURCES = \
 	lib/sync/fs_member.c lib/sync/fs_member.h \
 	lib/sync/fs_json_field.c lib/sync/fs_json_field.h \
 	lib/sync/fs_retrieve.c lib/sync/fs_retrieve.h \
+	lib/sync/fs_retrieve_job.h lib/sync/fs_retrieve_delta.c \
 	lib/sync/fs_part.c lib/sync/fs_part.h \
 	lib/sync/fs_verified.c lib/sync/fs_verified.h \
 	lib/sync/fs_images.c

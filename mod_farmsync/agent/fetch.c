@@ -34,6 +34,9 @@ typedef struct fetch_t {
     fs_usec_t retry_at; /* mono */
     fs_usec_t looked;   /* mono, when what is published was last looked at */
     int64_t spread;     /* version whose retrieval was put off already */
+    int64_t busy;       /* version for which data servers said to come again */
+    fs_usec_t busy_at;  /* mono, when they first did */
+    int impatient;      /* that is enough: they count as failed */
 } fetch_t;
 
 /* A version to be fetched, as of one moment. */
@@ -147,7 +150,8 @@ static int may_build(fetch_t *f)
 {
     fs_result_t result;
 
-    if (!f->agent->config.database || (fs_agent_server(f->agent) >= 0 && !f->failures))
+    if (!f->agent->config.database ||
+        (fs_agent_server(f->agent) >= 0 && !f->failures && !f->impatient))
         return 0;
     if (!f->sql && fs_sql_create(&f->sql, f->agent->config.database, &result)) {
         fs_log_result(FS_LOG_WARNING, &result);
@@ -161,14 +165,43 @@ static void log_fetched(const fetch_t *f, const work_t *work, const fs_retrieve_
 {
     fs_log(FS_LOG_INFO, "FS0590",
            "group %s: version %" PRId64 " is here: %" PRIu64 " images at hand, %" PRIu64
-           " transferred (%" PRIu64 " bytes), %" PRIu64 " built from SQL, %lld ms",
-           f->group->name, work->version.version, count->present, count->transferred, count->bytes,
-           count->built, (long long)(took / FS_USEC_PER_MSEC));
+           " transferred, %" PRIu64 " of them as deltas (%" PRIu64 " bytes in all), %" PRIu64
+           " built from SQL, %lld ms",
+           f->group->name, work->version.version, count->present, count->transferred, count->deltas,
+           count->bytes, count->built, (long long)(took / FS_USEC_PER_MSEC));
     if (count->rejected)
         fs_log(FS_LOG_WARNING, "FS0591",
                "group %s: %" PRIu64 " images of version %" PRId64
                " were damaged and have been replaced; check the disk and what lies between",
                f->group->name, count->rejected, work->version.version);
+}
+
+/* How long until the version should be in force; 0 if it is, or farm time isn't known. */
+static fs_usec_t time_left(fetch_t *f, const work_t *work)
+{
+    fs_usec_t farm, left = 0;
+
+    if (work->in_force || !fs_agent_farm(f->agent, &farm, NULL, NULL))
+        return 0;
+    pthread_mutex_lock(&f->group->lock);
+    left = f->group->manifest->activation_time - farm;
+    pthread_mutex_unlock(&f->group->lock);
+    return left > 0 ? left : 0;
+}
+
+/* Data servers have it in a moment: that is no failure of theirs. */
+static void note_busy(fetch_t *f, const work_t *work, unsigned wait)
+{
+    fs_usec_t now = fs_time_mono(), left = time_left(f, work);
+
+    if (f->busy != work->version.version) {
+        f->busy = work->version.version;
+        f->busy_at = now;
+    }
+    f->impatient = !fs_plan_is_patient(now - f->busy_at, left, fs_agent_chance());
+    f->both_failed = f->failed && f->failed != work->version.version;
+    f->failed = work->version.version;
+    f->retry_at = now + fs_plan_come_again(wait, left, fs_agent_chance());
 }
 
 static apr_status_t bring(fetch_t *f, const work_t *work, fs_result_t *result)
@@ -188,6 +221,7 @@ static apr_status_t bring(fetch_t *f, const work_t *work, fs_result_t *result)
             server_count = 0;
     }
     fs_transport_means(&transport, &means);
+    means.impatient = f->impatient;
     status = fs_retrieve_version(f->retrieve, &means, servers, server_count, f->group->name,
                                  &work->version, &count, result);
     if (f->sql)
@@ -196,6 +230,10 @@ static apr_status_t bring(fetch_t *f, const work_t *work, fs_result_t *result)
         status = publish(f, work, result);
     if (!status)
         log_fetched(f, work, &count, fs_time_mono() - begun);
+    if (APR_STATUS_IS_EBUSY(status) && count.wait) {
+        fs_log(FS_LOG_DEBUG, "FS0614", "group %s: %s", f->group->name, result->detail);
+        note_busy(f, work, count.wait);
+    }
     return status;
 }
 
@@ -205,6 +243,8 @@ static void note_success(fetch_t *f, const work_t *work)
     f->failed = 0;
     f->both_failed = 0;
     f->retry_at = 0;
+    f->busy = 0;
+    f->impatient = 0;
     pthread_mutex_lock(&f->group->lock);
     fs_agent_trouble(&f->group->fetching, FS_LOG_ERROR, NULL, "FS0592",
                      "group %s: version %" PRId64 " is here now", f->group->name,
@@ -265,6 +305,8 @@ static fs_usec_t next_work(fetch_t *f, work_t *work)
         f->serial = group->serial;
         f->failures = 0;
         f->retry_at = 0;
+        f->busy = 0;
+        f->impatient = 0;
     }
     if (now >= f->retry_at)
         f->failed = f->both_failed = 0;
@@ -297,10 +339,10 @@ static void fetch_next(fetch_t *f)
     pthread_mutex_unlock(&f->group->lock);
     if (wait)
         return;
-    if (bring(f, &work, &result))
-        note_failure(f, &work, &result);
-    else
+    if (!bring(f, &work, &result))
         note_success(f, &work);
+    else if (strcmp(result.problem, "FS0384") != 0) /* that is no failure: noted already */
+        note_failure(f, &work, &result);
     work_clear(&work);
 }
 

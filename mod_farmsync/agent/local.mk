@@ -24,7 +24,7 @@ farmsync_agent_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS) \
 farmsync_agent_CFLAGS = $(AM_CFLAGS) -pthread
 farmsync_agent_LDADD = mod_farmsync/agent/libagent.la \
 	lib/sync/libfs_source.la lib/sync/libfs_sync.la lib/net/libfs_sql.la lib/net/libfs_net.la \
-	lib/control/libfs_control.la lib/image/libfs_image.la lib/base/libfs_base.la \
-	$(JANSSON_LIBS) -lpthread
+	lib/control/libfs_control.la lib/image/libfs_delta.la lib/image/libfs_image.la \
+	lib/base/libfs_base.la $(JANSSON_LIBS) -lpthread
 
 EXTRA_DIST += doc/agent.md

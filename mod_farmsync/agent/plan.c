@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define FS_PLAN_AGAIN_LEAST (50 * FS_USEC_PER_MSEC)
+
 /* --- whom to ask ------------------------------------------------------------------------------ */
 
 /* FNV-1a: any spread will do, but it must be the same after each restart. */
@@ -341,6 +343,23 @@ fs_usec_t fs_plan_herd_delay(fs_usec_t left, double chance)
     if (span > FS_PLAN_HERD)
         span = FS_PLAN_HERD;
     return (fs_usec_t)((double)span * chance);
+}
+
+fs_usec_t fs_plan_come_again(unsigned wait, fs_usec_t left, double chance)
+{
+    fs_usec_t span = (fs_usec_t)((double)wait * (double)FS_USEC_PER_SEC * (0.5 + chance));
+    fs_usec_t most = (left > 0 ? left : FS_PLAN_PATIENCE) / 8;
+
+    if (span > most)
+        span = most;
+    return span > FS_PLAN_AGAIN_LEAST ? span : FS_PLAN_AGAIN_LEAST;
+}
+
+int fs_plan_is_patient(fs_usec_t busy, fs_usec_t left, double chance)
+{
+    fs_usec_t most = left > FS_PLAN_PATIENCE ? left : FS_PLAN_PATIENCE;
+
+    return (double)busy < (double)most * (0.5 + chance);
 }
 
 /* --- when to ask again ------------------------------------------------------------------------ */

@@ -158,8 +158,22 @@ const fs_manifest_version_t *fs_plan_wanted(const fs_manifest_t *manifest,
  * part of a tenth of what is `left` until the activation, at most FS_PLAN_HERD; 0 when time is
  * short.
  */
-#define FS_PLAN_HERD (5 * FS_USEC_PER_SEC)
+#define FS_PLAN_HERD (30 * FS_USEC_PER_SEC)
 fs_usec_t fs_plan_herd_delay(fs_usec_t left, double chance);
+/*
+ * When to ask again whoever said to come again in `wait` seconds: so long, give or take half, but
+ * never more than an eighth of what is `left` (0 or less: of FS_PLAN_PATIENCE), so that many tries
+ * are left before the activation.
+ */
+fs_usec_t fs_plan_come_again(unsigned wait, fs_usec_t left, double chance);
+/*
+ * Whether to go on asking data servers that say so for `busy`: for about half of the time there
+ * was, as `left` is what there is now; for FS_PLAN_PATIENCE when the version should be in force
+ * already. After that it is built from SQL, if that can be had. Spread by `chance`: the farm must
+ * not turn to the database as one.
+ */
+#define FS_PLAN_PATIENCE (3 * FS_USEC_PER_SEC)
+int fs_plan_is_patient(fs_usec_t busy, fs_usec_t left, double chance);
 
 /* --- when to ask again ------------------------------------------------------------------------ */
 

@@ -9,5 +9,5 @@ check_PROGRAMS += tests/unit/test_retrieve
 TESTS += tests/unit/test_retrieve
 tests_unit_test_retrieve_SOURCES = tests/unit/test_retrieve.c tests/unit/fs_test.h
 tests_unit_test_retrieve_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
-tests_unit_test_retrieve_LDADD = lib/sync/libfs_sync.la lib/image/libfs_image.la \
+tests_unit_test_retrieve_LDADD = lib/sync/libfs_sync.la lib/image/libfs_delta.la lib/image/libfs_image.la \
 	lib/base/libfs_base.la $(JANSSON_LIBS) $(XXHASH_LIBS) $(CHECK_LIBS)

@@ -2,6 +2,8 @@
 /* The agent's decisions, under times that tests make up. Promises of the design: 2, 3, 7, 12. */
 #include "fs_test.h"
 
+#include <limits.h>
+
 #include <string.h>
 
 #include "agent_config.h"
@@ -496,6 +498,38 @@ START_TEST(views_that_are_needed_longest_stay)
 }
 END_TEST
 
+/* A farm that is told to come again doesn't come as one, nor too late. */
+START_TEST(busy_servers_are_asked_again_in_time)
+{
+    ck_assert_int_eq(fs_plan_come_again(1, 600 * SEC, 0), SEC / 2);
+    ck_assert_int_eq(fs_plan_come_again(1, 600 * SEC, 0.5), SEC);
+    ck_assert_int_eq(fs_plan_come_again(1, 600 * SEC, 1), SEC + SEC / 2);
+    ck_assert_int_eq(fs_plan_come_again(3600, 80 * SEC, 0.7), 10 * SEC);
+    ck_assert_int_eq(fs_plan_come_again(UINT_MAX, 8 * SEC, 1), SEC);
+    ck_assert_int_ge(fs_plan_come_again(0, 600 * SEC, 0), SEC / 100);
+    ck_assert_int_ge(fs_plan_come_again(1, 1, 1), SEC / 100);
+    ck_assert_int_le(fs_plan_come_again(10, -5 * SEC, 1), FS_PLAN_PATIENCE / 8);
+}
+END_TEST
+
+/* About half of the time: what was waited already grows as what is left shrinks. */
+START_TEST(patience_with_busy_servers_ends_in_time)
+{
+    for (int step = 0; step <= 10; step++) {
+        double chance = step / 10.0;
+        fs_usec_t busy = 0, whole = 600 * SEC;
+
+        while (fs_plan_is_patient(busy, whole - busy, chance))
+            busy += SEC;
+        ck_assert_int_ge(busy, whole / 4);
+        ck_assert_int_le(busy, whole * 2 / 3);
+    }
+    ck_assert_int_eq(fs_plan_is_patient(SEC, 0, 0), 1);
+    ck_assert_int_eq(fs_plan_is_patient(2 * FS_PLAN_PATIENCE, 0, 1), 0);
+    ck_assert_int_eq(fs_plan_is_patient(2 * FS_PLAN_PATIENCE, -SEC, 1), 0);
+}
+END_TEST
+
 START_TEST(herd_delay_leaves_time)
 {
     ck_assert_int_eq(fs_plan_herd_delay(10 * SEC, 1), 0);
@@ -503,6 +537,9 @@ START_TEST(herd_delay_leaves_time)
     ck_assert_int_eq(fs_plan_herd_delay(20 * SEC, 1), 2 * SEC);
     ck_assert_int_eq(fs_plan_herd_delay(20 * SEC, 0.5), SEC);
     ck_assert_int_eq(fs_plan_herd_delay(600 * SEC, 1), FS_PLAN_HERD);
+    ck_assert_int_eq(fs_plan_herd_delay(86400 * SEC, 0.5), FS_PLAN_HERD / 2);
+    for (fs_usec_t left = SEC; left < 3600 * SEC; left += SEC) /* at least nine tenths stay */
+        ck_assert_int_le(fs_plan_herd_delay(left, 1), left / 10);
 }
 END_TEST
 
@@ -645,6 +682,8 @@ static Suite *agent_suite(void)
     tcase_add_test(all, views_never_run_out_and_never_lose_the_current_ones);
     tcase_add_test(all, views_that_are_needed_longest_stay);
     tcase_add_test(all, herd_delay_leaves_time);
+    tcase_add_test(all, busy_servers_are_asked_again_in_time);
+    tcase_add_test(all, patience_with_busy_servers_ends_in_time);
     tcase_add_test(all, long_poll_is_back_for_the_promotion);
     tcase_add_test(all, troubles_are_said_once_and_each_minute);
     tcase_add_test(all, config_whole);

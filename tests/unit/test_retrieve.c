@@ -106,7 +106,7 @@ static apr_status_t broken(fs_result_t *result)
 }
 
 static apr_status_t fake_download(void *baton, const char *url, FILE *file, uint64_t from,
-                                  uint64_t limit, fs_result_t *result)
+                                  uint64_t limit, unsigned *wait, fs_result_t *result)
 {
     server_t *server = &servers[url[strlen("http://ds")] - '0'];
     const char *hex = strrchr(url, '/') + 1;
@@ -175,8 +175,9 @@ static int fake_stopped(void *baton)
     return stop_now;
 }
 
-static const fs_retrieve_means_t no_database = {NULL, fake_download, NULL, fake_stopped};
-static const fs_retrieve_means_t all_means = {NULL, fake_download, fake_build, fake_stopped};
+static const fs_retrieve_means_t no_database = {.download = fake_download, .stopped = fake_stopped};
+static const fs_retrieve_means_t all_means = {
+    .download = fake_download, .build = fake_build, .stopped = fake_stopped};
 
 static void behave(unsigned which, behaviour_t behaviour, uint64_t at)
 {
