@@ -11,3 +11,10 @@ tests_unit_test_retrieve_SOURCES = tests/unit/test_retrieve.c tests/unit/fs_test
 tests_unit_test_retrieve_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_retrieve_LDADD = lib/sync/libfs_sync.la lib/image/libfs_delta.la lib/image/libfs_image.la \
 	lib/base/libfs_base.la $(JANSSON_LIBS) $(XXHASH_LIBS) $(CHECK_LIBS)
+
+check_PROGRAMS += tests/unit/test_retrieve_delta
+TESTS += tests/unit/test_retrieve_delta
+tests_unit_test_retrieve_delta_SOURCES = tests/unit/test_retrieve_delta.c tests/unit/fs_test.h
+tests_unit_test_retrieve_delta_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_retrieve_delta_LDADD = lib/sync/libfs_sync.la lib/image/libfs_delta.la \
+	lib/image/libfs_image.la lib/base/libfs_base.la $(JANSSON_LIBS) $(XXHASH_LIBS) $(CHECK_LIBS)
