@@ -2,6 +2,7 @@
 """The command line of scripts/farm."""
 
 import argparse
+import json
 import os
 import shlex
 import subprocess
@@ -123,8 +124,12 @@ def _health(part):
             return "-"
     except OSError as error:
         return f"no answer ({getattr(error, 'reason', error)})"
-    text = body.decode(errors="replace").strip().splitlines()
-    return f"{status} {text[0] if text else ''}"[:76]
+    try:
+        said = json.loads(body)
+        text = said.get("reason") or said.get("problem") or said.get("status") or ""
+    except (ValueError, AttributeError):
+        text = " ".join(body.decode(errors="replace").split())
+    return f"{status} {text}"[:76].rstrip()
 
 
 def show_status(farm):

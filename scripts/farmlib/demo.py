@@ -19,6 +19,7 @@ PROBES_PER_SECOND = 500  # to each server
 
 DATASETS = (("prices", "shop.price", "sku"), ("shipping", "shop.shipping", "country,service"),
             ("promotions", "shop.promotion", "code"))
+CATALOGUE = ("packages", "debian.packages", "name")
 
 # What the demo changes, as one transaction that a person might type; {n} differs from run to run.
 CHANGES = (
@@ -39,19 +40,30 @@ def say(text=""):
 def load_data(farm):
     """Loads what isn't there yet; returns the names of the datasets."""
     present = {row[0] for row in farm.sql("SELECT name FROM dataset WHERE dropped = 0")}
+    missing = [one for one in DATASETS if one[0] not in present]
     with step("Loading the shop: prices, shipping, promotions"):
         farm.database.run_file(SHOP)
-        for name, source, key in DATASETS:
-            if name not in present:
-                farm.sql(f"CALL farmsync.add_dataset('{name}', '{source}', '{key}')")
     with step("Loading the package catalogue of this machine's Debian") as shown:
-        if "packages" not in present:
-            rows = catalogue.load(farm, shown)
-            if rows:
-                farm.sql("CALL farmsync.add_dataset('packages', 'debian.packages', 'name')")
+        if CATALOGUE[0] not in present:
+            if catalogue.load(farm, shown):
+                missing.append(CATALOGUE)
             else:
                 say("apt-cache has no catalogue on this machine; the demo goes on with the shop.")
+    if missing:
+        with step("Adding the datasets"):
+            add_datasets(farm, missing)
     return [row[0] for row in farm.sql("SELECT name FROM dataset WHERE dropped = 0 ORDER BY name")]
+
+
+def add_datasets(farm, missing):
+    """Held meanwhile, so that they all come with one version."""
+    if farm.sql("SELECT state FROM sync WHERE group_name = 'default'") != [["held"]]:
+        farm.sql("CALL hold('default')")
+    try:
+        for name, source, key in missing:
+            farm.sql(f"CALL add_dataset('{name}', '{source}', '{key}')")
+    finally:
+        farm.sql("CALL resume('default')")
 
 
 def wait_for_data(farm, datasets):
@@ -97,18 +109,20 @@ def countdown(farm, log, before):
         if sync.active > before or (sync.version > before and left <= 0):
             break
         if sync.version > before:
-            text = f"version {sync.version} is staged on the servers and becomes active in"
+            text = f"version {sync.version} is staged on the servers and becomes active in {left:.1f} s"
+        elif left > 0:
+            text = f"the change is committed; the next promotion, which stages it, is in {left:.1f} s"
         else:
-            text = "the change is committed; the next promotion, which will stage it, is in"
+            text = "the change is being staged: differences found, images built, agents told"
         if terminal:
-            sys.stdout.write(f"\r\033[K{text} {max(left, 0):.1f} s")
+            sys.stdout.write(f"\r\033[K{text}")
             sys.stdout.flush()
             time.sleep(0.1)
         else:
-            second = (sync.version > before, int(left) if left < 3 else int(left) // 5)
-            if second != said:
-                said = second
-                say(f"{text} {max(left, 0):.1f} s")
+            moment = (sync.version > before, max(-1, int(left) if left < 3 else int(left) // 5 * 5))
+            if moment != said:
+                said = moment
+                say(text)
             time.sleep(0.2)
     else:
         raise FarmError("no new version became active; scripts/farm status shows the state")
