@@ -179,15 +179,20 @@ def act(farm, verb, names):
               + (f", pid {part.pid}" if part.pid else ""))
 
 
+def dir_option(farm):
+    """What a command for this farm needs besides its name."""
+    return "" if farm.directory == Farm().directory else " --dir " + shlex.quote(farm.asked)
+
+
 def print_urls(farm):
     print(f"\nThe farm is up in {farm.directory}:")
     for part in farm.webs:
         print(f"  {part.name}  {part.url}/  (status: {part.url}/farmsync/status)")
     for part in farm.datasrvs:
         print(f"  {part.name}   {part.url}/healthz")
-    print(f"  db1   {farm.database.where()}  (scripts/farm sql)")
-    default = "" if farm.directory == Farm().directory else " --dir " + shlex.quote(farm.asked)
-    print(f"scripts/farm status{default} shows it, scripts/farm down{default} stops it.")
+    option = dir_option(farm)
+    print(f"  db1   {farm.database.where()}  (scripts/farm sql{option})")
+    print(f"scripts/farm status{option} shows it, scripts/farm down{option} stops it.")
 
 
 def bring_up(options):

@@ -210,7 +210,7 @@ def demo(options):
     for line in shop_lines(farm.webs[-1]):
         say("  " + line)
     cli.print_urls(farm)
-    say(f"\nChange something yourself: {cli.shlex.quote(os.path.join('scripts', 'farm'))} sql "
+    say("\nChange something yourself: scripts/farm sql" + cli.dir_option(farm) + " "
         + shlex.quote("UPDATE shop.price SET price = price + 1"))
     say(f"The demo took {time.monotonic() - began:.0f} s.")
 
