@@ -142,8 +142,8 @@ def stage_farm(options):
     results = os.path.join(tree("test"), "farm.xml")
     if os.path.exists(results):
         os.unlink(results)
-    command = [pytest_python(), "-m", "pytest", "-p", "no:cacheprovider", "-ra", "--tb=short", "--durations=15",
-               f"--junitxml={results}", *(["-k", options.k] if options.k else []),
+    command = [pytest_python(), "-m", "pytest", "-p", "no:cacheprovider", "-ra", "--tb=short",
+               "--durations=15", f"--junitxml={results}", *(["-k", options.k] if options.k else []),
                *(["-x"] if options.x else []), *(options.paths or ["tests/farm"])]
     environment = dict(os.environ, FARMSYNC_BUILD=tree("test"), PYTHONDONTWRITEBYTECODE="1")
     environment.pop("FARM_DIR", None)

@@ -85,7 +85,11 @@ class FarmFactory:
         farm = Farm(directory)
         farm.failed = False
         options = {"servers": 2, "datasrv": 1, "interval": 1, **options}
-        farm.create(**options)
+        try:
+            farm.create(**options)
+        except BaseException:
+            shutil.rmtree(directory, ignore_errors=True)
+            raise
         self.farms.append(farm)
         self.own.append(farm)
         return farm
