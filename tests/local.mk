@@ -3,3 +3,4 @@ include tests/unit/local.mk
 include tests/fuzz/local.mk
 include tests/bench/local.mk
 include tests/tools/local.mk
+include tests/farm/local.mk

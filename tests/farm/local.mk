@@ -1,0 +1,22 @@
+# Run by scripts/test on real processes; not part of make check.
+EXTRA_DIST += tests/check_messages.sh \
+	tests/farm/agree.lua \
+	tests/farm/agreeing.py \
+	tests/farm/conftest.py \
+	tests/farm/lone_httpd.py \
+	tests/farm/sql_fixtures.py \
+	tests/farm/test_agent.py \
+	tests/farm/test_agent_process.py \
+	tests/farm/test_cli.py \
+	tests/farm/test_clock.py \
+	tests/farm/test_failures.py \
+	tests/farm/test_incremental.py \
+	tests/farm/test_load.py \
+	tests/farm/test_module.py \
+	tests/farm/test_scripts.py \
+	tests/farm/test_source.py \
+	tests/farm/test_sql_cycle.py \
+	tests/farm/test_sql_datasets.py \
+	tests/farm/test_sql_promotion.py \
+	tests/farm/test_switch.py \
+	tests/farm/test_valgrind.py
