@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -22,6 +23,7 @@
 
 #define STOP_WITHIN  (10 * FS_USEC_PER_SEC) /* a promotion under way may end within this */
 #define ADDRESS_SIZE 128
+#define OTHER_FILES  256 /* besides connections and transfers: images, database, logs */
 
 typedef struct server_t {
     fs_settings_t *settings; /* as read at the start: what others hold pointers into */
@@ -241,6 +243,23 @@ static void forget_signals(server_t *server)
             event_free(events[i]);
 }
 
+/* A connection is a file, and so is what is being sent on it. */
+static void raise_file_limit(const fs_settings_t *settings)
+{
+    rlim_t need = (rlim_t)settings->max_connections + settings->max_transfers + OTHER_FILES;
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur >= need)
+        return;
+    limit.rlim_cur = limit.rlim_max < need ? limit.rlim_max : need;
+    if (setrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur < need)
+        fs_log(FS_LOG_WARNING, "FS0870",
+               "this process may open %llu files, %u connections can take %llu; raise its limit "
+               "(LimitNOFILE), or lower MaxConnections",
+               (unsigned long long)limit.rlim_cur, settings->max_connections,
+               (unsigned long long)need);
+}
+
 static apr_status_t make_http(server_t *server, fs_result_t *result)
 {
     const fs_settings_t *settings = server->settings;
@@ -261,6 +280,7 @@ static apr_status_t make_http(server_t *server, fs_result_t *result)
 
     if (status != APR_SUCCESS)
         return status;
+    raise_file_limit(settings);
     snprintf(server->address, sizeof(server->address), "%s://%.*s:%u",
              settings->tls_certificate_file ? "https" : "http",
              port ? (int)(port - settings->listen) : (int)strlen(settings->listen),

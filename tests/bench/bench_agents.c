@@ -4,9 +4,9 @@
  *
  * Each simulated agent does what farmsync-agent does towards a data server: it follows the manifest
  * by long poll, waits its part of the herd's spread, takes what is new (asking for a delta from
- * what it holds), comes back when told to, and reports itself. It joins as one that holds the
- * version that is staged now. Agent 0 is the witness: it keeps what it receives, so that the bytes
- * can be checked; all others must receive the same bytes.
+ * what it holds), comes back when told to, measures farm time and reports itself each second. It
+ * joins as one that holds the version that is staged now. Each has a source address of its own, and
+ * so its own connections. What comes is not kept, but all must receive the same bytes.
  *
  * Prints a line a cycle and a JSON summary: how many had the staged version before its activation,
  * how long after the announcement (p50, p99, max), what was left until the activation, bytes a
@@ -52,7 +52,7 @@ typedef struct body_t {
 
 typedef struct agent_t agent_t;
 
-/* One connection: the follower or the reporter of an agent. */
+/* One connection: the follower, the reporter or the clock of an agent. */
 typedef struct line_t {
     agent_t *agent;
     CURL *easy;
@@ -70,7 +70,7 @@ struct agent_t {
     fs_manifest_t *next; /* what it was told of, while it retrieves */
     fs_usec_t told;      /* mono */
     unsigned wanted[MAX_NEW_DATASETS], wanted_count, wanted_done;
-    line_t follow, report;
+    line_t follow, report, clock;
 };
 
 typedef struct cycle_t {
@@ -80,7 +80,7 @@ typedef struct cycle_t {
     fs_usec_t *margin; /* per agent, left until the activation */
     unsigned staged, late;
     uint64_t bytes, requests, deltas, told_to_wait;
-    fs_digest_t body; /* of the witness's answer */
+    fs_digest_t body; /* of the first answer */
     int body_known;
 } cycle_t;
 
@@ -93,7 +93,7 @@ static struct {
     cycle_t done[MAX_CYCLES];
     unsigned cycle_count;
     fs_usec_t farm_offset;
-    uint64_t errors, reports, different;
+    uint64_t errors, reports, times, different;
 } bench;
 
 static void die(const char *text)
@@ -296,8 +296,9 @@ static void image_came(agent_t *agent, long status, const fs_digest_t *digest, f
     if (status == 503) {
         cycle->told_to_wait++;
         curl_easy_getinfo(line->easy, CURLINFO_RETRY_AFTER, &wait);
-        line->start_at = now + (wait ? wait * FS_USEC_PER_SEC : RETRY_AFTER) / 2 +
-                         rand_r(&agent->seed) % (RETRY_AFTER * 2);
+        line->start_at =
+            now + fs_plan_come_again((unsigned)wait, cycle->activation - (now + bench.farm_offset),
+                                     (double)rand_r(&agent->seed) / RAND_MAX);
         return;
     }
     if (status != 200) {
@@ -331,6 +332,12 @@ static void answered(line_t *line, CURLcode code)
     line->busy = 0;
     line->start_at = 0;
     curl_easy_getinfo(line->easy, CURLINFO_RESPONSE_CODE, &status);
+    if (line == &agent->clock) {
+        bench.times++;
+        bench.errors += code != CURLE_OK || status != 200;
+        line->start_at = now + REPORT_EVERY;
+        return;
+    }
     if (line == &agent->report) {
         bench.reports++;
         bench.errors += code != CURLE_OK || status != 204;
@@ -362,6 +369,8 @@ static void run_due(fs_usec_t now)
         }
         if (!agent->report.busy && agent->report.start_at <= now)
             ask_report(agent);
+        if (!agent->clock.busy && agent->clock.start_at <= now)
+            start(&agent->clock, "GET", "/v1/time", NULL, 0);
     }
 }
 
@@ -394,6 +403,9 @@ static unsigned cycles_complete(void)
 
 static void make_line(line_t *line, agent_t *agent, fs_usec_t start_at)
 {
+    unsigned number = bench.all ? (unsigned)(agent - bench.all) : 0;
+    char address[40];
+
     line->agent = agent;
     line->start_at = start_at;
     line->easy = curl_easy_init();
@@ -405,6 +417,10 @@ static void make_line(line_t *line, agent_t *agent, fs_usec_t start_at)
     curl_easy_setopt(line->easy, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(line->easy, CURLOPT_PROXY, "");
     curl_easy_setopt(line->easy, CURLOPT_TIMEOUT_MS, TIMEOUT_MS);
+    if (!bench.all)
+        return;
+    snprintf(address, sizeof(address), "host!127.1.%u.%u", number / 250, number % 250 + 1);
+    curl_easy_setopt(line->easy, CURLOPT_INTERFACE, address);
 }
 
 static void make_agents(void)
@@ -422,6 +438,7 @@ static void make_agents(void)
         agent->seed = i + 1;
         make_line(&agent->follow, agent, now + place);
         make_line(&agent->report, agent, now + place);
+        make_line(&agent->clock, agent, now + place);
     }
 }
 
@@ -503,10 +520,12 @@ static int report(void)
     json_object_set_new(root, "agents", json_integer(bench.agents));
     json_object_set_new(root, "cycles", cycles);
     json_object_set_new(root, "reports", json_integer((json_int_t)bench.reports));
+    json_object_set_new(root, "times", json_integer((json_int_t)bench.times));
     json_object_set_new(root, "errors", json_integer((json_int_t)bench.errors));
     json_object_set_new(root, "different_bytes", json_integer((json_int_t)bench.different));
-    printf("%u agents, %" PRIu64 " reports, %" PRIu64 " errors, %" PRIu64 " different answers\n",
-           bench.agents, bench.reports, bench.errors, bench.different);
+    printf("%u agents, %" PRIu64 " reports, %" PRIu64 " times, %" PRIu64 " errors, %" PRIu64
+           " different answers\n",
+           bench.agents, bench.reports, bench.times, bench.errors, bench.different);
     if (bench.out && json_dump_file(root, bench.out, JSON_INDENT(2)))
         die("cannot write the summary");
     json_decref(root);
@@ -556,7 +575,7 @@ static void read_arguments(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    struct rlimit files = {8192, 8192};
+    struct rlimit files = {16384, 16384};
     fs_usec_t end;
     int running;
 
@@ -565,7 +584,7 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     curl_global_init(CURL_GLOBAL_ALL);
     bench.multi = curl_multi_init();
-    curl_multi_setopt(bench.multi, CURLMOPT_MAXCONNECTS, (long)bench.agents * 2 + 8);
+    curl_multi_setopt(bench.multi, CURLMOPT_MAXCONNECTS, (long)bench.agents * 3 + 8);
     read_clock();
     make_agents();
     end = fs_time_mono() + (fs_usec_t)bench.seconds * FS_USEC_PER_SEC;

@@ -1,2 +1,3 @@
 EXTRA_PROGRAMS =
 include tests/bench/image.mk
+include tests/bench/agents.mk
