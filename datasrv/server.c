@@ -207,11 +207,11 @@ static void published(void *baton)
     fs_http_server_post(server->http, fs_service_published, &server->service);
 }
 
-static void delta_made(void *baton)
+static void image_made(void *baton)
 {
     server_t *server = baton;
 
-    fs_http_server_post(server->http, fs_service_delta_made, &server->service);
+    fs_http_server_post(server->http, fs_service_image_made, &server->service);
 }
 
 static void watch_signals(server_t *server)
@@ -299,11 +299,16 @@ static apr_status_t make_parts(server_t *server, fs_result_t *result)
     server->board = fs_board_create(server->settings->keep_images);
     server->roster = fs_roster_create();
     server->overview = fs_overview_create();
-    server->deltas = fs_deltas_create(server->store, delta_made, server);
+    server->deltas = fs_deltas_create(server->store, image_made, server);
     if (!server->board || !server->roster || !server->overview || !server->deltas)
         return APR_ENOMEM;
-    shared = (fs_worker_shared_t){server->board, server->store, server->settings->database,
-                                  server->settings->name, &server->changed};
+    shared = (fs_worker_shared_t){server->board,
+                                  server->store,
+                                  server->settings->database,
+                                  server->settings->name,
+                                  &server->changed,
+                                  image_made,
+                                  server};
     server->groups = fs_groups_create(&shared, published, server);
     if (!server->groups)
         return APR_ENOMEM;
@@ -328,7 +333,7 @@ static apr_status_t make_parts(server_t *server, fs_result_t *result)
 static apr_status_t start_follower(server_t *server, fs_result_t *result)
 {
     fs_follower_parts_t parts = {{server->board, server->store, server->settings->database,
-                                  server->settings->name, &server->changed},
+                                  server->settings->name, &server->changed, image_made, server},
                                  server->deltas,
                                  server->groups,
                                  server->roster,

@@ -24,11 +24,11 @@ typedef struct fs_service_counts_t {
     uint64_t unknown, unready, refused; /* answers 404, 503, other 4xx */
     uint64_t busy;                      /* of the 503: transfers put off */
     unsigned waiting;                   /* long polls open now */
-    unsigned delta_waiting;             /* calls that wait for a delta now */
+    unsigned image_waiting;             /* calls that wait for an image or a delta now */
 } fs_service_counts_t;
 
 typedef struct fs_waiter_t fs_waiter_t;
-typedef struct fs_delta_waiter_t fs_delta_waiter_t;
+typedef struct fs_image_waiter_t fs_image_waiter_t;
 
 typedef struct fs_service_t {
     fs_board_t *board;
@@ -44,14 +44,14 @@ typedef struct fs_service_t {
     fs_usec_t started;        /* mono */
     fs_service_counts_t counts;
     fs_waiter_t *waiters; /* doubly linked */
-    fs_delta_waiter_t *delta_waiters;
+    fs_image_waiter_t *image_waiters;
 } fs_service_t;
 
 const fs_http_route_t *fs_service_routes(unsigned *count);
 /* A manifest on the board has changed: answers the long polls that waited for it. HTTP thread. */
 void fs_service_published(void *service);
-/* A delta was made, or can't be: answers the calls that waited for it. HTTP thread. */
-void fs_service_delta_made(void *service);
+/* An image or a delta was made, or can't be: answers the calls that waited for it. HTTP thread. */
+void fs_service_image_made(void *service);
 
 /* --- parts of the service
  * ------------------------------------------------------------------------- */

@@ -270,6 +270,7 @@ static void bring_image(fs_worker_t *worker, const fs_manifest_dataset_t *wanted
     snprintf(worker->facts.building, sizeof(worker->facts.building), "%s", wanted->name);
     tell(worker);
     if (bring(worker, wanted, version, &cause) == APR_SUCCESS) {
+        worker->shared.image_made(worker->shared.baton);
         worker->facts.building[0] = '\0';
         worker->build_failures = 0;
         tell(worker);

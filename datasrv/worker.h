@@ -20,9 +20,11 @@ typedef struct fs_worker_t fs_worker_t;
 typedef struct fs_worker_shared_t {
     fs_board_t *board;
     fs_store_t *store;
-    const char *option_file; /* of the database */
-    const char *who;         /* this data server's name, for farmsync.history */
-    fs_bell_t *changed;      /* rung when the database should be asked again at once */
+    const char *option_file;         /* of the database */
+    const char *who;                 /* this data server's name, for farmsync.history */
+    fs_bell_t *changed;              /* rung when the database should be asked again at once */
+    void (*image_made)(void *baton); /* an image has come into the store */
+    void *baton;
 } fs_worker_shared_t;
 
 /* Starts the thread. NULL when it cannot. */
