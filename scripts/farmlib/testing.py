@@ -137,20 +137,43 @@ def pytest_python():
     raise FarmError("pytest is missing; install python3-pytest")
 
 
-def stage_farm(options):
-    setup.build(tree("test"), ("--enable-werror",), title="Building (gcc, warnings are errors)")
-    results = os.path.join(tree("test"), "farm.xml")
+# Tests of whole farms, in a process beside the others: both kinds mostly wait.
+WHOLE_FARMS = ("switch", "load", "failures", "clock", "cli", "valgrind", "module")
+
+
+def run_pytest(name, arguments, output=None):
+    """Starts pytest; returns the process and the path of its JUnit file."""
+    results = os.path.join(tree("test"), f"farm-{name}.xml")
     if os.path.exists(results):
         os.unlink(results)
     command = [pytest_python(), "-m", "pytest", "-p", "no:cacheprovider", "-ra", "--tb=short",
-               "--durations=15", f"--junitxml={results}", *(["-k", options.k] if options.k else []),
-               *(["-x"] if options.x else []), *(options.paths or ["tests/farm"])]
+               "--durations=15", f"--junitxml={results}", *arguments]
     environment = dict(os.environ, FARMSYNC_BUILD=tree("test"), PYTHONDONTWRITEBYTECODE="1")
     environment.pop("FARM_DIR", None)
-    done = subprocess.run(command, cwd=paths.REPO, env=environment, check=False)
-    if not os.path.exists(results):
-        raise FarmError(f"pytest ended with status {done.returncode} and left no result")
-    return count_junit(results)
+    return subprocess.Popen(command, cwd=paths.REPO, env=environment, stdin=subprocess.DEVNULL,
+                            stdout=output, stderr=output), results
+
+
+def stage_farm(options):
+    setup.build(tree("test"), ("--enable-werror",), title="Building (gcc, warnings are errors)")
+    chosen = [*(["-k", options.k] if options.k else []), *(["-x"] if options.x else [])]
+    if chosen or options.paths:
+        runs = [run_pytest("chosen", [*chosen, *(options.paths or ["tests/farm"])])]
+    else:
+        whole = [f"tests/farm/test_{name}.py" for name in WHOLE_FARMS]
+        log = os.path.join(tree("test"), "farm-parts.out")
+        with open(log, "wb") as output:
+            runs = [run_pytest("parts", ["tests/farm", *(f"--ignore={one}" for one in whole)], output),
+                    run_pytest("whole", whole)]
+    counts = []
+    for process, results in reversed(runs):
+        process.wait()
+        if not os.path.exists(results):
+            raise FarmError(f"pytest ended with status {process.returncode} and left no result")
+        counts.append(count_junit(results))
+    if len(runs) > 1:
+        print(_text(log))
+    return add(counts)
 
 
 def stage_dist(_):
