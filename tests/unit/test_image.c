@@ -533,9 +533,11 @@ START_TEST(one_altered_bit_is_never_accepted)
     size_t length;
     fs_result_t result;
     unsigned refused_by_open = 0, refused_without_digest = 0;
+    size_t head;
 
     fixture_build(dir, 40, 1, &made, path);
     ck_assert_int_eq(fs_file_read(path, 1 << 20, &data, &length, &result), APR_SUCCESS);
+    head = sizeof(fs_image_header_t) + ((const fs_image_header_t *)data)->schema_bytes;
     for (size_t i = 0; i < length; i++) {
         fs_image_t *image;
 
@@ -544,6 +546,8 @@ START_TEST(one_altered_bit_is_never_accepted)
         ck_assert_int_ne(fs_image_verify(path, &made.digest, &result), APR_SUCCESS);
         refused_without_digest += fs_image_verify(path, NULL, &result) != APR_SUCCESS;
         if (fs_image_open(&image, path, &result) == APR_SUCCESS) {
+            ck_assert_uint_ge(i, head);
+            ck_assert_uint_lt(i, length - FS_IMAGE_GUARD);
             exercise(image);
             fs_image_close(image);
         } else {
@@ -612,12 +616,12 @@ START_TEST(hostile_numbers_crash_nobody)
         }
         if (header->schema_bytes < length - sizeof(*header))
             header->checksum = fs_image_checksum(header, copy + sizeof(*header));
-        write_plain(path, copy, length);
-        if (fs_image_open(&image, path, &result) == APR_SUCCESS) {
+        /* memory of just this size: a sanitizer sees each byte too far */
+        if (fs_image_attach(&image, copy, length, "hostile", &result) == APR_SUCCESS) {
             opened++;
             exercise(image);
+            fs_image_problem(image);
             fs_image_close(image);
-            fs_image_verify(path, NULL, &result);
         }
         free(copy);
     }
