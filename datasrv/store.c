@@ -240,6 +240,20 @@ apr_status_t fs_store_take(fs_store_t *store, const fs_digest_t *digest, fs_resu
     return entry ? APR_SUCCESS : APR_ENOMEM;
 }
 
+void fs_store_accept(fs_store_t *store, const fs_image_made_t *made)
+{
+    entry_t *entry;
+
+    pthread_mutex_lock(&store->lock);
+    entry = find_or_add(store, &made->digest);
+    if (entry) {
+        entry->verified = 1;
+        entry->bytes = made->bytes;
+        entry->unnamed = 0;
+    }
+    pthread_mutex_unlock(&store->lock);
+}
+
 int fs_store_image(fs_store_t *store, const fs_digest_t *digest, uint64_t *size)
 {
     char path[PATH_MAX];

@@ -2,10 +2,10 @@
 /*
  * The image directory of one datasrv: which images are here, whole and verified.
  *
- * Nothing is served that was not verified by this process: what an earlier one left is read whole
- * and compared with its name (its digest) when a manifest first asks for it, so that a start isn't
- * delayed by images nobody needs any more. Files are removed only after nobody has named them for a
- * while, and never while a promotion is being built, whose images are named only once it is
+ * Nothing is served that was not made or verified by this process: what an earlier one left is read
+ * whole and compared with its name (its digest) when a manifest first asks for it, so that a start
+ * isn't delayed by images nobody needs any more. Files are removed only after nobody has named them
+ * for a while, and never while a promotion is being built, whose images are named only once it is
  * committed. Any thread; one lock, never held across I/O.
  */
 #ifndef FS_DATASRV_STORE_H
@@ -16,6 +16,7 @@
 #include "base/fs_digest.h"
 #include "base/fs_result.h"
 #include "base/fs_time.h"
+#include "image/fs_image.h"
 
 typedef struct fs_store_t fs_store_t;
 
@@ -33,6 +34,8 @@ int fs_store_has(fs_store_t *store, const fs_digest_t *digest);
  * was damaged and has been removed. Reads the whole file.
  */
 apr_status_t fs_store_take(fs_store_t *store, const fs_digest_t *digest, fs_result_t *result);
+/* Takes in an image that this process has just made: its digest is that of what was written. */
+void fs_store_accept(fs_store_t *store, const fs_image_made_t *made);
 /*
  * Opens a verified image for sending; the caller closes. -1 if it isn't here; one that vanished or
  * changed its size on disk is forgotten, so that it is built again.

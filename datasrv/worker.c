@@ -87,6 +87,29 @@ static void has_no_problem(fs_worker_t *worker, fs_result_t *place, said_t *said
     tell(worker);
 }
 
+/* --- images that are known
+ * ------------------------------------------------------------------------
+ */
+
+static int store_has(void *baton, const fs_digest_t *digest)
+{
+    const fs_worker_t *worker = baton;
+
+    return fs_store_has(worker->shared.store, digest);
+}
+
+static void store_made(void *baton, const fs_image_made_t *made)
+{
+    const fs_worker_t *worker = baton;
+
+    fs_store_accept(worker->shared.store, made);
+}
+
+static fs_source_images_t known_images(fs_worker_t *worker)
+{
+    return (fs_source_images_t){worker, store_has, store_made};
+}
+
 /* --- promotion -----------------------------------------------------------------------------------
  */
 
@@ -155,6 +178,7 @@ static void promote(fs_worker_t *worker)
 {
     fs_promotion_t outcome = FS_PROMOTION_LOST;
     const fs_manifest_t *manifest = worker->current->manifest;
+    fs_source_images_t images = known_images(worker);
     fs_result_t result;
     fs_usec_t began = fs_time_mono();
     apr_status_t status;
@@ -165,8 +189,9 @@ static void promote(fs_worker_t *worker)
     fs_store_hold(worker->shared.store);
     status = fs_sql_connect(worker->sql, &result);
     if (status == APR_SUCCESS)
-        status = fs_source_promote(worker->sql, worker->group, manifest->epoch, worker->shared.who,
-                                   fs_store_dir(worker->shared.store), &outcome, &result);
+        status =
+            fs_source_promote_known(worker->sql, worker->group, manifest->epoch, worker->shared.who,
+                                    fs_store_dir(worker->shared.store), &images, &outcome, &result);
     fs_store_release(worker->shared.store);
     worker->facts.promoting = 0;
     if (status == APR_SUCCESS) {
@@ -218,14 +243,15 @@ static const fs_manifest_dataset_t *missing_image(fs_worker_t *worker, int64_t *
 static apr_status_t build(fs_worker_t *worker, const fs_manifest_dataset_t *wanted, int64_t version,
                           fs_result_t *result)
 {
+    fs_source_images_t images = known_images(worker);
     fs_image_made_t made;
     char expected[FS_DIGEST_HEX_SIZE], got[FS_DIGEST_HEX_SIZE];
     fs_usec_t began = fs_time_mono();
     apr_status_t status = fs_sql_connect(worker->sql, result);
 
     if (status == APR_SUCCESS)
-        status = fs_source_build(worker->sql, worker->group, wanted->name, version,
-                                 fs_store_dir(worker->shared.store), &made, result);
+        status = fs_source_build_known(worker->sql, worker->group, wanted->name, version,
+                                       fs_store_dir(worker->shared.store), &images, &made, result);
     if (status != APR_SUCCESS)
         return status;
     worker->facts.build_took = fs_time_mono() - began;
@@ -242,7 +268,7 @@ static apr_status_t build(fs_worker_t *worker, const fs_manifest_dataset_t *want
         "group %s, dataset %s: built the image of version %lld (%llu rows, %llu bytes) in %lld ms",
         worker->group, wanted->name, (long long)version, (unsigned long long)made.rows,
         (unsigned long long)made.bytes, (long long)(worker->facts.build_took / FS_USEC_PER_MSEC));
-    return fs_store_take(worker->shared.store, &wanted->digest, result);
+    return APR_SUCCESS;
 }
 
 /* An image that an earlier process or this one's promotion left only needs to be verified. */

@@ -29,6 +29,23 @@ apr_status_t fs_source_manifest(fs_sql_t *sql, const char *group, fs_manifest_t 
 apr_status_t fs_source_build(fs_sql_t *sql, const char *group, const char *dataset, int64_t version,
                              const char *dir, fs_image_made_t *made, fs_result_t *result);
 
+/*
+ * What a process knows of the images in its directory, so that none is read through twice: whether
+ * it has verified one, and that one was made, whose digest is that of what was written. Either may
+ * be NULL. Called in the thread that builds.
+ */
+typedef struct fs_source_images_t {
+    void *baton;
+    int (*is_verified)(void *baton, const fs_digest_t *digest);
+    void (*made)(void *baton, const fs_image_made_t *made);
+} fs_source_images_t;
+
+/* As fs_source_build; `images` may be NULL. */
+apr_status_t fs_source_build_known(fs_sql_t *sql, const char *group, const char *dataset,
+                                   int64_t version, const char *dir,
+                                   const fs_source_images_t *images, fs_image_made_t *made,
+                                   fs_result_t *result);
+
 typedef enum fs_promotion_t {
     FS_PROMOTION_STAGED,    /* production had changed: a new version is staged */
     FS_PROMOTION_UNCHANGED, /* the cycle went on, the version stayed */
@@ -46,6 +63,13 @@ typedef enum fs_promotion_t {
  */
 apr_status_t fs_source_promote(fs_sql_t *sql, const char *group, int64_t epoch, const char *who,
                                const char *dir, fs_promotion_t *outcome, fs_result_t *result);
+
+/* The same; `images` may be NULL. What is made for a promotion that is not done is made known, too.
+ */
+apr_status_t fs_source_promote_known(fs_sql_t *sql, const char *group, int64_t epoch,
+                                     const char *who, const char *dir,
+                                     const fs_source_images_t *images, fs_promotion_t *outcome,
+                                     fs_result_t *result);
 
 /* Removes rows of versions that nobody can ask for any more, a small step at a time; *left > 0:
  * call again. */

@@ -201,11 +201,16 @@ static apr_status_t run(build_t *build, fs_image_made_t *made, fs_result_t *resu
 }
 
 apr_status_t fs_source_build_image(fs_sql_t *sql, const char *group, const char *dataset,
-                                   int64_t version, const char *dir, fs_image_made_t *made,
+                                   int64_t version, const char *dir,
+                                   const fs_source_images_t *images, fs_image_made_t *made,
                                    fs_build_failure_t *failure, fs_result_t *result)
 {
-    build_t build = {
-        .sql = sql, .group = group, .dataset = dataset, .version = version, .dir = dir};
+    build_t build = {.sql = sql,
+                     .group = group,
+                     .dataset = dataset,
+                     .version = version,
+                     .dir = dir,
+                     .images = images};
     fs_result_t own;
     apr_status_t status;
 
@@ -217,17 +222,27 @@ apr_status_t fs_source_build_image(fs_sql_t *sql, const char *group, const char 
     if (status) {
         *failure = failure_of(&build, result);
         name_dataset(&build, result);
+    } else if (images && images->made) {
+        images->made(images->baton, made);
     }
     return status;
 }
 
-apr_status_t fs_source_build(fs_sql_t *sql, const char *group, const char *dataset, int64_t version,
-                             const char *dir, fs_image_made_t *made, fs_result_t *result)
+apr_status_t fs_source_build_known(fs_sql_t *sql, const char *group, const char *dataset,
+                                   int64_t version, const char *dir,
+                                   const fs_source_images_t *images, fs_image_made_t *made,
+                                   fs_result_t *result)
 {
     fs_build_failure_t failure;
     apr_status_t status = fs_sql_connect(sql, result);
 
     if (status)
         return status;
-    return fs_source_build_image(sql, group, dataset, version, dir, made, &failure, result);
+    return fs_source_build_image(sql, group, dataset, version, dir, images, made, &failure, result);
+}
+
+apr_status_t fs_source_build(fs_sql_t *sql, const char *group, const char *dataset, int64_t version,
+                             const char *dir, fs_image_made_t *made, fs_result_t *result)
+{
+    return fs_source_build_known(sql, group, dataset, version, dir, NULL, made, result);
 }

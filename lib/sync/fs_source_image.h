@@ -14,9 +14,10 @@ typedef enum fs_build_failure_t {
     FS_BUILD_SQL   /* a statement failed: fs_sql_error tells which way */
 } fs_build_failure_t;
 
-/* As fs_source_build; *failure is set when it fails. */
+/* As fs_source_build_known; *failure is set when it fails. */
 apr_status_t fs_source_build_image(fs_sql_t *sql, const char *group, const char *dataset,
-                                   int64_t version, const char *dir, fs_image_made_t *made,
+                                   int64_t version, const char *dir,
+                                   const fs_source_images_t *images, fs_image_made_t *made,
                                    fs_build_failure_t *failure, fs_result_t *result);
 
 /* A number in a row, whatever its type; 0, or -1 if it is NULL or none. */

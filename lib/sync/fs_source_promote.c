@@ -34,6 +34,7 @@ typedef struct promotion_t {
     int64_t epoch;
     const char *who;
     const char *dir;
+    const fs_source_images_t *images;
     fs_promotion_t outcome;
     int64_t version;  /* the new one */
     int told;         /* the procedure gave its row */
@@ -135,7 +136,7 @@ static verdict_t add_image(promotion_t *promotion, const char *dataset, fs_resul
     fs_image_made_t made;
 
     if (fs_source_build_image(promotion->sql, promotion->group, dataset, promotion->version,
-                              promotion->dir, &made, &failure, result)) {
+                              promotion->dir, promotion->images, &made, &failure, result)) {
         if (failure == FS_BUILD_SQL)
             return sql_verdict(promotion);
         return failure == FS_BUILD_DATA ? VERDICT_REFUSED : VERDICT_ERROR;
@@ -212,11 +213,20 @@ static apr_status_t record_refusal(promotion_t *promotion, fs_result_t *result)
 apr_status_t fs_source_promote(fs_sql_t *sql, const char *group, int64_t epoch, const char *who,
                                const char *dir, fs_promotion_t *outcome, fs_result_t *result)
 {
+    return fs_source_promote_known(sql, group, epoch, who, dir, NULL, outcome, result);
+}
+
+apr_status_t fs_source_promote_known(fs_sql_t *sql, const char *group, int64_t epoch,
+                                     const char *who, const char *dir,
+                                     const fs_source_images_t *images, fs_promotion_t *outcome,
+                                     fs_result_t *result)
+{
     promotion_t promotion = {.sql = sql,
                              .group = group,
                              .epoch = epoch,
                              .who = who,
                              .dir = dir,
+                             .images = images,
                              .outcome = FS_PROMOTION_LOST};
     fs_result_t own;
     apr_status_t status;

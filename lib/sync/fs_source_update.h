@@ -14,6 +14,7 @@ typedef struct fs_source_job_t {
     const char *dataset;
     int64_t version; /* that is built */
     const char *dir;
+    const fs_source_images_t *images; /* may be NULL */
     char table[sizeof(FS_SOURCE_TABLE) + FS_IMAGE_NAME_SIZE];
     fs_image_schema_t schema;
     int described;

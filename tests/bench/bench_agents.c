@@ -22,6 +22,7 @@
 #include <sys/resource.h>
 
 #include <jansson.h>
+#include <xxhash.h>
 
 #include "base/fs_log.h"
 #include "base/fs_time.h"
@@ -46,8 +47,8 @@ typedef enum step_t { STEP_MANIFEST, STEP_SPREAD, STEP_IMAGE } step_t;
 typedef struct body_t {
     char *data;
     size_t length, room;
-    int keep; /* 0: only the length and the digest count */
-    fs_digest_sum_t *sum;
+    int keep; /* 0: only the length and the checksum count */
+    XXH3_state_t *sum;
 } body_t;
 
 typedef struct agent_t agent_t;
@@ -80,7 +81,7 @@ typedef struct cycle_t {
     fs_usec_t *margin; /* per agent, left until the activation */
     unsigned staged, late;
     uint64_t bytes, requests, deltas, told_to_wait;
-    fs_digest_t body; /* of the first answer */
+    XXH64_hash_t body; /* of the first answer */
     int body_known;
 } cycle_t;
 
@@ -107,7 +108,7 @@ static size_t take_body(char *data, size_t size, size_t count, void *baton)
     body_t *body = baton;
     size_t length = size * count;
 
-    fs_digest_add(body->sum, data, length);
+    XXH3_64bits_update(body->sum, data, length);
     if (body->keep && body->length + length + 1 > body->room) {
         body->room = (body->length + length + 1) * 2;
         body->data = realloc(body->data, body->room);
@@ -140,7 +141,7 @@ static void start(line_t *line, const char *method, const char *path, const char
     }
     line->body.length = 0;
     line->body.keep = keep;
-    line->body.sum = fs_digest_begin();
+    XXH3_64bits_reset(line->body.sum);
     curl_easy_setopt(line->easy, CURLOPT_URL, url);
     curl_easy_setopt(line->easy, CURLOPT_HTTPHEADER, line->headers);
     if (body) {
@@ -284,7 +285,7 @@ static void manifest_came(agent_t *agent, long status, fs_usec_t now)
     plan_retrieval(agent, now);
 }
 
-static void image_came(agent_t *agent, long status, const fs_digest_t *digest, fs_usec_t now)
+static void image_came(agent_t *agent, long status, XXH64_hash_t sum, fs_usec_t now)
 {
     cycle_t *cycle = cycle_of(agent->next);
     line_t *line = &agent->follow;
@@ -310,9 +311,9 @@ static void image_came(agent_t *agent, long status, const fs_digest_t *digest, f
     if (type && strstr(type, "delta"))
         cycle->deltas++;
     if (!cycle->body_known) {
-        cycle->body = *digest;
+        cycle->body = sum;
         cycle->body_known = 1;
-    } else if (agent->wanted_count == 1 && !fs_digest_equal(&cycle->body, digest)) {
+    } else if (agent->wanted_count == 1 && cycle->body != sum) {
         bench.different++;
     }
     if (++agent->wanted_done < agent->wanted_count)
@@ -325,10 +326,9 @@ static void answered(line_t *line, CURLcode code)
 {
     agent_t *agent = line->agent;
     fs_usec_t now = fs_time_mono();
-    fs_digest_t digest;
+    XXH64_hash_t sum = XXH3_64bits_digest(line->body.sum);
     long status = 0;
 
-    fs_digest_end(line->body.sum, &digest);
     line->busy = 0;
     line->start_at = 0;
     curl_easy_getinfo(line->easy, CURLINFO_RESPONSE_CODE, &status);
@@ -350,7 +350,7 @@ static void answered(line_t *line, CURLcode code)
     } else if (agent->step == STEP_MANIFEST) {
         manifest_came(agent, status, now);
     } else {
-        image_came(agent, status, &digest, now);
+        image_came(agent, status, sum, now);
     }
 }
 
@@ -409,7 +409,8 @@ static void make_line(line_t *line, agent_t *agent, fs_usec_t start_at)
     line->agent = agent;
     line->start_at = start_at;
     line->easy = curl_easy_init();
-    if (!line->easy)
+    line->body.sum = XXH3_createState();
+    if (!line->easy || !line->body.sum)
         die("out of memory");
     curl_easy_setopt(line->easy, CURLOPT_PRIVATE, line);
     curl_easy_setopt(line->easy, CURLOPT_WRITEFUNCTION, take_body);
@@ -468,9 +469,9 @@ static void read_clock(void)
         bench.farm_offset =
             json_integer_value(json_object_get(json, "farm_time")) - (sent + received) / 2;
         json_decref(json);
-        fs_digest_end(line.body.sum, &(fs_digest_t){{0}});
     }
     curl_easy_cleanup(line.easy);
+    XXH3_freeState(line.body.sum);
     curl_slist_free_all(line.headers);
     free(line.body.data);
 }
