@@ -188,14 +188,17 @@ def check_race(source, group):
     source.sql("DELETE FROM farmsync.history")
     racers = run_race(source, group)
 
-    assert [racer.problems for racer in racers if racer.problems] == []
+    # A node may drop a connection under such a load (error 2013); its promotion may have been made.
+    lost = [problem for racer in racers for problem in racer.problems
+            if len(source.servers) > 1 and "error 2013" in problem[-1]]
+    assert [problem for racer in racers for problem in racer.problems if problem not in lost] == []
     tries = [one for racer in racers for one in racer.tries]
     outcomes = collections.Counter(outcome for _, outcome in tries)
     # A second promotion in a cycle would find nothing changed and activate what is staged too early.
     assert outcomes["unchanged"] == 0, outcomes
     staged = [epoch for epoch, outcome in tries if outcome == "staged"]
-    assert len(staged) == CYCLES, outcomes
-    assert len(set(staged)) == CYCLES
+    assert CYCLES - len(lost) <= len(staged) <= CYCLES, outcomes
+    assert len(set(staged)) == len(staged)
     rows = source.sql(f"SELECT version, COUNT(*) FROM farmsync.history WHERE action = 'promote'"
                       f" AND group_name = '{group}' GROUP BY version").split("\n")
     assert len(rows) == CYCLES and all(row.endswith("\t1") for row in rows)
