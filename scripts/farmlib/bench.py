@@ -205,7 +205,7 @@ def image_section(quick):
                               text=True, capture_output=True, check=False)
     if done.returncode:
         raise FarmError(f"{IMAGE_BENCHMARK}: {done.stdout}{done.stderr}")
-    return "## The image\n\n" + done.stdout.strip()
+    return "## The image\n\n```\n" + done.stdout.strip() + "\n```"
 
 
 def requests_section(options):
