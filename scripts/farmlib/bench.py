@@ -6,7 +6,7 @@ with one of the bare httpd right before or after it. A figure is the median of t
 whatever else the machine does meanwhile hits both alike; the spread is printed beside. The first line,
 the bare httpd against itself, shows how far the machine can be trusted.
 
-Then the benchmarks of the image (tests/bench). Everything is written to doc/benchmarks.md.
+Then the benchmarks of the image and of a thousand agents (tests/bench). Everything is written to doc/benchmarks.md.
 """
 
 import argparse
@@ -208,6 +208,22 @@ def image_section(quick):
     return "## The image\n\n```\n" + done.stdout.strip() + "\n```"
 
 
+HERD_BENCHMARK = "tests/bench/bench_agents"
+
+
+def herd_section(quick):
+    """What one datasrv bears: output of tests/bench/herd.py."""
+    setup.build(paths.BUILD, targets=(HERD_BENCHMARK,), title="Building the simulated agents")
+    environment = dict(os.environ, FARMSYNC_BUILD=paths.BUILD,
+                       **({"FARMSYNC_BENCH_QUICK": "1"} if quick else {}))
+    with step("Simulating a thousand agents"):
+        done = subprocess.run([sys.executable, os.path.join(paths.REPO, "tests/bench/herd.py")],
+                              text=True, capture_output=True, check=False, env=environment)
+    if done.returncode:
+        raise FarmError(f"tests/bench/herd.py: {done.stdout}{done.stderr}")
+    return "## A thousand agents\n\n" + done.stdout.strip()
+
+
 def requests_section(options):
     directory = tempfile.mkdtemp(prefix="fsbench-", dir="/tmp")
     farm = Farm(directory)
@@ -240,7 +256,7 @@ def parser():
     top.add_argument("--rounds", type=int, default=11)
     top.add_argument("--seconds", type=int, default=1, help="of each measurement")
     top.add_argument("--quick", action="store_true", help="2 rounds of 1 s; nothing is written")
-    top.add_argument("--only", choices=("requests", "image"))
+    top.add_argument("--only", choices=("requests", "image", "herd"))
     return top
 
 
@@ -253,10 +269,12 @@ def main():
             setup.install_packages()
             setup.build()
         sections = []
-        if options.only != "image":
+        if options.only in (None, "requests"):
             sections.append(requests_section(options))
-        if options.only != "requests":
+        if options.only in (None, "image"):
             sections.append(image_section(options.quick))
+        if options.only in (None, "herd"):
+            sections.append(herd_section(options.quick))
     except FarmError as error:
         print(f"scripts/bench: {error}", file=sys.stderr)
         return 1
