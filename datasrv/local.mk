@@ -42,7 +42,7 @@ CLEANFILES += datasrv/farmsync-datasrv.service
 sampledir = $(docdir)
 dist_sample_DATA = datasrv/datasrv.conf.sample
 EXTRA_DIST += datasrv/farmsync-datasrv.service.in
-EXTRA_DIST += doc/datasrv.md tests/farm/test_datasrv.py
+EXTRA_DIST += doc/datasrv.md tests/farm/test_datasrv.py tests/farm/test_datasrv_delta.py
 
 if HAVE_CHECK
 check_PROGRAMS += tests/unit/test_datasrv

@@ -9,6 +9,7 @@ EXTRA_DIST += tests/check_messages.sh \
 	tests/farm/test_agent_process.py \
 	tests/farm/test_cli.py \
 	tests/farm/test_clock.py \
+	tests/farm/test_delta.py \
 	tests/farm/test_failures.py \
 	tests/farm/test_incremental.py \
 	tests/farm/test_load.py \
