@@ -3,7 +3,8 @@
 
 All variants are measured in one run, in rounds of another order each, and each measurement is paired
 with one of the bare httpd right before or after it. A figure is the median of these ratios, so that
-whatever else the machine does meanwhile hits both alike; the spread is printed beside. The first line,
+whatever else the machine does meanwhile hits both alike; the middle half is printed beside. The
+processor time of httpd's own processes is given, too: it says the same on a machine that isn't quiet. The first line,
 the bare httpd against itself, shows how far the machine can be trusted.
 
 Then the benchmarks of the image and of a thousand agents (tests/bench). Everything is written to doc/benchmarks.md.
@@ -127,22 +128,40 @@ def requests_per_second(url, seconds, connections=8):
     return float(rate[1])
 
 
+def processor_seconds(web):
+    """Processor time that a web server's processes have used so far."""
+    ticks = 0
+    for process in web.processes():
+        try:
+            with open(f"/proc/{process.pid}/stat", encoding="utf-8", errors="replace") as file:
+                fields = file.read().rpartition(")")[2].split()
+        except OSError:
+            continue
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def one_measurement(farm, name, path, seconds):
+    """(requests a second, processor time a request in us)"""
+    web = farm.web(2 if name == "bare" else 1)
+    before = processor_seconds(web)
+    rate = requests_per_second(web.url + path, seconds)
+    return rate, (processor_seconds(web) - before) / (rate * seconds) * 1e6
+
+
 def measure(farm, rounds, seconds):
-    """{variant: [(requests a second, those of the bare httpd right before or after)]}"""
+    """{variant: [(its measurement, that of the bare httpd right before or after)]}"""
     found = {name: [] for name, _, _ in VARIANTS}
     order = list(VARIANTS)
-    bare = farm.web(2).url + VARIANTS[0][1]
     with step("Measuring requests") as shown:
         for number in range(rounds):
             random.shuffle(order)
             for name, path, _ in order:
                 shown.say(f"round {number + 1} of {rounds}: {name}")
-                urls = [bare, _url(farm, name, path)]
-                if number % 2:
-                    rate, base = (requests_per_second(url, seconds) for url in reversed(urls))
-                else:
-                    base, rate = (requests_per_second(url, seconds) for url in urls)
-                found[name].append((rate, base))
+                pair = [(name, path), VARIANTS[0][:2]]
+                results = [one_measurement(farm, *one, seconds)
+                           for one in (pair if number % 2 else reversed(pair))]
+                found[name].append(tuple(results if number % 2 else reversed(results)))
     return found
 
 
@@ -150,16 +169,24 @@ def _url(farm, name, path):
     return farm.web(2 if name == "bare" else 1).url + path
 
 
+def _median_and_half(values):
+    """The median and the middle half, as text."""
+    values = sorted(values)
+    quarters = statistics.quantiles(values, n=4) if len(values) > 1 else values * 3
+    return f"{statistics.median(values):.3f} ({quarters[0]:.3f} to {quarters[2]:.3f})"
+
+
 def table(found):
-    """Markdown rows: median rate, median ratio to bare, and the middle half of the ratios."""
-    lines = ["| variant | requests/s | ratio to bare httpd | middle half | lowest to highest |",
-             "|---|---:|---:|---|---|"]
+    """Markdown rows: medians, and medians of the ratios to bare httpd with their middle half."""
+    lines = ["| variant | requests/s | ratio to bare httpd | processor time a request | "
+             "ratio to bare httpd |", "|---|---:|---|---:|---|"]
     for name, _, text in VARIANTS:
-        ratios = sorted(rate / base for rate, base in found[name])
-        quarters = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
-        lines.append(f"| {text} | {statistics.median(rate for rate, _ in found[name]):,.0f} | "
-                     f"{statistics.median(ratios):.3f} | {quarters[0]:.3f} to {quarters[2]:.3f} | "
-                     f"{ratios[0]:.3f} to {ratios[-1]:.3f} |")
+        pairs = found[name]
+        lines.append(
+            f"| {text} | {statistics.median(own[0] for own, _ in pairs):,.0f} | "
+            f"{_median_and_half([own[0] / bare[0] for own, bare in pairs])} | "
+            f"{statistics.median(own[1] for own, _ in pairs):.1f} us | "
+            f"{_median_and_half([own[1] / bare[1] for own, bare in pairs])} |")
     return "\n".join(lines)
 
 
