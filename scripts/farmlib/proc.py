@@ -128,12 +128,22 @@ def pause_tree(part, root):
         for process in fresh:
             send(process, signal.SIGSTOP)
             stopped.add(process)
+        _wait_for(lambda: all(paused(one) or not alive(one) for one in fresh))
 
 
 def continue_tree(part, root):
     """SIGCONT, leaves first, so that a parent never sees a child that hangs."""
-    for process in reversed(members(part, root)):
+    processes = members(part, root)
+    for process in reversed(processes):
         send(process, signal.SIGCONT)
+    _wait_for(lambda: not any(paused(one) for one in processes))
+
+
+def _wait_for(condition, seconds=5):
+    """A signal takes effect when the process gets to it, which may be a moment later."""
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.002)
 
 
 def kill_tree(part, root):
