@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/resource.h>
 
 #include <jansson.h>
@@ -36,6 +37,8 @@
 #define TIMEOUT_MS       60000L
 #define REPORT_EVERY     (1 * FS_USEC_PER_SEC)
 #define RETRY_AFTER      (200 * FS_USEC_PER_MSEC)
+#define LOOK_MS          5 /* for what is due by the clock */
+#define EVENTS           256
 #define MAX_CYCLES       1000
 #define MAX_NEW_DATASETS 32
 #define USAGE                                                                                      \
@@ -90,6 +93,8 @@ static struct {
     unsigned agents, cycles, seconds;
     fs_keyring_t ring;
     CURLM *multi;
+    int epoll;
+    fs_usec_t curl_due; /* mono, when libcurl wants to be called */
     agent_t *all;
     cycle_t done[MAX_CYCLES];
     unsigned cycle_count;
@@ -392,6 +397,45 @@ static void reap(void)
     }
 }
 
+/* Only what moves is looked at: most of the connections wait, most of the time. */
+static int socket_changed(CURL *easy, curl_socket_t fd, int what, void *baton, void *known)
+{
+    struct epoll_event event = {.data.fd = fd};
+
+    event.events = (what & CURL_POLL_IN ? EPOLLIN : 0) | (what & CURL_POLL_OUT ? EPOLLOUT : 0);
+    if (what == CURL_POLL_REMOVE)
+        epoll_ctl(bench.epoll, EPOLL_CTL_DEL, fd, NULL);
+    else if (epoll_ctl(bench.epoll, EPOLL_CTL_MOD, fd, &event) && errno == ENOENT)
+        epoll_ctl(bench.epoll, EPOLL_CTL_ADD, fd, &event);
+    return 0;
+}
+
+static int timer_changed(CURLM *multi, long ms, void *baton)
+{
+    bench.curl_due = ms < 0 ? INT64_MAX : fs_time_mono() + ms * FS_USEC_PER_MSEC;
+    return 0;
+}
+
+static void transfer(void)
+{
+    struct epoll_event events[EVENTS];
+    fs_usec_t left = bench.curl_due - fs_time_mono();
+    int wait = left <= 0 ? 0 : left < LOOK_MS * FS_USEC_PER_MSEC ? 1 : LOOK_MS;
+    int running, count = epoll_wait(bench.epoll, events, EVENTS, wait);
+
+    for (int i = 0; i < count; i++) {
+        uint32_t what = events[i].events;
+        int mask = (what & EPOLLIN ? CURL_CSELECT_IN : 0) |
+                   (what & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
+                   (what & (EPOLLERR | EPOLLHUP) ? CURL_CSELECT_ERR : 0);
+
+        curl_multi_socket_action(bench.multi, events[i].data.fd, mask, &running);
+    }
+    if (bench.curl_due <= fs_time_mono())
+        curl_multi_socket_action(bench.multi, CURL_SOCKET_TIMEOUT, 0, &running);
+    reap();
+}
+
 static unsigned cycles_complete(void)
 {
     unsigned complete = 0;
@@ -578,22 +622,25 @@ int main(int argc, char **argv)
 {
     struct rlimit files = {16384, 16384};
     fs_usec_t end;
-    int running;
 
     read_arguments(argc, argv);
     setrlimit(RLIMIT_NOFILE, &files);
     signal(SIGPIPE, SIG_IGN);
     curl_global_init(CURL_GLOBAL_ALL);
     bench.multi = curl_multi_init();
+    bench.epoll = epoll_create1(EPOLL_CLOEXEC);
+    bench.curl_due = INT64_MAX;
+    if (!bench.multi || bench.epoll < 0)
+        die("cannot begin");
+    curl_multi_setopt(bench.multi, CURLMOPT_SOCKETFUNCTION, socket_changed);
+    curl_multi_setopt(bench.multi, CURLMOPT_TIMERFUNCTION, timer_changed);
     curl_multi_setopt(bench.multi, CURLMOPT_MAXCONNECTS, (long)bench.agents * 3 + 8);
     read_clock();
     make_agents();
     end = fs_time_mono() + (fs_usec_t)bench.seconds * FS_USEC_PER_SEC;
     while (cycles_complete() < bench.cycles && fs_time_mono() < end) {
         run_due(fs_time_mono());
-        curl_multi_perform(bench.multi, &running);
-        reap();
-        curl_multi_poll(bench.multi, NULL, 0, 5, NULL);
+        transfer();
     }
     return report();
 }

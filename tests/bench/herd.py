@@ -218,7 +218,7 @@ def run(options):
         datasrv = Datasrv(directory, database)
         database.server.sql(f"CALL farmsync.set_interval('default', {options.interval});"
                             "CALL farmsync.add_dataset('herd', 'shop.herd', 'id');"
-                            f"CALL farmsync.set_lead('default', {options.interval / 4});"
+                            f"CALL farmsync.set_lead('default', {options.interval / 3:.3f});"
                             "UPDATE farmsync.sync SET activation_time = UTC_TIMESTAMP(6)")
         database.asked += 4
         datasrv.start()
