@@ -219,6 +219,7 @@ static void note(fs_deltas_t *deltas, const pair_t *job, state_t state, const fs
     totals->took = took;
     if (state == HERE) {
         pair->bytes = info->file_bytes;
+        pair->asked = fs_time_mono(); /* those who wait for it ask now */
         totals->files++;
         totals->bytes += pair->bytes;
         totals->made++;
