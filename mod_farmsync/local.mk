@@ -27,3 +27,9 @@ dist_check_SCRIPTS += tests/check_directives.sh
 TESTS += tests/check_directives.sh
 
 include mod_farmsync/agent/local.mk
+
+# httpd loads the .so; libtool's description of it would only lie beside it.
+install-data-hook:
+	rm -f $(DESTDIR)$(apachemoddir)/mod_farmsync.la
+uninstall-hook:
+	rm -f $(DESTDIR)$(apachemoddir)/mod_farmsync.so
