@@ -28,6 +28,7 @@ GRANT SELECT ON farmsync.* TO farmsync_operator;
 GRANT EXECUTE ON PROCEDURE farmsync.add_dataset TO farmsync_operator;
 GRANT EXECUTE ON PROCEDURE farmsync.add_dataset_with TO farmsync_operator;
 GRANT EXECUTE ON PROCEDURE farmsync.drop_dataset TO farmsync_operator;
+GRANT EXECUTE ON PROCEDURE farmsync.show_triggers TO farmsync_operator;
 GRANT EXECUTE ON PROCEDURE farmsync.show_pending TO farmsync_operator;
 GRANT EXECUTE ON PROCEDURE farmsync.add_group TO farmsync_operator;
 GRANT EXECUTE ON PROCEDURE farmsync.drop_group TO farmsync_operator;

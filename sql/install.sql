@@ -30,9 +30,10 @@ DELIMITER ;
 CALL check_installed(CONCAT(
     'fail,run_sql,note,need_group,take_group,next_activation,promote_check,promote_read,promote_apply,',
     'promote_work,promote,promote_image,promote_done,promote_failed,report_members,',
-    'forget_member,purge_dataset,prune,parse_source,check_source,mark_keys,take_columns,',
+    'trigger_bodies,trigger_sql,show_triggers,drop_triggers,find_changes,make_triggers,check_change_options,',
+    'take_changes,plan_changes,changes_seen,forget_member,purge_dataset,prune,parse_source,check_source,mark_keys,take_columns,',
     'check_key,add_dataset_work,make_pending,make_views,add_dataset,add_dataset_with,',
     'undo_dataset,drop_dataset,show_pending,add_group,drop_group,set_interval,set_lead,',
     'set_keep_versions,hold,resume,need_running,activate_now,activate_at'),
-    'column_sql,sync_us,cycle,farm,versions,pending');
+    'column_sql,datasets,sync_us,cycle,farm,versions,pending');
 DROP PROCEDURE check_installed;

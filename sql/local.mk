@@ -7,6 +7,7 @@ dist_sql_DATA = \
 	sql/grants.sql
 sqlproceduresdir = $(sqldir)/procedures
 dist_sqlprocedures_DATA = \
+	sql/procedures/changes.sql \
 	sql/procedures/common.sql \
 	sql/procedures/promotion.sql \
 	sql/procedures/upkeep.sql \
@@ -17,6 +18,7 @@ sqlsampledir = $(sqldir)/sample
 dist_sqlsample_DATA = sql/sample/shop.sql
 EXTRA_DIST += \
 	tests/farm/sql_fixtures.py \
+	tests/farm/test_sql_changes.py \
 	tests/farm/test_sql_cycle.py \
 	tests/farm/test_sql_datasets.py \
 	tests/farm/test_sql_promotion.py

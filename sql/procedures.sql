@@ -2,7 +2,7 @@
 -- The procedures of farmsync; to be run in this directory. May be run again at any time: each is replaced.
 --
 -- For datasrv and agents: promote, promote_image, promote_done, promote_failed, report_members, prune.
--- For operators: add_dataset, add_dataset_with, drop_dataset, show_pending, add_group, drop_group,
+-- For operators: add_dataset, add_dataset_with, drop_dataset, show_triggers, show_pending, add_group, drop_group,
 --   set_interval, set_lead, set_keep_versions, hold, resume, activate_now, activate_at, forget_member.
 -- The others are their parts, which no account is granted.
 --
@@ -29,6 +29,7 @@ SET @farmsync_old_mode = @@SESSION.sql_mode;
 SET SESSION sql_mode = 'STRICT_TRANS_TABLES,STRICT_ALL_TABLES,ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION';
 
 SOURCE procedures/common.sql
+SOURCE procedures/changes.sql
 SOURCE procedures/promotion.sql
 SOURCE procedures/upkeep.sql
 SOURCE procedures/dataset_source.sql

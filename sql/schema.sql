@@ -69,6 +69,21 @@ CREATE TABLE IF NOT EXISTS dataset_column (
   PRIMARY KEY (dataset, place)
 ) ENGINE=InnoDB;
 
+-- Datasets whose changes aren't found by full comparison; procedures/changes.sql explains it.
+CREATE TABLE IF NOT EXISTS dataset_changes (
+  dataset       VARCHAR(64)   NOT NULL,
+  how           ENUM('column','triggers') NOT NULL,
+  table_schema  VARCHAR(64)   NOT NULL,
+  table_name    VARCHAR(64)   NOT NULL,
+  change_column VARCHAR(64)   NULL,
+  overlap       DECIMAL(20,6) NOT NULL COMMENT 'seconds, or units of an integer column',
+  full_every    INT UNSIGNED  NOT NULL COMMENT 'seconds between full comparisons',
+  newest        VARCHAR(64)   NULL COMMENT 'newest value of the change column that was seen',
+  full_at       DATETIME(6)   NULL COMMENT 'last full comparison; NULL: the next one is full',
+  problem       VARCHAR(512)  NOT NULL DEFAULT '' COMMENT 'why every comparison is full nevertheless',
+  PRIMARY KEY (dataset)
+) ENGINE=InnoDB;
+
 -- One row per dataset of each version: its image, and that the dataset belongs to the version. `since`
 -- is the version in which this content first appeared; it is written into the image.
 CREATE TABLE IF NOT EXISTS image (

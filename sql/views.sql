@@ -34,6 +34,14 @@ SELECT group_name, version, active_version, epoch, state, COALESCE(pinned_versio
        TIMESTAMPDIFF(MICROSECOND, '1970-01-01 00:00:00', UTC_TIMESTAMP(6)) AS now_us
   FROM sync;
 
+-- For people: the datasets and how their changes are found.
+CREATE OR REPLACE DEFINER = 'farmsync'@'localhost' SQL SECURITY DEFINER VIEW datasets AS
+SELECT d.name, d.group_name, ELT(d.dropped + 1, 'in use', 'dropped', 'being added') AS state, d.source, d.key_columns,
+       CASE c.how WHEN 'column' THEN CONCAT('column ', c.change_column) WHEN 'triggers' THEN 'triggers' ELSE 'full' END
+         AS changes,
+       c.full_every AS full_every_s, c.full_at AS last_full, COALESCE(c.problem, '') AS problem
+  FROM dataset d LEFT JOIN dataset_changes c ON c.dataset = d.name;
+
 -- For people: each group's cycle. All times are UTC.
 CREATE OR REPLACE DEFINER = 'farmsync'@'localhost' SQL SECURITY DEFINER VIEW cycle AS
 SELECT group_name, state,

@@ -152,7 +152,7 @@ BEGIN
     SET v_json = v_json OR EXISTS (
       SELECT 1 FROM JSON_TABLE(COALESCE(p_options, '{}'), '$.json[*]' COLUMNS (n VARCHAR(64) PATH '$')) AS o
        WHERE LOWER(o.n) = LOWER(v_column));
-    IF LOWER(v_column) IN ('fs_from', 'fs_to', 'fs_change') THEN
+    IF LOWER(v_column) IN ('fs_from', 'fs_to', 'fs_change', 'fs_note') THEN
       CALL fail(CONCAT('FS1026: column name ', v_column, ' is taken by farmsync; use a view that renames it'));
     END IF;
     SET v_place = v_place + 1;
@@ -297,6 +297,7 @@ BEGIN
     COMMIT;
     CALL make_views(p_name);
   END;
+  CALL take_changes(p_name, v_schema, v_table, p_options);
 END //
 
 DELIMITER ;

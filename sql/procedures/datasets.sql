@@ -71,7 +71,8 @@ BEGIN
 END //
 
 -- The same with options, a JSON object: {"group": "default", "columns": ["sku", "price"], "json": ["tags"]}
--- columns: only these of the source's; json: text columns of a view that hold JSON.
+-- columns: only these of the source's; json: text columns of a view that hold JSON; changes, overlap, full_every: how
+-- changes are found, see changes.sql.
 -- The name is claimed by a row of its own first, so that two who add the same name at once, on two nodes of
 -- a cluster, can't take each other's tables; whatever fails after that is undone.
 DROP PROCEDURE IF EXISTS add_dataset_with //
@@ -100,14 +101,16 @@ BEGIN
       CALL fail('FS1014: the options must be a JSON object, like {"group": "default"}');
     END IF;
     SELECT MIN(o.k) INTO v_text FROM JSON_TABLE(JSON_KEYS(p_options), '$[*]' COLUMNS (k VARCHAR(255) PATH '$')) AS o
-     WHERE o.k NOT IN ('group', 'columns', 'json');
+     WHERE o.k NOT IN ('group', 'columns', 'json', 'changes', 'overlap', 'full_every');
     IF v_text IS NOT NULL THEN
-      CALL fail(CONCAT('FS1014: there is no option "', v_text, '"; there are group, columns and json'));
+      CALL fail(CONCAT('FS1014: there is no option "', v_text,
+                       '"; there are group, columns, json, changes, overlap and full_every'));
     END IF;
     IF COALESCE(JSON_TYPE(JSON_EXTRACT(p_options, '$.columns')), 'ARRAY') <> 'ARRAY'
        OR COALESCE(JSON_TYPE(JSON_EXTRACT(p_options, '$.json')), 'ARRAY') <> 'ARRAY' THEN
       CALL fail('FS1014: the options columns and json are arrays of column names');
     END IF;
+    CALL check_change_options(p_options);
     SET v_group = COALESCE(JSON_UNQUOTE(JSON_EXTRACT(p_options, '$.group')), v_group);
   END IF;
   CALL need_group(v_group);
@@ -160,23 +163,28 @@ DROP PROCEDURE IF EXISTS undo_dataset //
 CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE undo_dataset(IN p_name VARCHAR(64))
   MODIFIES SQL DATA
 BEGIN
+  DECLARE v_left TEXT;
   ROLLBACK;
+  CALL drop_triggers(p_name, v_left);
   CALL run_sql(CONCAT('DROP VIEW IF EXISTS farmsync.`staged_', p_name, '`, farmsync.`active_', p_name,
                       '`, farmsync.`pending_', p_name, '`'));
-  CALL run_sql(CONCAT('DROP TABLE IF EXISTS farmsync.`data_', p_name, '`'));
+  CALL run_sql(CONCAT('DROP TABLE IF EXISTS farmsync.`data_', p_name, '`, farmsync.`changed_', p_name, '`'));
   START TRANSACTION;
+  DELETE FROM dataset_changes WHERE dataset = p_name;
   DELETE FROM dataset_column WHERE dataset = p_name;
   DELETE FROM dataset WHERE name = p_name AND dropped = 2;
   COMMIT;
 END //
 
--- The dataset leaves the farm with the next version; what is in force now stays until then.
+-- The dataset leaves the farm with the next version; what is in force now stays until then. If its triggers can't
+-- be removed by a procedure, the answer is the statements that do it.
 DROP PROCEDURE IF EXISTS drop_dataset //
 CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE drop_dataset(IN p_name VARCHAR(255))
   MODIFIES SQL DATA
 BEGIN
   DECLARE v_group VARCHAR(64);
   DECLARE v_dropped, v_purged TINYINT;
+  DECLARE v_left TEXT;
   DECLARE EXIT HANDLER FOR SQLEXCEPTION
   BEGIN
     ROLLBACK;
@@ -195,7 +203,11 @@ BEGIN
     CALL note(v_group, 'drop_dataset', NULL, p_name);
     COMMIT;
     CALL make_pending();
+    CALL drop_triggers(p_name, v_left);
     CALL purge_dataset(p_name, v_purged);
+    IF v_left IS NOT NULL THEN
+      SELECT v_left AS run_this;
+    END IF;
   END IF;
 END //
 

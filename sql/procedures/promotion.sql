@@ -28,7 +28,8 @@ BEGIN
 END //
 
 -- Fills the temporary table `difference`: ds = place of the dataset in the order of names; op: 'n' new,
--- 'c' changed, 'g' gone ('c' and 'g': number = fs_from of the row that ends), 't' number = rows in all.
+-- 'c' changed, 'g' gone ('c' and 'g': number = fs_from of the row that ends); of a full comparison 't' number =
+-- rows in all; 'k' number = id of a note of the triggers; 'm' newest = newest value of the change column.
 DROP PROCEDURE IF EXISTS promote_read //
 CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE promote_read(IN p_group VARCHAR(64))
   MODIFIES SQL DATA
@@ -38,6 +39,9 @@ BEGIN
   DECLARE v_source VARCHAR(193);
   DECLARE v_text TEXT;
   DECLARE v_slots, v_sql, v_values, v_same, v_on, v_keys_p, v_keys_d, v_set, v_nulls LONGTEXT;
+  DECLARE v_rows, v_only, v_marks, v_gone, v_keys, v_d_is_k, v_p_is_k, v_no_p, v_data, v_head LONGTEXT;
+  DECLARE v_how VARCHAR(8);
+  DECLARE v_key_index VARCHAR(130);
   DECLARE v_each CURSOR FOR
     SELECT name, source FROM dataset WHERE group_name = p_group AND dropped = 0 ORDER BY name;
   DECLARE CONTINUE HANDLER FOR NOT FOUND SET v_done = 1;
@@ -49,7 +53,7 @@ BEGIN
    WHERE d.group_name = p_group AND d.dropped = 0;
   DROP TEMPORARY TABLE IF EXISTS difference;
   CALL run_sql(CONCAT('CREATE TEMPORARY TABLE farmsync.difference (ds INT NOT NULL, op CHAR(1) ',
-    'CHARACTER SET ascii NOT NULL, number BIGINT NULL, ', v_sql, ', KEY (ds, op)) ENGINE=InnoDB'));
+    'CHARACTER SET ascii NOT NULL, number BIGINT NULL, newest VARCHAR(64) NULL, ', v_sql, ', KEY (ds, op)) ENGINE=InnoDB'));
 
   SET v_sql = '';
   OPEN v_each;
@@ -71,16 +75,33 @@ BEGIN
     SELECT GROUP_CONCAT('d.', quoted, ' = ', read_sql ORDER BY key_place SEPARATOR ' AND '),
            GROUP_CONCAT('d.', quoted ORDER BY key_place SEPARATOR ', '),
            CONCAT('SELECT ', GROUP_CONCAT(read_sql ORDER BY key_place SEPARATOR ', '), ' FROM ', v_source,
-                  ' AS p WHERE ', GROUP_CONCAT('p.', quoted, ' IS NOT NULL' SEPARATOR ' AND '))
-      INTO v_on, v_set, v_keys_p
+                  ' AS p WHERE ', GROUP_CONCAT('p.', quoted, ' IS NOT NULL' SEPARATOR ' AND ')),
+           GROUP_CONCAT(quoted ORDER BY key_place SEPARATOR ', '),
+           GROUP_CONCAT('d.', quoted, ' = k.', quoted SEPARATOR ' AND '),
+           GROUP_CONCAT('p.', quoted, ' = k.', quoted SEPARATOR ' AND '), MIN(CONCAT('p.', quoted, ' IS NULL'))
+      INTO v_on, v_set, v_keys_p, v_keys, v_d_is_k, v_p_is_k, v_no_p
       FROM column_sql WHERE dataset = v_name AND key_place > 0;
+    CALL plan_changes(v_name, v_ds, v_source, v_nulls, v_how, v_rows, v_only, v_marks, v_key_index);
+    SET v_data = CONCAT('farmsync.`data_', v_name, '` AS d');
+    SET v_head = CONCAT(' UNION ALL SELECT ', v_ds, ', ''g'', d.fs_from, NULL, ', v_keys_d, ' FROM ');
+    IF v_how = 'full' THEN
+      SET v_gone = CONCAT(v_head, v_data, ' WHERE d.fs_to = 9223372036854775807 AND (', v_set, ') NOT IN (', v_keys_p,
+        ') UNION ALL SELECT ', v_ds, ', ''t'', COUNT(*), NULL, ', v_nulls, ' FROM ', v_source, ' AS p');
+    ELSE
+      -- TRUNCATE leaves no trace but an empty table.
+      SET v_gone = CONCAT(v_head, v_data, ' WHERE d.fs_to = 9223372036854775807 AND NOT EXISTS (SELECT 1 FROM ',
+                          v_source, ' LIMIT 1)');
+      IF v_how = 'triggers' THEN
+        SET v_gone = CONCAT(v_gone, v_head, '(SELECT DISTINCT ', v_keys, ' FROM farmsync.`changed_', v_name,
+          '`) AS k STRAIGHT_JOIN ', v_data, ' FORCE INDEX (PRIMARY) ON ', v_d_is_k,
+          ' AND d.fs_to = 9223372036854775807 LEFT JOIN ', v_source, ' AS p FORCE INDEX (`', v_key_index, '`) ON ', v_p_is_k,
+          ' WHERE ', v_no_p, ' AND EXISTS (SELECT 1 FROM ', v_source, ' LIMIT 1)');
+      END IF;
+    END IF;
     SET v_sql = CONCAT(v_sql, IF(v_sql = '', '', ' UNION ALL '),
-      'SELECT ', v_ds, ', IF(d.fs_from IS NULL, ''n'', ''c''), d.fs_from, ', v_values,
-      ' FROM ', v_source, ' AS p LEFT JOIN farmsync.`data_', v_name, '` AS d FORCE INDEX (PRIMARY) ON ',
-      v_on, ' AND d.fs_to = 9223372036854775807 WHERE d.fs_from IS NULL OR NOT (', v_same, ')',
-      ' UNION ALL SELECT ', v_ds, ', ''g'', d.fs_from, ', v_keys_d, ' FROM farmsync.`data_', v_name,
-      '` AS d WHERE d.fs_to = 9223372036854775807 AND (', v_set, ') NOT IN (', v_keys_p, ')',
-      ' UNION ALL SELECT ', v_ds, ', ''t'', COUNT(*), ', v_nulls, ' FROM ', v_source, ' AS p');
+      'SELECT ', v_ds, ', IF(d.fs_from IS NULL, ''n'', ''c''), d.fs_from, NULL, ', v_values,
+      ' FROM ', v_rows, ' LEFT JOIN ', v_data, ' FORCE INDEX (PRIMARY) ON ', v_on,
+      ' AND d.fs_to = 9223372036854775807 WHERE ', v_only, '(d.fs_from IS NULL OR NOT (', v_same, '))', v_gone, v_marks);
   END LOOP;
   CLOSE v_each;
 
@@ -94,7 +115,7 @@ BEGIN
       CALL fail(CONCAT('FS1033: the production data can''t be read: ', v_text,
                        '; repair the table or view, or CALL farmsync.drop_dataset'));
     END;
-    CALL run_sql(CONCAT('INSERT INTO farmsync.difference (ds, op, number, ', v_slots, ') ', v_sql));
+    CALL run_sql(CONCAT('INSERT INTO farmsync.difference (ds, op, number, newest, ', v_slots, ') ', v_sql));
   END;
 END //
 
@@ -135,7 +156,7 @@ BEGIN
     INTO v_key_slots, v_null, v_keys FROM column_sql WHERE dataset = p_name AND key_place > 0;
 
   CALL run_sql(CONCAT('SELECT COUNT(*), SUM(t.op = ''n'' AND (', v_null, ')) INTO @farmsync_changes, ',
-    '@farmsync_nulls FROM farmsync.difference t WHERE t.ds = ', p_ds, ' AND t.op <> ''t'''));
+    '@farmsync_nulls FROM farmsync.difference t WHERE t.ds = ', p_ds, ' AND t.op IN (''n'', ''c'', ''g'')'));
   SET p_changes = @farmsync_changes;
   IF @farmsync_nulls > 0 THEN
     CALL fail(CONCAT('FS1030: dataset ', p_name, ': ', @farmsync_nulls, ' rows of ', v_source,
@@ -151,10 +172,15 @@ BEGIN
       p_version, ', 9223372036854775807, ', v_slots, ' FROM farmsync.difference t WHERE t.ds = ', p_ds,
       ' AND t.op IN (''n'', ''c'')'));
   END IF;
-  -- A second row with the key of an unchanged one is no new and no changed row; the count tells.
-  CALL run_sql(CONCAT('SELECT number - (SELECT COUNT(*) FROM farmsync.`data_', p_name,
-    '` WHERE fs_to = 9223372036854775807) INTO @farmsync_doubles FROM farmsync.difference t WHERE t.ds = ',
-    p_ds, ' AND t.op = ''t'''));
+  -- A second row with the key of an unchanged one is no new and no changed row; the count tells. Where the
+  -- source wasn't compared in full its key is a unique index.
+  CALL run_sql(CONCAT('SELECT MAX(number) INTO @farmsync_total FROM farmsync.difference t WHERE t.ds = ', p_ds,
+                      ' AND t.op = ''t'''));
+  SET @farmsync_doubles = 0;
+  IF @farmsync_total IS NOT NULL THEN
+    CALL run_sql(CONCAT('SELECT @farmsync_total - COUNT(*) INTO @farmsync_doubles FROM farmsync.`data_', p_name,
+                        '` WHERE fs_to = 9223372036854775807'));
+  END IF;
   IF @farmsync_doubles <> 0 THEN
     CALL fail(CONCAT('FS1031: dataset ', p_name, ': ', @farmsync_doubles, ' rows of ', v_source,
                      ' have a key that another row has (', v_keys, '); remove them'));
@@ -207,6 +233,7 @@ promotion: BEGIN
       END IF;
       SET v_ds = v_ds + 1;
       CALL promote_apply(v_name, v_ds, v_version + 1, v_changes);
+      CALL changes_seen(v_name, v_ds);
       IF v_changes > 0 THEN
         SET v_rows = v_rows + v_changes;
         SET v_detail = LEFT(CONCAT(v_detail, IF(v_detail = '', '', ', '), v_name, ' ', v_changes), 1024);

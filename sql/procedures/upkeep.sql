@@ -52,17 +52,23 @@ DROP PROCEDURE IF EXISTS purge_dataset //
 CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE purge_dataset(IN p_name VARCHAR(64), OUT p_purged TINYINT)
   MODIFIES SQL DATA
 BEGIN
+  DECLARE v_group VARCHAR(64);
+  DECLARE v_left TEXT;
   SELECT COUNT(*) = 0 INTO p_purged
     FROM dataset d JOIN sync s ON s.group_name = d.group_name
     JOIN image i ON i.group_name = d.group_name AND i.dataset = d.name
      AND (i.version = s.version OR i.version = s.active_version AND UTC_TIMESTAMP(6) < s.activation_time)
    WHERE d.name = p_name;
   IF p_purged THEN
+    SELECT MAX(group_name) INTO v_group FROM dataset WHERE name = p_name;
+    CALL drop_triggers(p_name, v_left);
     CALL run_sql(CONCAT('DROP VIEW IF EXISTS farmsync.`staged_', p_name, '`, farmsync.`active_', p_name,
                         '`, farmsync.`pending_', p_name, '`'));
-    CALL run_sql(CONCAT('DROP TABLE IF EXISTS farmsync.`data_', p_name, '`'));
+    CALL run_sql(CONCAT('DROP TABLE IF EXISTS farmsync.`data_', p_name, '`, farmsync.`changed_', p_name, '`'));
     START TRANSACTION;
-    DELETE FROM image WHERE dataset = p_name;
+    -- By the group: else it would wait for the promotions of all others.
+    DELETE FROM image WHERE group_name = v_group AND dataset = p_name;
+    DELETE FROM dataset_changes WHERE dataset = p_name;
     DELETE FROM dataset_column WHERE dataset = p_name;
     DELETE FROM dataset WHERE name = p_name;
     COMMIT;

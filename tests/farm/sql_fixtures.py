@@ -138,6 +138,15 @@ class Session:
                 return "lost"
             raise
 
+    def refused_cycle(self, group="default"):
+        """A promotion that must be refused; the sentence, which is recorded as the C code does it."""
+        self.make_due(group)
+        with pytest.raises(pymysql.MySQLError) as caught:
+            self.promote(group=group)
+        text = caught.value.args[1]
+        self.run("CALL farmsync.promote_failed(%s, %s, 'test', %s)", group, self.epoch(group), text)
+        return text
+
     def cycle(self, who="test", group="default"):
         """Makes the group due and promotes it."""
         self.make_due(group)
@@ -150,13 +159,13 @@ def install(server):
 
 RESET = """
 SET FOREIGN_KEY_CHECKS = 0;
-DELETE FROM farmsync.sync; DELETE FROM farmsync.dataset; DELETE FROM farmsync.dataset_column;
+DELETE FROM farmsync.sync; DELETE FROM farmsync.dataset; DELETE FROM farmsync.dataset_column; DELETE FROM farmsync.dataset_changes;
 DELETE FROM farmsync.image; DELETE FROM farmsync.member; DELETE FROM farmsync.history;
 INSERT INTO farmsync.sync (group_name, activation_time, grid_time)
   VALUES ('default', UTC_TIMESTAMP(6), UTC_TIMESTAMP(6));
 CALL farmsync.make_pending();
 DROP DATABASE IF EXISTS shop; CREATE DATABASE shop CHARACTER SET utf8mb4;
-GRANT SELECT ON shop.* TO 'farmsync'@'localhost';
+GRANT SELECT, TRIGGER ON shop.* TO 'farmsync'@'localhost';
 """
 
 
@@ -165,7 +174,7 @@ def empty(server):
     left = server.sql(
         "SELECT CONCAT('DROP ', IF(table_type = 'VIEW', 'VIEW', 'TABLE'), ' farmsync.`', table_name, '`;') "
         "FROM information_schema.tables WHERE table_schema = 'farmsync' "
-        "AND table_name REGEXP '^(data|staged|active|pending)_'"
+        "AND table_name REGEXP '^(data|changed|staged|active|pending)_'"
     )
     server.sql(left + RESET)
 

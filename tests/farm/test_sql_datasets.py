@@ -75,7 +75,7 @@ REFUSALS = [
     ("p", "shop.wide", "id,more", None, ["FS1027", "3064"]),
     ("p", "shop.price", "sku", "{", ["FS1014", "JSON object"]),
     ("p", "shop.price", "sku", "[]", ["FS1014"]),
-    ("p", "shop.price", "sku", '{"colums": ["sku"]}', ["FS1014", '"colums"', "group, columns and json"]),
+    ("p", "shop.price", "sku", '{"colums": ["sku"]}', ["FS1014", '"colums"', "group, columns, json, changes"]),
     ("p", "shop.price", "sku", '{"columns": "sku"}', ["FS1014", "arrays"]),
     ("p", "shop.price", "sku", '{"columns": ["sku", "size"]}', ["FS1020", "'size'"]),
     ("p", "shop.price", "sku", '{"columns": ["price"]}', ["FS1020", "'sku'"]),
