@@ -18,6 +18,7 @@ EXTRA_DIST += tests/check_messages.sh \
 	tests/farm/test_source.py \
 	tests/farm/test_sql_cycle.py \
 	tests/farm/test_sql_datasets.py \
+	tests/farm/test_sql_changes.py \
 	tests/farm/test_sql_promotion.py \
 	tests/farm/test_switch.py \
 	tests/farm/test_valgrind.py
