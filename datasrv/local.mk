@@ -48,8 +48,9 @@ if HAVE_CHECK
 check_PROGRAMS += tests/unit/test_datasrv
 TESTS += tests/unit/test_datasrv
 tests_unit_test_datasrv_SOURCES = tests/unit/test_datasrv.c tests/unit/fs_test.h \
-	datasrv/board.c datasrv/published.c datasrv/roster.c datasrv/settings.c
+	datasrv/board.c datasrv/daemon.c datasrv/published.c datasrv/roster.c datasrv/settings.c \
+	datasrv/store.c
 tests_unit_test_datasrv_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir) $(CHECK_CFLAGS)
-tests_unit_test_datasrv_LDADD = lib/sync/libfs_sync.la lib/base/libfs_base.la $(JANSSON_LIBS) \
+tests_unit_test_datasrv_LDADD = lib/sync/libfs_sync.la lib/image/libfs_image.la lib/base/libfs_base.la $(JANSSON_LIBS) \
 	$(CHECK_LIBS)
 endif

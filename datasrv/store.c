@@ -26,6 +26,7 @@ typedef struct entry_t {
     fs_digest_t digest;
     uint64_t bytes; /* of a verified image */
     int verified;
+    int held;          /* made during a hold that may not have ended */
     fs_usec_t unnamed; /* mono time since when nobody names it, 0 if somebody does */
 } entry_t;
 
@@ -36,7 +37,6 @@ struct fs_store_t {
     entry_t *entries;     /* ordered by digest */
     unsigned count, room;
     unsigned holds;
-    fs_usec_t released; /* mono time of the latest release */
 };
 
 static void path_of(const fs_store_t *store, const fs_digest_t *digest, char path[PATH_MAX])
@@ -249,6 +249,7 @@ void fs_store_accept(fs_store_t *store, const fs_image_made_t *made)
     if (entry) {
         entry->verified = 1;
         entry->bytes = made->bytes;
+        entry->held = store->holds > 0;
         entry->unnamed = 0;
     }
     pthread_mutex_unlock(&store->lock);
@@ -297,7 +298,14 @@ void fs_store_release(fs_store_t *store)
 {
     pthread_mutex_lock(&store->lock);
     store->holds--;
-    store->released = fs_time_mono();
+    /* However long the hold was: what was made in it is named by the next reading of the database.
+     */
+    for (unsigned i = 0; i < store->count; i++) {
+        if (!store->entries[i].held)
+            continue;
+        store->entries[i].unnamed = 0;
+        store->entries[i].held = store->holds > 0;
+    }
     pthread_mutex_unlock(&store->lock);
 }
 
@@ -307,7 +315,7 @@ static int take_one_unnamed(fs_store_t *store, fs_usec_t now, fs_digest_t *diges
     int found = 0;
 
     pthread_mutex_lock(&store->lock);
-    if (!store->holds && (!store->released || store->released + FS_STORE_GRACE <= now)) {
+    if (!store->holds) {
         for (unsigned i = 0; i < store->count && !found; i++) {
             if (store->entries[i].unnamed && store->entries[i].unnamed + FS_STORE_GRACE <= now) {
                 *digest = store->entries[i].digest;

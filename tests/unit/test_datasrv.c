@@ -9,6 +9,7 @@
 #include "datasrv/board.h"
 #include "datasrv/roster.h"
 #include "datasrv/settings.h"
+#include "datasrv/store.h"
 
 static fs_member_t make_member(const char *name, const char *group, int64_t version)
 {
@@ -237,6 +238,71 @@ START_TEST(settings_take_every_form_of_a_line)
 }
 END_TEST
 
+/* An image file as far as the store looks at one, taken in as made here. */
+static void make_image(fs_store_t *store, const char *text, char path[256], fs_digest_t *digest)
+{
+    fs_image_made_t made = {.bytes = strlen(text)};
+    char hex[FS_DIGEST_HEX_SIZE];
+    fs_result_t result;
+
+    fs_digest_of(&made.digest, text, made.bytes);
+    *digest = made.digest;
+    snprintf(path, 256, "%s/%s.fsi", fs_store_dir(store), fs_digest_hex(digest, hex));
+    ck_assert_int_eq(fs_file_write(path, text, made.bytes, &result), APR_SUCCESS);
+    fs_store_accept(store, &made);
+}
+
+static int nobody_names_it(void *baton, const fs_digest_t *digest)
+{
+    (void)baton;
+    (void)digest;
+    return 0;
+}
+
+START_TEST(store_removes_old_images_though_promotions_follow_closely)
+{
+    char *dir = fs_test_mkdir(), old[256], fresh[256];
+    fs_store_t *store;
+    fs_digest_t digest;
+    fs_result_t result;
+
+    ck_assert_int_eq(fs_store_open(&store, dir, &result), APR_SUCCESS);
+    make_image(store, "old", old, &digest);
+    for (fs_usec_t now = 1; now < 2 * FS_STORE_GRACE; now += FS_USEC_PER_SEC) {
+        fs_store_tidy(store, now, nobody_names_it, NULL);
+        fs_store_hold(store);
+        make_image(store, "made again in each cycle", fresh, &digest);
+        fs_store_release(store);
+    }
+    ck_assert_int_ne(access(old, F_OK), 0);
+    ck_assert_int_eq(access(fresh, F_OK), 0);
+    fs_store_close(store);
+    fs_test_rmdir(dir);
+}
+END_TEST
+
+START_TEST(store_keeps_what_a_long_promotion_made)
+{
+    char *dir = fs_test_mkdir(), path[256];
+    fs_store_t *store;
+    fs_digest_t digest;
+    fs_result_t result;
+
+    ck_assert_int_eq(fs_store_open(&store, dir, &result), APR_SUCCESS);
+    fs_store_hold(store);
+    make_image(store, "made", path, &digest);
+    fs_store_tidy(store, 1, nobody_names_it, NULL);
+    fs_store_tidy(store, 5 * FS_STORE_GRACE, nobody_names_it, NULL); /* held: nothing goes */
+    fs_store_release(store);
+    fs_store_tidy(store, 6 * FS_STORE_GRACE, nobody_names_it, NULL);
+    ck_assert_int_eq(access(path, F_OK), 0);
+    fs_store_tidy(store, 7 * FS_STORE_GRACE, nobody_names_it, NULL);
+    ck_assert_int_ne(access(path, F_OK), 0);
+    fs_store_close(store);
+    fs_test_rmdir(dir);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *all = suite_create("datasrv");
@@ -250,6 +316,8 @@ static Suite *suite(void)
     tcase_add_test(tests, version_in_force_comes_first);
     tcase_add_test(tests, database_changes_are_told_once);
     tcase_add_test(tests, settings_take_every_form_of_a_line);
+    tcase_add_test(tests, store_removes_old_images_though_promotions_follow_closely);
+    tcase_add_test(tests, store_keeps_what_a_long_promotion_made);
     suite_add_tcase(all, tests);
     return all;
 }
