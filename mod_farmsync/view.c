@@ -137,6 +137,9 @@ static void choose_and_map(request_rec *r, const fs_child_t *child, fs_pin_t *pi
     fs_marks_group_t *marks;
     int known;
 
+    /* The helper thread finds a new page within a second; who needs data now looks for himself. */
+    if (!fs_control_attached(child->control))
+        fs_control_refresh(child->control);
     fs_control_clock(child->control, &clock);
     known = fs_control_now(&clock, mono, &farm, &bound) && clock.state == FS_CLOCK_MEASURED;
     pin->index = fs_control_group(child->control, pin->group, &group);

@@ -11,6 +11,7 @@
 import glob
 import os
 import signal
+import subprocess
 
 from . import paths, proc
 from .errors import FarmError
@@ -170,10 +171,20 @@ class WebServer(Part):
 
     def graceful(self):
         self._need_process()
+        self._check_configuration()
         before = self._generation()
         proc.send(self.process, signal.SIGUSR1)
         wait_until(lambda: self._generation() != before, 20,
                    f"{self.name} to restart gracefully")
+
+    def _check_configuration(self):
+        """As apachectl does: httpd ends when it is restarted with a configuration that is wrong."""
+        done = subprocess.run(self.httpd("-t"), cwd=self.directory, env=self.environment(),
+                              text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, check=False)
+        if done.returncode:
+            raise FarmError(f"{self.name} goes on with its old configuration; correct the new one:\n"
+                            + done.stdout.strip())
 
     def _generation(self):
         """httpd's restart counter, as mod_status gives it."""

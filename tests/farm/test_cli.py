@@ -80,6 +80,13 @@ def test_kill_start_pause_continue(farms_by_hand):
         assert "paused" in run("pause", name, "--dir", directory).stdout
         assert "running" in run("continue", name, "--dir", directory).stdout
     assert "running" in run("graceful", "web1", "ds1", "--dir", directory).stdout
+    broken = os.path.join(directory, "web1", "conf", "extra", "broken.conf")
+    os.makedirs(os.path.dirname(broken), exist_ok=True)
+    with open(broken, "w", encoding="utf-8") as file:
+        file.write("FarmSyncNonsense on\n")
+    assert "FarmSyncNonsense" in run("graceful", "web1", "--dir", directory, check=False).stderr
+    os.unlink(broken)
+    assert re.search(r"web1 +running", run("status", "--dir", directory).stdout)
     assert "can't be restarted gracefully" in run("graceful", "db1", "--dir", directory,
                                                   check=False).stderr
     assert "already" in run("start", "web1", "--dir", directory, check=False).stderr
