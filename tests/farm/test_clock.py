@@ -61,6 +61,7 @@ def test_the_wrong_clock_is_really_wrong(farm):
 def test_wrong_clocks_switch_with_the_others(farm):
     log = ActivationLog(farm.database)
     prober = Prober([web.url for web in farm.webs], path="/farmsync/data/ta/k", rate=500)
+    bounds = {}  # of each server: the widest that it published meanwhile
     try:
         for number in range(SWITCHES):
             version = log.look().version
@@ -69,17 +70,20 @@ def test_wrong_clocks_switch_with_the_others(farm):
             staged = max(log.activations)
             wait_until(lambda: len([e for e in prober.switches if e["to"] == staged])
                        == len(farm.webs), 30, "all servers to switch")
-        bounds = dict(farm.sql("SELECT name, clock_bound_us FROM member WHERE kind = 'agent'"))
+            for name, bound in farm.sql("SELECT name, clock_bound_us FROM member"
+                                        " WHERE kind = 'agent'"):
+                bounds[name] = max(bounds.get(name, 0), int(bound))
     finally:
         prober.stop()
         log.stop()
     print(bounds)
     own = log.offset().bound_us
     seen = prober.seen(log)
-    assert len(seen) == SWITCHES * len(farm.webs)
+    # One more if something was still staged when the prober began.
+    assert len(seen) >= SWITCHES * len(farm.webs) and len(seen) % len(farm.webs) == 0
     for one in seen:
         name = farm.webs[one.server].name
-        assert violations([one], int(bounds[name]) + own) == []
+        assert violations([one], bounds[name] + own) == []
     assert prober.failures == 0 and prober.errors == []
 
 
