@@ -58,6 +58,9 @@ def test_the_wrong_clock_is_really_wrong(farm):
     assert abs((date(behind) - date(farm.webs[0])).total_seconds() + 3600) < 60
 
 
+GROWTH_US = 500  # a bound grows by 250 ppm between its report and the switch, two seconds at most
+
+
 def test_wrong_clocks_switch_with_the_others(farm):
     log = ActivationLog(farm.database)
     prober = Prober([web.url for web in farm.webs], path="/farmsync/data/ta/k", rate=500)
@@ -83,7 +86,7 @@ def test_wrong_clocks_switch_with_the_others(farm):
     assert len(seen) >= SWITCHES * len(farm.webs) and len(seen) % len(farm.webs) == 0
     for one in seen:
         name = farm.webs[one.server].name
-        assert violations([one], bounds[name] + own) == []
+        assert violations([one], bounds[name] + GROWTH_US + own) == []
     assert prober.failures == 0 and prober.errors == []
 
 
