@@ -122,6 +122,30 @@ CREATE TABLE IF NOT EXISTS history (
   who          VARCHAR(255) NOT NULL,
   rows_changed BIGINT       NULL,
   detail       VARCHAR(1024) NOT NULL DEFAULT '',
+  comment      VARCHAR(512) NOT NULL DEFAULT '' COMMENT 'why: what @farmsync_comment said',
+  account      VARCHAR(255) NOT NULL DEFAULT '' COMMENT 'database account; who may be a server of the farm',
   PRIMARY KEY (id),
   KEY by_version (group_name, action, version)
 ) ENGINE=InnoDB;
+
+-- What tables of an earlier installation lack.
+DROP PROCEDURE IF EXISTS add_column;
+DELIMITER //
+CREATE PROCEDURE add_column(IN p_table VARCHAR(64), IN p_column VARCHAR(64), IN p_definition TEXT)
+  MODIFIES SQL DATA
+BEGIN
+  DECLARE v_count INT;
+  SELECT COUNT(*) INTO v_count FROM information_schema.columns
+   WHERE table_schema = 'farmsync' AND table_name = p_table AND column_name = p_column;
+  IF v_count = 0 THEN
+    SET @farmsync_sql = CONCAT('ALTER TABLE farmsync.`', p_table, '` ADD COLUMN `', p_column, '` ', p_definition);
+    PREPARE farmsync_statement FROM @farmsync_sql;
+    EXECUTE farmsync_statement;
+    DEALLOCATE PREPARE farmsync_statement;
+  END IF;
+END //
+DELIMITER ;
+CALL add_column('history', 'comment', 'VARCHAR(512) NOT NULL DEFAULT '''' COMMENT ''why: what @farmsync_comment said''');
+CALL add_column('history', 'account',
+  'VARCHAR(255) NOT NULL DEFAULT '''' COMMENT ''database account; who may be a server of the farm''');
+DROP PROCEDURE add_column;

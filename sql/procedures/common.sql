@@ -24,13 +24,17 @@ BEGIN
   SET @farmsync_sql = NULL;
 END //
 
+-- Records an act in history, with the reason that the operator has given in @farmsync_comment, which is then
+-- used up: it belongs to one act.
 DROP PROCEDURE IF EXISTS note //
 CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE note(
   IN p_group VARCHAR(64), IN p_action VARCHAR(32), IN p_version BIGINT, IN p_detail TEXT)
   MODIFIES SQL DATA
 BEGIN
-  INSERT INTO history (at, group_name, action, version, who, detail)
-  VALUES (UTC_TIMESTAMP(6), p_group, p_action, p_version, LEFT(USER(), 255), LEFT(p_detail, 1024));
+  INSERT INTO history (at, group_name, action, version, who, detail, comment, account)
+  VALUES (UTC_TIMESTAMP(6), p_group, p_action, p_version, LEFT(USER(), 255), LEFT(p_detail, 1024),
+          LEFT(COALESCE(CONVERT(@farmsync_comment USING utf8mb4), ''), 512), LEFT(USER(), 255));
+  SET @farmsync_comment = NULL;
 END //
 
 -- Counted with SELECT ... INTO, here and elsewhere: IF EXISTS (SELECT ...) would be a locking read.

@@ -251,8 +251,8 @@ promotion: BEGIN
     CALL next_activation(p_group, 1, v_next);
     UPDATE sync SET version = v_version + 1, activation_time = v_next, promoting = 1
      WHERE group_name = p_group;
-    INSERT INTO history (at, group_name, action, version, who, rows_changed, detail)
-    VALUES (UTC_TIMESTAMP(6), p_group, 'promote', v_version + 1, p_who, v_rows, v_detail);
+    INSERT INTO history (at, group_name, action, version, who, rows_changed, detail, account)
+    VALUES (UTC_TIMESTAMP(6), p_group, 'promote', v_version + 1, p_who, v_rows, v_detail, LEFT(USER(), 255));
     SELECT 'staged' AS outcome, v_version + 1 AS version, v_rows AS rows_changed;
   ELSE
     DELETE FROM image WHERE group_name = p_group AND version = v_version + 1;
@@ -370,8 +370,8 @@ BEGIN
     CALL next_activation(p_group, 0, v_next);
     UPDATE sync SET activation_time = v_next, wanted_time = IF(wanted_time > v_next, wanted_time, NULL)
      WHERE group_name = p_group;
-    INSERT INTO history (at, group_name, action, version, who, detail)
-    SELECT UTC_TIMESTAMP(6), p_group, 'refused', version, p_who, LEFT(COALESCE(p_reason, ''), 1024)
+    INSERT INTO history (at, group_name, action, version, who, detail, account)
+    SELECT UTC_TIMESTAMP(6), p_group, 'refused', version, p_who, LEFT(COALESCE(p_reason, ''), 1024), LEFT(USER(), 255)
       FROM sync WHERE group_name = p_group;
   END IF;
   COMMIT;

@@ -16,6 +16,7 @@ EXTRA_DIST += tests/check_messages.sh \
 	tests/farm/test_module.py \
 	tests/farm/test_scripts.py \
 	tests/farm/test_source.py \
+	tests/farm/test_sql_audit.py \
 	tests/farm/test_sql_cycle.py \
 	tests/farm/test_sql_datasets.py \
 	tests/farm/test_sql_changes.py \
