@@ -8,7 +8,8 @@
  * waits) graceful     pconf goes, and with it this registration; the agent is left running, so that
  * nothing is interrupted. post_config of the new generation starts a new agent, which takes over
  *                from the old one by itself, and registers the old one to be reaped
- *   stop         SIGTERM when pconf is destroyed because httpd is exiting
+ *   stop         SIGTERM when pconf is destroyed because httpd is exiting; with httpd -X, which
+ *                never destroys it, when the pool of its only "child" goes
  *   kill -9      the agent ends by itself when the last child's lock (children.lock) is gone
  *
  * What must outlive the module's code (it is unloaded at each restart) is plain data kept by
@@ -418,7 +419,24 @@ void fs_agent_start(apr_pool_t *pconf, server_rec *server)
     }
     agent = make_agent(pconf, server);
     agent->retained->failures = 0;
+    fs_settings(server)->agent_parent = agent->parent;
     if (spawn(agent, 0))
         ap_log_error(APLOG_MARK, APLOG_INFO, 0, server, "FS0656: farmsync-agent started (pid %d)",
                      (int)agent->proc.pid);
+}
+
+/* May run in a signal handler (prefork): only what is safe there. */
+static apr_status_t end_agent(void *data)
+{
+    const retained_t *retained = data;
+
+    if (retained->pid > 0)
+        kill(retained->pid, SIGTERM);
+    return APR_SUCCESS;
+}
+
+void fs_agent_child_init(apr_pool_t *pchild, server_rec *server)
+{
+    if (fs_settings(server)->agent_parent == getpid())
+        apr_pool_cleanup_register(pchild, retained_data(), end_agent, apr_pool_cleanup_null);
 }

@@ -11,5 +11,10 @@
  * then served from what is there.
  */
 void fs_agent_start(apr_pool_t *pconf, server_rec *server);
+/*
+ * In child_init: with `httpd -X` the only request process is the one that started the agent. It
+ * leaves without going through httpd's own end, so its child pool ends the agent.
+ */
+void fs_agent_child_init(apr_pool_t *pchild, server_rec *server);
 
 #endif

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -22,6 +23,7 @@
 
 #define JOIN_TIMEOUT_S 2
 #define LOCK_FILE      "children.lock"
+#define SAY_AGAIN      (60 * FS_USEC_PER_SEC)
 
 /* The one thing of a request process that isn't a request's. */
 typedef struct helper_t {
@@ -30,6 +32,7 @@ typedef struct helper_t {
     int started;
     int joinable; /* a threaded MPM: cleanups run on an ordinary stack and may wait */
     _Atomic int stop;
+    _Atomic fs_usec_t said_too_long; /* mono; 0 never */
 } helper_t;
 
 static helper_t *helper;
@@ -37,6 +40,17 @@ static helper_t *helper;
 const fs_child_t *fs_child(void)
 {
     return helper ? &helper->child : NULL;
+}
+
+int fs_child_says_too_long(void)
+{
+    fs_usec_t now = fs_time_mono(), said;
+
+    if (!helper)
+        return 0;
+    said = atomic_load(&helper->said_too_long);
+    return (!said || now - said >= SAY_AGAIN) &&
+           atomic_compare_exchange_strong(&helper->said_too_long, &said, now);
 }
 
 static void log_to_httpd(void *baton, fs_log_level_t level, const char *message)

@@ -168,6 +168,29 @@ void fs_data_row_json(fs_text_t *text, const fs_image_t *image, const fs_row_t *
     fs_text_puts(text, "}");
 }
 
+/*
+ * Where such texts end up, in headers and in URLs, httpd itself sends whatever it is given, and no
+ * client, proxy or backend takes a header of megabytes. So the server's own limit on the header
+ * fields that it accepts holds for them, too.
+ */
+static int is_too_long(request_rec *r, const fs_data_t *data, const char *path, apr_size_t length)
+{
+    apr_size_t limit = (apr_size_t)r->server->limit_req_fieldsize;
+
+    if (length <= limit)
+        return 0;
+    apr_table_setn(r->notes, UNAVAILABLE_NOTE, "too long");
+    if (fs_child_says_too_long())
+        ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r,
+                      "FS0671: %.200s of group %s has %" APR_SIZE_T_FMT
+                      " bytes; as it may go into a header or a URL, an expression or RewriteMap "
+                      "gives it only up to LimitRequestFieldSize (%" APR_SIZE_T_FMT
+                      "): it is empty. Raise that, or read it with farmsync-data or "
+                      "mod_farmsync.h. Said once a minute",
+                      path, data->pin->group, length, limit);
+    return 1;
+}
+
 const char *fs_data_string(request_rec *r, const char *path)
 {
     fs_data_t data;
@@ -175,9 +198,12 @@ const char *fs_data_string(request_rec *r, const char *path)
 
     if (fs_data_get(r, path, &data) != FS_DATA_FOUND)
         return NULL;
-    if (data.column >= 0)
-        return data.value.data ? data.value.data : "";
+    if (data.column >= 0) {
+        if (!data.value.data)
+            return "";
+        return is_too_long(r, &data, path, data.value.length) ? NULL : data.value.data;
+    }
     fs_text_init(&text, r->pool);
     fs_data_row_json(&text, data.image, &data.row);
-    return text.data;
+    return is_too_long(r, &data, path, text.length) ? NULL : text.data;
 }

@@ -55,7 +55,8 @@ fs_data_status_t fs_data_group(request_rec *r, int group, fs_data_t *data);
 void fs_data_row_json(fs_text_t *text, const fs_image_t *image, const fs_row_t *row);
 
 /* A value as a C string in the request's pool or the image: the column's, or the row as JSON.
- * NULL if there is none; "" for SQL NULL. */
+ * NULL if there is none, or if it is longer than LimitRequestFieldSize (FS0671); "" for SQL NULL.
+ */
 const char *fs_data_string(request_rec *r, const char *path);
 
 #endif

@@ -4,6 +4,9 @@
  *   GET /farmsync/data/DATASET                  its rows, in key order: ?limit= ?after= ?prefix=
  *   GET /farmsync/data/DATASET/KEY              a row as JSON
  *   GET /farmsync/data/DATASET/KEY/COLUMN       one value as it is
+ *   GET /farmsync/data/DATASET?key=KEY          the row, and
+ *   GET /farmsync/data/DATASET?key=KEY&column=  the value, of a key that a URL's path can't carry:
+ *                                               the empty one, ".", "..", or one with a slash
  *
  * ETags are strong and made from the answer's bytes, so that an unchanged row keeps its ETag over
  * versions and servers. Errors are application/problem+json (RFC 9457).
@@ -180,13 +183,14 @@ static unsigned key_columns(const fs_image_schema_t *schema, unsigned columns[FS
     return schema->key_count;
 }
 
+/* Nothing after the sign means all; but the key of a row may be the empty text (`whole_key`). */
 static int key_path(apr_table_t *arguments, request_rec *r, const char *name, int key_count,
-                    fs_slice_t parts[FS_DATA_PARTS], int *count)
+                    int whole_key, fs_slice_t parts[FS_DATA_PARTS], int *count)
 {
     const char *value = apr_table_get(arguments, name);
 
     *count = 0;
-    if (!value || !*value)
+    if (!value || (!*value && !(whole_key && key_count == 1)))
         return 1;
     *count = fs_data_split(r->pool, value, parts);
     return *count > 0 && *count <= key_count;
@@ -210,11 +214,11 @@ static const char *read_query(request_rec *r, int key_count, list_t *list)
             return "limit is a number from 1 to 1000";
         list->limit = (unsigned)number;
     }
-    if (!key_path(arguments, r, "after", key_count, list->after, &list->after_count) ||
+    if (!key_path(arguments, r, "after", key_count, 1, list->after, &list->after_count) ||
         (list->after_count && list->after_count != key_count))
         return "after is the whole key of a row, its parts percent-encoded and joined by slashes; "
                "take it from \"next\"";
-    if (!key_path(arguments, r, "prefix", key_count, list->prefix, &list->prefix_count))
+    if (!key_path(arguments, r, "prefix", key_count, 0, list->prefix, &list->prefix_count))
         return "prefix is the beginning of a key, its parts percent-encoded and joined by slashes";
     return NULL;
 }
@@ -381,6 +385,51 @@ static int send_datasets(request_rec *r)
     return answer_json(r, &text);
 }
 
+/*
+ * Allow is written by hand: httpd's own list would name TRACE, which is not ours to promise, and
+ * httpd's own page would be HTML.
+ */
+static int not_allowed(request_rec *r)
+{
+    apr_table_setn(r->err_headers_out, "Allow", "GET, HEAD");
+    if (r->method_number != M_OPTIONS)
+        return problem(r, HTTP_METHOD_NOT_ALLOWED, "Method not allowed",
+                       "data is read here, with GET or HEAD; it is changed in the database");
+    ap_set_content_length(r, 0);
+    return OK;
+}
+
+/*
+ * DATASET?key=KEY[&column=COLUMN]: puts what follows the dataset's name into `parts` and returns
+ * how many there are then; 0: no key is asked for; -1: it isn't one.
+ */
+static int key_in_query(request_rec *r, fs_slice_t parts[FS_DATA_PARTS])
+{
+    fs_slice_t key[FS_DATA_PARTS];
+    apr_table_t *arguments;
+    const char *value, *column;
+    int count;
+
+    ap_args_to_table(r, &arguments);
+    value = apr_table_get(arguments, "key");
+    column = apr_table_get(arguments, "column");
+    if (!value)
+        return column ? -1 : 0;
+    count = fs_data_split(r->pool, value, key);
+    if (count < 0 || 1 + count + (column != NULL) > FS_DATA_PARTS ||
+        apr_table_get(arguments, "limit") || apr_table_get(arguments, "after") ||
+        apr_table_get(arguments, "prefix"))
+        return -1;
+    memcpy(parts + 1, key, (apr_size_t)count * sizeof(*key));
+    count++;
+    if (column) {
+        parts[count].data = column;
+        parts[count].length = (uint32_t)strlen(column);
+        count++;
+    }
+    return count;
+}
+
 int fs_handler_data(request_rec *r)
 {
     fs_slice_t parts[FS_DATA_PARTS];
@@ -390,10 +439,8 @@ int fs_handler_data(request_rec *r)
 
     if (!r->handler || strcmp(r->handler, "farmsync-data") != 0)
         return DECLINED;
-    if (r->method_number != M_GET) {
-        ap_allow_methods(r, REPLACE_ALLOW, "GET", "HEAD", NULL);
-        return HTTP_METHOD_NOT_ALLOWED;
-    }
+    if (r->method_number != M_GET)
+        return not_allowed(r);
     path = fs_place_rest(r);
     if (!*path)
         return send_datasets(r);
@@ -401,9 +448,18 @@ int fs_handler_data(request_rec *r)
     if (count < 0)
         return not_found(r, FS_DATA_BAD_PATH);
     if (count == 1) {
-        if (fs_data_dataset(r, parts[0].data, parts[0].length, &data) != FS_DATA_FOUND)
-            return not_found(r, data.status);
-        return send_list(r, &data);
+        fs_slice_t dataset = parts[0];
+
+        count = key_in_query(r, parts);
+        if (!count) {
+            if (fs_data_dataset(r, dataset.data, dataset.length, &data) != FS_DATA_FOUND)
+                return not_found(r, data.status);
+            return send_list(r, &data);
+        }
+        if (count < 0)
+            return problem(r, HTTP_BAD_REQUEST, "Bad query",
+                           "key is a row's key, its parts percent-encoded and joined by slashes; "
+                           "it goes with column and with nothing else");
     }
     if (fs_data_find(r, parts, count, &data) != FS_DATA_FOUND)
         return not_found(r, data.status);

@@ -73,6 +73,7 @@ static void register_hooks(apr_pool_t *pool)
     ap_hook_test_config(fs_status_dump, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_post_config(post_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_child_init(fs_child_init, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_child_init(fs_agent_child_init, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_expr_lookup(fs_expr_lookup, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_handler(fs_handler_data, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_handler(fs_handler_status, NULL, NULL, APR_HOOK_MIDDLE);

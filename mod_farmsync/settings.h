@@ -24,6 +24,7 @@ typedef struct fs_settings_t {
     int agent_log_level;              /* fs_log_level_t */
     int agent_poll_ms;
     const char *address; /* not a directive: where this server is reached, host:port */
+    pid_t agent_parent;  /* not a directive: the process that started the agent; 0 none did */
 } fs_settings_t;
 
 /* Of a place in the configuration: also per virtual host and directory. */

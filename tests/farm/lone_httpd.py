@@ -170,10 +170,10 @@ FarmSyncAgent "{self.agent}"
                               timeout=DEADLINE_S, check=False, env=self.environment())
         return done.returncode, done.stdout + done.stderr
 
-    def start(self):
+    def start(self, how="-DFOREGROUND"):
         with open(self.path("stderr"), "ab") as stderr:
             # A session of its own: prefork ends its whole process group when it stops.
-            self.process = subprocess.Popen(self.arguments("-DFOREGROUND"), stderr=stderr,
+            self.process = subprocess.Popen(self.arguments(how), stderr=stderr,
                                             env=self.environment(), start_new_session=True)
         wait_for(self.answers, "httpd to answer: " + self.log())
 

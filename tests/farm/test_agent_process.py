@@ -294,3 +294,26 @@ def test_dump_shows_the_settings_in_force_and_starts_nothing():
         assert not server.started() and not os.path.exists(os.path.join(server.state, "agent.json"))
     finally:
         server.remove()
+
+
+@pytest.mark.parametrize("mpm", ["event", "prefork"])
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_agent_of_a_single_process_is_told_to_end(mpm, sent):
+    """httpd -X leaves without httpd's own end; the stand-in doesn't look after its parent."""
+    server = Supervised(mpm, "")
+    server.settings = SETTINGS.format(server.directory)
+    server.configure()
+    try:
+        server.start("-X")
+        wait_for(server.started, "the agent")
+        told = server.started()[0]
+        assert told["ppid"] == server.process.pid
+        server.process.send_signal(sent)
+        server.process.wait(20)
+        wait_for(lambda: told["pid"] in server.ended(), "the agent to be told")
+        assert not alive(told["pid"])
+    finally:
+        for told in server.started():
+            if alive(told["pid"]):
+                os.kill(told["pid"], signal.SIGKILL)
+        server.remove()

@@ -22,6 +22,13 @@ RewriteMap part int:farmsync_part
 RewriteCond %{QUERY_STRING} ^sku=(.*)
 RewriteRule ^/any$ /new/${farm:prices/${part:%1}/price|none}? [R,L]
 RewriteRule ^/old/(.*)$ /new/${farm:prices/$1/price|none} [R,L]
+RewriteRule ^/note/(.*)$ /new/${farm:prices/$1/note|none} [R,L]
+<Location "/long.txt">
+    Header set Note "expr=[%{farmsync:prices/long/note}]"
+    Header set Most "expr=%{farmsync:prices/most/note}"
+    Header set Row "expr=[%{farmsync:prices/long}]"
+    Header set Why "expr=%{note:farmsync-unavailable}"
+</Location>
 <Location "/plain.txt">
     Header set Price "%{farmsync:prices/sku-1/price}e" "expr=true"
     Header set Price "expr=%{farmsync:prices/sku-1/price}"
@@ -91,7 +98,7 @@ ZONES = ["de|1|4.90", "de|2|5.90", "fr|1|7.00"]
 
 def lay_out(server):
     htdocs = server.path("htdocs")
-    for name in ("plain.txt", "part.txt", "allowed.txt", "denied.txt"):
+    for name in ("plain.txt", "part.txt", "allowed.txt", "denied.txt", "long.txt"):
         with open(os.path.join(htdocs, name), "w", encoding="utf-8") as file:
             file.write("text\n")
     with open(os.path.join(htdocs, "page.shtml"), "w", encoding="utf-8") as file:
@@ -206,9 +213,14 @@ def test_what_is_not_there_is_404_with_a_reason(server, data, path):
 
 
 def test_only_reading_is_allowed(server, data):
-    for method in ("POST", "PUT", "DELETE"):
+    for method in ("POST", "PUT", "DELETE", "PROPFIND"):
         answer = server.get("/farmsync/data/prices/sku-1", method=method)
-        assert answer.status == 405 and "GET" in answer.headers["Allow"]
+        assert answer.status == 405 and answer.headers.get_all("Allow") == ["GET, HEAD"]
+        assert answer.headers["Content-Type"] == "application/problem+json"
+        assert answer.json["status"] == 405 and "database" in answer.json["detail"]
+    options = server.get("/farmsync/data/prices/sku-1", method="OPTIONS")
+    assert options.status == 200 and options.headers["Allow"] == "GET, HEAD"
+    assert options.body == b""
     head = server.get("/farmsync/data/prices/sku-1", method="HEAD")
     whole = server.get("/farmsync/data/prices/sku-1")
     assert head.status == 200 and head.body == b""
@@ -256,6 +268,64 @@ def test_list_by_prefix(server, data):
 def test_bad_list_query_is_400_with_a_reason(server, data, query):
     answer = server.get("/farmsync/data/prices?" + query)
     assert answer.status == 400 and answer.json["detail"]
+
+
+def with_rows(server, publisher, prices, zones):
+    number = next(NUMBERS)
+    view = publisher.version(number, {"prices": prices, "zones": zones})
+    publisher.say(f"group default {number} {view} {number} {view} -1000")
+    wait_for(lambda: served(server) == number, f"version {number}")
+
+
+def test_keys_that_no_path_can_carry_are_given_in_the_query(server, publisher, data):
+    """The empty key above all: httpd makes one slash of two, and none of the last."""
+    with_rows(server, publisher, ["|1.00|empty||", "..|2.00|dots||", "a/b|3.00|slash||"],
+              ["de||4.90", "|2|5.90", "||7.00"])
+
+    def get(query):
+        return server.get("/farmsync/data/" + query)
+    assert get("prices?key=").json["note"] == "empty"
+    assert get("prices?key=&column=price").text == "1.00"
+    assert get("prices/?key=").json["note"] == "empty"
+    assert get("prices?key=..").json["note"] == "dots"
+    assert get("prices?key=a%252Fb&column=note").text == "slash"
+    assert get("prices?key=none").status == 404
+    assert get("prices?key=&column=none").json["title"] == "No such column"
+    assert [get(f"zones?key={key}&column=fee").text for key in ("de/", "/2", "/")] == [
+        "4.90", "5.90", "7.00"]
+    for bad in ("key=%25z", "key=&limit=1", "column=price", "key=" + "/".join("abc" * 9)):
+        answer = get("prices?" + bad)
+        assert answer.status == 400 and "percent-encoded" in answer.json["detail"], bad
+
+
+def test_list_goes_on_after_an_empty_key(server, publisher, data):
+    with_rows(server, publisher, ["|1.00|||", "a|2.00|||"], ZONES)
+    page = server.get("/farmsync/data/prices?limit=1").json
+    assert page["next"] == "" and page["rows"][0]["sku"] == ""
+    page = server.get("/farmsync/data/prices?limit=1&after=" + page["next"]).json
+    assert page["next"] is None and page["rows"][0]["sku"] == "a"
+    assert len(server.get("/farmsync/data/zones?after=").json["rows"]) == 3
+
+
+def test_no_header_and_no_url_is_made_of_a_value_of_any_length(server, publisher, data):
+    """Up to LimitRequestFieldSize; beyond that there is none, and the log says why, once."""
+    with_rows(server, publisher, ["long|1.00|" + "x" * 8191 + "||", "most|2.00|" + "y" * 8190 + "||",
+                                  "huge|3.00|" + "z" * 900000 + "||"], ZONES)
+    answer = server.get("/long.txt")
+    assert answer.headers["Note"] == "[]" and answer.headers["Row"] == "[]"
+    assert answer.headers["Most"] == "y" * 8190
+    assert answer.headers["Why"] == "too long"
+    for _ in range(20):
+        server.get("/long.txt")
+    assert server.get("/note/huge").headers["Location"].endswith("/new/none")
+    assert 0 < server.log().count("FS0671") <= len(server.children())
+    assert "LimitRequestFieldSize (8190)" in server.log()
+    with_rows(server, publisher, ["most|1.00|a\\x0aSet-Cookie: b||"], ZONES)
+    broken = server.get("/long.txt")
+    assert broken.status == 500 and "Set-Cookie" not in broken.headers
+    with_rows(server, publisher, ["huge|3.00|" + "z" * 900000 + "||"], ZONES)
+    assert len(server.get("/farmsync/data/prices/huge/note").text) == 900000
+    assert len(server.get("/farmsync/data/prices/huge").json["note"]) == 900000
 
 
 def test_datasets_are_listed(server, data):
@@ -453,8 +523,8 @@ def maps(pid, what):
 
 def test_old_images_are_unmapped_by_idle_processes_too(server, publisher, data):
     number = served(server)
-    settle(server, publisher, number + 1, price="6.66")
-    old = set(image_paths(server, data))
+    between = settle(server, publisher, number + 1, price="6.66")
+    old = set(image_paths(server, data)) | set(image_paths(server, between))
     view = settle(server, publisher, number + 2, price="5.55")
     old -= set(image_paths(server, view))
     assert old
@@ -462,6 +532,7 @@ def test_old_images_are_unmapped_by_idle_processes_too(server, publisher, data):
     assert pids
     for pid in pids:
         wait_for(lambda pid=pid: not maps(pid, ".fsi") & old, f"process {pid} to let go")
+        wait_for(lambda pid=pid: maps(pid, ".fsi"), f"process {pid} to map what is new")
     new = {os.path.basename(path) for path in image_paths(server, view)}
     for pid in pids:
         assert new == {os.path.basename(path) for path in maps(pid, ".fsi")}
