@@ -91,7 +91,10 @@ BEGIN
     END IF;
     UPDATE dataset_column SET key_place = v_place WHERE dataset = p_name AND LOWER(name) = LOWER(v_key);
     IF ROW_COUNT() = 0 THEN
-      CALL fail(CONCAT('FS1020: ', p_source, ' has no column ''', v_key, ''''));
+      SELECT GROUP_CONCAT(name ORDER BY place SEPARATOR ', ') INTO v_rest FROM dataset_column
+       WHERE dataset = p_name;
+      CALL fail(CONCAT('FS1020: ', p_source, ' gives no column ''', v_key, ''' for the key; name some of: ',
+                       v_rest));
     END IF;
   END WHILE;
 END //
@@ -130,7 +133,8 @@ BEGIN
    WHERE NOT EXISTS (SELECT 1 FROM information_schema.columns c WHERE c.table_schema = p_schema
                         AND c.table_name = p_table AND LOWER(c.column_name) = LOWER(o.n));
   IF v_wanted IS NOT NULL THEN
-    CALL fail(CONCAT('FS1020: ', p_schema, '.', p_table, ' has no column ''', v_wanted, ''''));
+    CALL fail(CONCAT('FS1020: ', p_schema, '.', p_table, ' has no column ''', v_wanted, '''; correct the option ',
+                     '"columns"'));
   END IF;
   SET v_done = 0;
   SET p_definitions = '';
@@ -203,6 +207,16 @@ BEGIN
   CLOSE v_each;
   IF v_place = 0 THEN
     CALL fail(CONCAT('FS1020: no column of ', p_schema, '.', p_table, ' is left; see the option "columns"'));
+  END IF;
+  SELECT MIN(o.n) INTO v_wanted
+    FROM JSON_TABLE(COALESCE(p_options, '{}'), '$.json[*]' COLUMNS (n VARCHAR(64) PATH '$')) AS o
+   WHERE NOT EXISTS (SELECT 1 FROM dataset_column k WHERE k.dataset = p_name AND k.kind = 'json'
+                        AND LOWER(k.name) = LOWER(o.n));
+  IF v_wanted IS NOT NULL THEN
+    SELECT GROUP_CONCAT(name ORDER BY place SEPARATOR ', ') INTO v_type FROM dataset_column
+     WHERE dataset = p_name AND kind IN ('text', 'json');
+    CALL fail(CONCAT('FS1020: there is no text column ''', v_wanted, ''' that can hold JSON; name in the option ',
+                     '"json" some of: ', COALESCE(v_type, 'none')));
   END IF;
 END //
 

@@ -52,9 +52,11 @@ END //
 -- Takes effect at once. An activation that is announced is never put off: a server that is cut off would
 -- still keep to the old time.
 DROP PROCEDURE IF EXISTS set_interval //
-CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE set_interval(IN p_group VARCHAR(255), IN p_seconds BIGINT)
+CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE set_interval(
+  IN p_group VARCHAR(255), IN p_seconds DECIMAL(40,20))
   MODIFIES SQL DATA
 BEGIN
+  DECLARE v_seconds BIGINT;
   DECLARE v_now, v_next, v_time DATETIME(6);
   DECLARE v_version, v_active BIGINT;
   DECLARE EXIT HANDLER FOR SQLEXCEPTION
@@ -63,9 +65,14 @@ BEGIN
     RESIGNAL;
   END;
   IF p_seconds IS NULL OR p_seconds < 1 OR p_seconds > 31536000 THEN
-    CALL fail(CONCAT('FS1040: an interval of ', COALESCE(p_seconds, 'NULL'),
-                     ' s is out of range; give 1 to 31536000 seconds'));
+    CALL fail(CONCAT('FS1040: an interval of ',
+                     COALESCE(TRIM(TRAILING '.' FROM TRIM(TRAILING '0' FROM p_seconds)), 'NULL'), ' s is out of range; ',
+                     'give 1 to 31536000 seconds'));
+  ELSEIF p_seconds <> FLOOR(p_seconds) THEN
+    CALL fail(CONCAT('FS1040: an interval of ', TRIM(TRAILING '0' FROM p_seconds), ' s is no whole number ',
+                     'of seconds; give ', FLOOR(p_seconds), ' or ', FLOOR(p_seconds) + 1));
   END IF;
+  SET v_seconds = p_seconds;
   START TRANSACTION;
   CALL take_group(p_group);
   SET v_now = UTC_TIMESTAMP(6);
@@ -73,7 +80,7 @@ BEGIN
   UPDATE sync SET grid_time = grid_time + INTERVAL
            FLOOR(TIMESTAMPDIFF(MICROSECOND, grid_time, v_now) / (sync_interval * 1000000)) * sync_interval SECOND
    WHERE group_name = p_group AND grid_time <= v_now;
-  UPDATE sync SET sync_interval = p_seconds WHERE group_name = p_group;
+  UPDATE sync SET sync_interval = v_seconds WHERE group_name = p_group;
   SELECT activation_time, version, active_version INTO v_time, v_version, v_active
     FROM sync WHERE group_name = p_group;
   IF v_time > v_now THEN
@@ -81,7 +88,7 @@ BEGIN
     UPDATE sync SET activation_time = IF(v_version = v_active, v_next, LEAST(v_time, v_next))
      WHERE group_name = p_group;
   END IF;
-  CALL note(p_group, 'set_interval', NULL, CONCAT(p_seconds, ' s'));
+  CALL note(p_group, 'set_interval', NULL, CONCAT(v_seconds, ' s'));
   COMMIT;
 END //
 

@@ -364,6 +364,18 @@ def test_interval_out_of_range(shop, seconds):
     assert shop.sync() == before
 
 
+@pytest.mark.parametrize("seconds, remedy", [("1.5", "1.5 s is no whole number of seconds; give 1 or 2"),
+                                             ("59.0000001", "59.0000001 s"), ("0.5", "give 1 to 31536000")])
+def test_interval_is_not_rounded(shop, seconds, remedy):
+    before = shop.sync()
+    text = shop.refused(f"CALL farmsync.set_interval('default', {seconds})")
+    assert "FS1040" in text and remedy in text
+    assert shop.sync() == before
+    shop.run("CALL farmsync.set_interval('default', 60.0)")
+    assert shop.sync()["sync_interval"] == "60"
+    assert shop.one("SELECT detail FROM farmsync.history WHERE action = 'set_interval'") == "60 s"
+
+
 def test_no_such_group(shop):
     for call in ("set_interval('x', 1)", "set_lead('x', 1)", "set_keep_versions('x', 5)", "hold('x')", "resume('x')",
                  "activate_now('x')", "activate_at('x', '2100-01-01')", "drop_group('x')", "prune('x', 1)",
