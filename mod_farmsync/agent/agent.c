@@ -151,3 +151,13 @@ void fs_agent_server_failed(fs_agent_t *agent, int index)
     fs_servers_failed(&agent->servers, (unsigned)index, fs_time_mono(), fs_agent_chance());
     pthread_mutex_unlock(&agent->servers_lock);
 }
+
+int fs_agent_server_return(fs_agent_t *agent)
+{
+    int returned;
+
+    pthread_mutex_lock(&agent->servers_lock);
+    returned = fs_servers_return(&agent->servers, fs_time_mono());
+    pthread_mutex_unlock(&agent->servers_lock);
+    return returned;
+}

@@ -132,6 +132,9 @@ void fs_agent_wake_follower(fs_agent_group_t *group);
 int fs_agent_server(fs_agent_t *agent);
 void fs_agent_server_worked(fs_agent_t *agent, int index);
 void fs_agent_server_failed(fs_agent_t *agent, int index);
+/* The data server that this agent is to ask if it can answers again. Returns 1 if it is asked now.
+ */
+int fs_agent_server_return(fs_agent_t *agent);
 
 /* --- group.c: one group's state; group->lock is held ------------------------------------------ */
 

@@ -14,7 +14,7 @@
 
 static const char *const fields[] = {"server",       "state_dir", "groups",  "database",
                                      "data_servers", "key_file",  "ca_file", "cert_file",
-                                     "address",      "log_level", "poll_ms"};
+                                     "address",      "log_level", "poll_ms", "home_after_ms"};
 #define FIELD_COUNT (sizeof(fields) / sizeof(fields[0]))
 
 static apr_status_t bad_value(const char *path, const char *field, const char *remedy,
@@ -135,6 +135,7 @@ static apr_status_t read_numbers(fs_agent_config_t *config, const json_t *root, 
 {
     const json_t *poll = json_object_get(root, "poll_ms");
     const json_t *level = json_object_get(root, "log_level");
+    const json_t *home = json_object_get(root, "home_after_ms");
 
     config->poll_ms = POLL_MS_DEFAULT;
     config->log_level = FS_LOG_NOTICE;
@@ -144,6 +145,14 @@ static apr_status_t read_numbers(fs_agent_config_t *config, const json_t *root, 
         if (!json_is_integer(poll) || value < POLL_MS_MIN || value > POLL_MS_MAX)
             return bad_value(path, "poll_ms", "give 20 to 60000 milliseconds", result);
         config->poll_ms = (unsigned)value;
+    }
+    config->home_after_ms = FS_SERVERS_HOME_MS;
+    if (home) {
+        json_int_t value = json_integer_value(home);
+
+        if (!json_is_integer(home) || value < 100 || value > 3600000)
+            return bad_value(path, "home_after_ms", "give 100 to 3600000 milliseconds", result);
+        config->home_after_ms = (unsigned)value;
     }
     if (level && (!json_is_string(level) ||
                   fs_log_parse_level(json_string_value(level), &config->log_level)))

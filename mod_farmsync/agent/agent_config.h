@@ -26,7 +26,8 @@ typedef struct fs_agent_config_t {
     char *cert_file;
     char *address; /* where this web server is reached, for people; "" unknown */
     fs_log_level_t log_level;
-    unsigned poll_ms; /* between two looks at the database while no data server answers */
+    unsigned poll_ms;       /* between two looks at the database while no data server answers */
+    unsigned home_after_ms; /* FS_SERVERS_HOME_MS; written by hand, for tests */
 } fs_agent_config_t;
 
 #define FS_AGENT_CONFIG_LIMIT (256u * 1024)

@@ -123,6 +123,29 @@ static apr_status_t ask_server(measurement_t *m, int index, fs_clock_sample_t *s
     return status;
 }
 
+/*
+ * Looks from time to time whether the data server that this agent should ask is back. Nobody else
+ * does, so that a dead one costs no follower its patience.
+ */
+static apr_status_t ask_home(measurement_t *m, fs_clock_sample_t *sample, char source[64])
+{
+    int home = fs_servers_home(&m->servers, fs_time_mono());
+    fs_result_t unwanted;
+
+    if (home < 0 || ask_server(m, home, sample, source, &unwanted))
+        return APR_EGENERAL;
+    (void)fs_servers_return(&m->servers, fs_time_mono());
+    return APR_SUCCESS;
+}
+
+/* The followers have their own reasons to be away, and may come later. */
+static void return_followers(measurement_t *m)
+{
+    if (m->servers.current == (int)m->servers.home && fs_agent_server_return(m->agent))
+        fs_log(FS_LOG_NOTICE, "FS0579", "data server %s is back and asked again",
+               m->agent->config.servers[m->servers.home]);
+}
+
 static apr_status_t ask_sql(measurement_t *m, fs_clock_sample_t *sample, char source[64],
                             fs_result_t *result)
 {
@@ -195,10 +218,12 @@ static apr_status_t measure(measurement_t *m, fs_result_t *result)
     fs_clock_sample_t sample;
     char source[64] = "";
     int index = fs_servers_next(&m->servers, fs_time_mono());
-    apr_status_t status = APR_EGENERAL;
+    apr_status_t status = ask_home(m, &sample, source);
 
-    if (index >= 0)
+    if (status && index >= 0)
         status = ask_server(m, index, &sample, source, result);
+    if (!status)
+        return_followers(m);
     if (status && m->servers.current == FS_SERVERS_SQL &&
         (m->agent->config.database || index < 0)) {
         fs_result_t first = *result;
@@ -257,7 +282,9 @@ void *fs_clock_run(void *baton)
     fs_result_t result;
 
     fs_result_clear(&result);
-    fs_servers_init(&m.servers, m.agent->config.server_count, m.agent->config.server);
+    fs_servers_init(&m.servers, m.agent->config.server_count, m.agent->config.servers,
+                    m.agent->config.server);
+    m.servers.home_after = m.agent->config.home_after_ms * FS_USEC_PER_MSEC;
     fs_farm_clock_init(&m.filter);
     (void)fs_control_clock(m.agent->control, &m.published);
     while (!fs_agent_stopping(m.agent)) {

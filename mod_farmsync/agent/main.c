@@ -95,7 +95,9 @@ static void init_shared(fs_agent_t *agent)
     fs_agent_cond_init(&agent->stopped);
     fs_agent_cond_init(&agent->report_due);
     fs_agent_sql_init(&agent->sql, agent->config.database);
-    fs_servers_init(&agent->servers, agent->config.server_count, agent->config.server);
+    fs_servers_init(&agent->servers, agent->config.server_count, agent->config.servers,
+                    agent->config.server);
+    agent->servers.home_after = agent->config.home_after_ms * FS_USEC_PER_MSEC;
     agent->group_count = agent->config.group_count;
     for (unsigned i = 0; i < agent->group_count; i++)
         init_group(agent, i);

@@ -9,20 +9,32 @@
 /* --- whom to ask ------------------------------------------------------------------------------ */
 
 /* FNV-1a: any spread will do, but it must be the same after each restart. */
-static unsigned hash_of(const char *text)
+static uint32_t hash_on(uint32_t hash, const char *text)
 {
-    uint32_t hash = 2166136261u;
-
     for (; *text; text++)
         hash = (hash ^ (unsigned char)*text) * 16777619u;
     return hash;
 }
 
-void fs_servers_init(fs_servers_t *servers, unsigned count, const char *name)
+/* How much the agent `name` likes the server at `url`. URLs may differ in one digit: mixed well. */
+static uint32_t liking(const char *name, const char *url)
+{
+    uint32_t hash = hash_on(hash_on(2166136261u, name) * 16777619u, url);
+
+    hash = (hash ^ hash >> 16) * 0x85ebca6bu;
+    hash = (hash ^ hash >> 13) * 0xc2b2ae35u;
+    return hash ^ hash >> 16;
+}
+
+void fs_servers_init(fs_servers_t *servers, unsigned count, char *const *urls, const char *name)
 {
     memset(servers, 0, sizeof(*servers));
     servers->count = count < FS_SERVERS_MAX ? count : FS_SERVERS_MAX;
-    servers->current = servers->count ? (int)(hash_of(name) % servers->count) : FS_SERVERS_SQL;
+    servers->home_after = FS_SERVERS_HOME_MS * FS_USEC_PER_MSEC;
+    for (unsigned i = 1; i < servers->count; i++)
+        if (liking(name, urls[i]) > liking(name, urls[servers->home]))
+            servers->home = i;
+    servers->current = servers->count ? (int)servers->home : FS_SERVERS_SQL;
 }
 
 void fs_servers_worked(fs_servers_t *servers, unsigned index)
@@ -58,6 +70,9 @@ void fs_servers_failed(fs_servers_t *servers, unsigned index, fs_usec_t now, dou
     server->retry_at =
         now + fs_plan_backoff(server->failures, FS_SERVERS_RETRY_MS * FS_USEC_PER_MSEC,
                               FS_SERVERS_LAST_MS * FS_USEC_PER_MSEC, chance);
+    if (index == servers->home)
+        servers->home_at =
+            now + servers->home_after + (fs_usec_t)((double)servers->home_after * chance);
     if (servers->current != (int)index)
         return;
     servers->current = FS_SERVERS_SQL;
@@ -69,6 +84,22 @@ void fs_servers_failed(fs_servers_t *servers, unsigned index, fs_usec_t now, dou
             return;
         }
     }
+}
+
+int fs_servers_home(const fs_servers_t *servers, fs_usec_t now)
+{
+    return servers->count && servers->current != (int)servers->home && servers->home_at <= now
+               ? (int)servers->home
+               : -1;
+}
+
+int fs_servers_return(fs_servers_t *servers, fs_usec_t now)
+{
+    if (fs_servers_home(servers, now) < 0)
+        return 0;
+    servers->current = (int)servers->home;
+    servers->home_at = 0;
+    return 1;
 }
 
 int fs_servers_next(const fs_servers_t *servers, fs_usec_t now)

@@ -23,6 +23,7 @@
 #define FS_SERVERS_SQL      (-1) /* no data server is known to answer: ask the database */
 #define FS_SERVERS_RETRY_MS 500  /* first back-off of a data server; doubled up to ... */
 #define FS_SERVERS_LAST_MS  15000
+#define FS_SERVERS_HOME_MS  60000 /* away for this time to twice of it, then home is looked at */
 
 typedef struct fs_server_t {
     unsigned failures;  /* in a row */
@@ -32,12 +33,18 @@ typedef struct fs_server_t {
 /* One thread at a time. */
 typedef struct fs_servers_t {
     unsigned count;
-    int current; /* index, or FS_SERVERS_SQL */
+    int current;          /* index, or FS_SERVERS_SQL */
+    unsigned home;        /* index of the one that this agent is to ask if it can */
+    fs_usec_t home_at;    /* mono; when to look whether it is back; 0: it wasn't left */
+    fs_usec_t home_after; /* FS_SERVERS_HOME_MS, but in tests */
     fs_server_t servers[FS_SERVERS_MAX];
 } fs_servers_t;
 
-/* Starts at the server that `name` hashes to, so that a farm spreads over its data servers. */
-void fs_servers_init(fs_servers_t *servers, unsigned count, const char *name);
+/*
+ * Starts at the server whose URL `name` prefers (rendezvous hashing), so that a farm spreads over
+ * its data servers, whatever the order in which each host lists them.
+ */
+void fs_servers_init(fs_servers_t *servers, unsigned count, char *const *urls, const char *name);
 /* It answered: stays with it. */
 void fs_servers_worked(fs_servers_t *servers, unsigned index);
 /*
@@ -47,6 +54,15 @@ void fs_servers_worked(fs_servers_t *servers, unsigned index);
 void fs_servers_failed(fs_servers_t *servers, unsigned index, fs_usec_t now, double chance);
 /* The server to ask now: the current one; while on SQL, one whose back-off is over; else SQL. */
 int fs_servers_next(const fs_servers_t *servers, fs_usec_t now);
+
+/*
+ * A farm whose agents have all gone to the survivor is to spread again when the other is back. So
+ * after a while away, each at its own time, home is looked at beside the current one: its index if
+ * that is due, else -1.
+ */
+int fs_servers_home(const fs_servers_t *servers, fs_usec_t now);
+/* Home answers: goes back to it, if it is time to. Returns 1 if so. */
+int fs_servers_return(fs_servers_t *servers, fs_usec_t now);
 
 /* A back-off that doubles from `first` to `last`, somewhere in the upper half of it. */
 fs_usec_t fs_plan_backoff(unsigned failures, fs_usec_t first, fs_usec_t last, double chance);

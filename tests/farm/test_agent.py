@@ -425,6 +425,30 @@ def test_long_polled_server_that_hangs_is_left(agents, relays, data):
     assert other.asked["manifest"] > 0
 
 
+@pytest.mark.parametrize("mode", ["hang", "refuse"])
+def test_agent_goes_back_to_its_own_data_server(agents, relays, data, mode):
+    """Or else a whole farm would stay on the survivor of an outage."""
+    one, two = relays(), relays()
+    agent = agents("web2", data_servers=[one.url, two.url], home_after_ms=300).start()
+    agent.wait_value(data.change())
+    home, other = (one, two) if one.asked["manifest"] else (two, one)
+    home.mode = mode
+    agent.wait_value(data.change(), 15)
+    assert other.asked["manifest"] > 0
+    looks = home.asked["time"]
+    agent.wait(lambda: home.asked["time"] > looks, "a look at home")
+    agent.wait_value(data.change(), 15)
+    assert not agent.lines("FS0577"), "looking at home is no reason to be without farm time"
+    home.mode = "good"
+    home.released.set()
+    agent.wait_log("FS0579", 15)
+    other.mode = "refuse"  # whoever is still there would have to move on
+    asked = home.asked["manifest"]
+    agent.wait_value(data.change(), 15)
+    assert home.asked["manifest"] > asked
+    assert not agent.lines("FS0588")
+
+
 def test_no_data_server_is_sql_and_back(agents, relays, data):
     relay = relays()
     agent = agents("web2", data_servers=[relay.url], database=data.options).start()

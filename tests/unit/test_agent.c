@@ -62,6 +62,9 @@ static void add_view(fs_plan_views_t *views, uint64_t id, const fs_manifest_vers
 
 /* --- whom to ask ------------------------------------------------------------------------------ */
 
+static char *const urls[] = {"http://ds1:4470", "http://ds2:4470", "http://ds3:4470",
+                             "http://ds4:4470"};
+
 START_TEST(servers_spread_over_names)
 {
     unsigned counts[4] = {0};
@@ -71,7 +74,7 @@ START_TEST(servers_spread_over_names)
         char name[16];
 
         snprintf(name, sizeof(name), "web%d", i);
-        fs_servers_init(&servers, 4, name);
+        fs_servers_init(&servers, 4, urls, name);
         ck_assert_int_ge(servers.current, 0);
         ck_assert_int_lt(servers.current, 4);
         counts[servers.current]++;
@@ -86,7 +89,7 @@ START_TEST(servers_move_on_and_stay_with_a_working_one)
     fs_servers_t servers;
     unsigned first, second;
 
-    fs_servers_init(&servers, 2, "web1");
+    fs_servers_init(&servers, 2, urls, "web1");
     first = (unsigned)servers.current;
     second = 1 - first;
     fs_servers_failed(&servers, first, 100 * SEC, 1);
@@ -103,7 +106,7 @@ START_TEST(servers_all_down_is_sql_until_a_back_off_is_over)
     fs_usec_t now = 100 * SEC;
     int tries = 0;
 
-    fs_servers_init(&servers, 2, "web1");
+    fs_servers_init(&servers, 2, urls, "web1");
     fs_servers_failed(&servers, (unsigned)servers.current, now, 1);
     fs_servers_failed(&servers, (unsigned)servers.current, now, 1);
     ck_assert_int_eq(servers.current, FS_SERVERS_SQL);
@@ -130,7 +133,7 @@ START_TEST(servers_late_failure_of_another_thread_moves_nobody)
     fs_servers_t servers;
     unsigned first, second;
 
-    fs_servers_init(&servers, 2, "web1");
+    fs_servers_init(&servers, 2, urls, "web1");
     first = (unsigned)servers.current;
     second = 1 - first;
     fs_servers_failed(&servers, first, SEC, 1);
@@ -141,7 +144,7 @@ START_TEST(servers_late_failure_of_another_thread_moves_nobody)
     ck_assert_int_eq(servers.current, (int)second);
 
     /* The third works; a late word about the first doesn't send anybody back to the second. */
-    fs_servers_init(&servers, 3, "web1");
+    fs_servers_init(&servers, 3, urls, "web1");
     first = (unsigned)servers.current;
     fs_servers_failed(&servers, first, SEC, 1);
     fs_servers_failed(&servers, (first + 1) % 3, SEC, 1);
@@ -151,12 +154,74 @@ START_TEST(servers_late_failure_of_another_thread_moves_nobody)
 }
 END_TEST
 
+START_TEST(servers_order_of_the_list_does_not_matter)
+{
+    char *const other_way[] = {urls[3], urls[1], urls[0], urls[2]};
+
+    for (int i = 0; i < 100; i++) {
+        fs_servers_t one, other;
+        char name[16];
+
+        snprintf(name, sizeof(name), "web%d", i);
+        fs_servers_init(&one, 4, urls, name);
+        fs_servers_init(&other, 4, other_way, name);
+        ck_assert_str_eq(urls[one.current], other_way[other.current]);
+    }
+}
+END_TEST
+
+/* One second after another as the clock's thread does it; returns when it was home, 0 if never. */
+static fs_usec_t seconds_until_home(fs_servers_t *servers, fs_usec_t back, double chance,
+                                    int *looks)
+{
+    for (fs_usec_t now = SEC; now < 1000 * SEC; now += SEC) {
+        int home = fs_servers_home(servers, now);
+
+        if (home < 0)
+            continue;
+        ++*looks;
+        ck_assert_int_eq(home, (int)servers->home);
+        if (now < back)
+            fs_servers_failed(servers, (unsigned)home, now, chance);
+        else if (fs_servers_return(servers, now))
+            return now;
+    }
+    return 0;
+}
+
+START_TEST(servers_spread_again_when_one_is_back)
+{
+    static const double chances[] = {0, 0.5, 1};
+
+    for (int i = 0; i < 3; i++) {
+        fs_servers_t servers;
+        fs_usec_t when, own = (fs_usec_t)(60 * SEC * (1 + chances[i]));
+        int looks = 0;
+
+        fs_servers_init(&servers, 3, urls, "web1");
+        fs_servers_failed(&servers, servers.home, 0, chances[i]);
+        ck_assert_int_ne(servers.current, (int)servers.home);
+        fs_servers_worked(&servers, (unsigned)servers.current);
+        ck_assert_int_eq(fs_servers_home(&servers, 59 * SEC), -1);
+        ck_assert_int_eq(fs_servers_return(&servers, 59 * SEC), 0);
+        when = seconds_until_home(&servers, 200 * SEC, chances[i], &looks);
+        /* Back at 200 s; looked at each 60 to 120 s, and not more often while it is away. */
+        ck_assert_int_ge(when, 200 * SEC);
+        ck_assert_int_lt(when, 200 * SEC + own);
+        ck_assert_int_le(looks, 4);
+        ck_assert_int_eq(servers.current, (int)servers.home);
+        ck_assert_int_eq(fs_servers_home(&servers, 10000 * SEC), -1);
+    }
+}
+END_TEST
+
 START_TEST(servers_none_is_sql)
 {
     fs_servers_t servers;
 
-    fs_servers_init(&servers, 0, "web1");
+    fs_servers_init(&servers, 0, NULL, "web1");
     ck_assert_int_eq(fs_servers_next(&servers, SEC), FS_SERVERS_SQL);
+    ck_assert_int_eq(fs_servers_home(&servers, SEC), -1);
 }
 END_TEST
 
@@ -594,7 +659,8 @@ START_TEST(config_whole)
               "{\"server\":\"web1\",\"state_dir\":\"/run/farmsync\",\"groups\":[\"default\",\"b\"],"
               "\"database\":\"/etc/farmsync/my.cnf\",\"data_servers\":[\"http://127.0.0.1:4470\","
               "\"https://ds2:4470/\"],\"key_file\":null,\"ca_file\":null,\"cert_file\":null,"
-              "\"log_level\":\"debug\",\"poll_ms\":250,\"address\":\"10.0.0.1:80\"}",
+              "\"log_level\":\"debug\",\"poll_ms\":250,\"home_after_ms\":500,\"address\":\"10.0.0."
+              "1:80\"}",
               &result),
         APR_SUCCESS);
     ck_assert_str_eq(config.server, "web1");
@@ -604,6 +670,7 @@ START_TEST(config_whole)
     ck_assert_ptr_null(config.key_file);
     ck_assert_int_eq(config.log_level, FS_LOG_DEBUG);
     ck_assert_uint_eq(config.poll_ms, 250);
+    ck_assert_uint_eq(config.home_after_ms, 500);
     fs_agent_config_clear(&config);
 }
 END_TEST
@@ -639,6 +706,9 @@ START_TEST(config_bad_values_are_refused_with_a_remedy)
          "\"poll_ms\":1}",
          "FS0552", "\"poll_ms\""},
         {"{\"server\":\"w\",\"state_dir\":\"/s\",\"groups\":[\"a\"],\"database\":\"/d\","
+         "\"home_after_ms\":99}",
+         "FS0552", "\"home_after_ms\""},
+        {"{\"server\":\"w\",\"state_dir\":\"/s\",\"groups\":[\"a\"],\"database\":\"/d\","
          "\"log_level\":\"loud\"}",
          "FS0552", "\"log_level\""},
         {"{\"server\":\"w\",\"state_dir\":\"/s\",\"groups\":[\"a\"],\"database\":7}", "FS0552",
@@ -665,6 +735,8 @@ static Suite *agent_suite(void)
     tcase_add_test(all, servers_move_on_and_stay_with_a_working_one);
     tcase_add_test(all, servers_all_down_is_sql_until_a_back_off_is_over);
     tcase_add_test(all, servers_late_failure_of_another_thread_moves_nobody);
+    tcase_add_test(all, servers_order_of_the_list_does_not_matter);
+    tcase_add_test(all, servers_spread_again_when_one_is_back);
     tcase_add_test(all, servers_none_is_sql);
     tcase_add_test(all, backoff_doubles_within_its_limits);
     tcase_add_test(all, take_first_and_next_and_same);
