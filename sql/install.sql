@@ -34,6 +34,8 @@ CALL check_installed(CONCAT(
     'take_changes,plan_changes,changes_seen,forget_member,purge_dataset,prune,parse_source,check_source,mark_keys,take_columns,',
     'check_key,add_dataset_work,make_pending,make_views,add_dataset,add_dataset_with,',
     'undo_dataset,drop_dataset,show_pending,add_group,drop_group,set_interval,set_lead,',
-    'set_keep_versions,hold,resume,need_running,activate_now,activate_at'),
-    'column_sql,datasets,sync_us,cycle,farm,versions,pending');
+    'return_dataset,return_work,return_keep,return_ordered,return_now,return_session,roll_back,pin,unpin,',
+    'ready_times,ready_stage,ready_waits,ready_count,ready_go,ready_note,ready_act,decide,ready_again,set_ready,',
+    'set_keep_age,oldest_kept,set_keep_versions,hold,resume,need_running,activate_now,activate_at'),
+    'column_sql,datasets,sync_us,readiness,cycle,farm,versions,pending');
 DROP PROCEDURE check_installed;

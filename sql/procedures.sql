@@ -1,9 +1,10 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- The procedures of farmsync; to be run in this directory. May be run again at any time: each is replaced.
 --
--- For datasrv and agents: promote, promote_image, promote_done, promote_failed, report_members, prune.
+-- For datasrv and agents: promote, promote_image, promote_done, promote_failed, decide, report_members, prune.
 -- For operators: add_dataset, add_dataset_with, drop_dataset, show_triggers, show_pending, add_group, drop_group,
---   set_interval, set_lead, set_keep_versions, hold, resume, activate_now, activate_at, forget_member.
+--   set_interval, set_lead, set_keep_versions, set_keep_age, hold, resume, activate_now, activate_at, roll_back, pin,
+--   unpin, forget_member.
 -- The others are their parts, which no account is granted.
 --
 -- How a promotion reads production. All datasets of a group are read by one INSERT ... SELECT ... UNION
@@ -29,9 +30,11 @@ SET @farmsync_old_mode = @@SESSION.sql_mode;
 SET SESSION sql_mode = 'STRICT_TRANS_TABLES,STRICT_ALL_TABLES,ALLOW_INVALID_DATES,NO_ENGINE_SUBSTITUTION';
 
 SOURCE procedures/common.sql
+SOURCE procedures/ready.sql
 SOURCE procedures/changes.sql
 SOURCE procedures/promotion.sql
 SOURCE procedures/upkeep.sql
+SOURCE procedures/versions.sql
 SOURCE procedures/dataset_source.sql
 SOURCE procedures/datasets.sql
 SOURCE procedures/operators.sql

@@ -15,7 +15,8 @@ GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, ALTER, INDEX, CREATE TEMPORA
   SHOW VIEW, EXECUTE ON farmsync.* TO 'farmsync'@'localhost';
 
 -- One row per group. `version` is the staged (newest) version, `active_version` the one in force before
--- `activation_time`; from then on `version` is in force. Both 0: nothing was promoted yet.
+-- `activation_time`; from then on `version` is in force. Both 0: nothing was promoted yet. While a version waits
+-- for servers to be ready (procedures/ready.sql) `activation_time` is in the year 9999 and `planned_time` set.
 CREATE TABLE IF NOT EXISTS sync (
   group_name      VARCHAR(64)  NOT NULL,
   version         BIGINT       NOT NULL DEFAULT 0,
@@ -24,7 +25,7 @@ CREATE TABLE IF NOT EXISTS sync (
   sync_interval   INT UNSIGNED NOT NULL DEFAULT 600 COMMENT 'seconds',
   min_lead        DECIMAL(9,3) NOT NULL DEFAULT 2.000 COMMENT 'seconds that servers get to retrieve',
   epoch           BIGINT       NOT NULL DEFAULT 1,
-  state           ENUM('running','held','failed') NOT NULL DEFAULT 'running',
+  state           ENUM('running','held','failed','waiting') NOT NULL DEFAULT 'running',
   reason          VARCHAR(512) NOT NULL DEFAULT '',
   pinned_version  BIGINT       NULL,
   promoted_by     VARCHAR(128) NULL,
@@ -33,6 +34,17 @@ CREATE TABLE IF NOT EXISTS sync (
   grid_time       DATETIME(6)  NOT NULL COMMENT 'a moment of the grid that activations are kept on',
   wanted_time     DATETIME(6)  NULL COMMENT 'one activation off the grid that an operator asked for',
   promoting       TINYINT      NOT NULL DEFAULT 0 COMMENT '1 only inside a promotion that is not done',
+  ready_percent   TINYINT UNSIGNED NULL COMMENT 'of the servers that must be ready; NULL: time alone counts',
+  ready_limit     INT UNSIGNED NOT NULL DEFAULT 300 COMMENT 'seconds that an activation is put off at most',
+  ready_on_limit  ENUM('activate','hold') NOT NULL DEFAULT 'activate',
+  planned_time    DATETIME(6)  NULL COMMENT 'when the version that waits is to be in force',
+  ready_until     DATETIME(6)  NULL COMMENT 'how long that may be put off',
+  put_off         INT UNSIGNED NOT NULL DEFAULT 0 COMMENT 'how often it was',
+  staged_digest   VARCHAR(64)  NOT NULL DEFAULT '' COMMENT 'what a server that is ready reports',
+  keep_age        INT UNSIGNED NOT NULL DEFAULT 0 COMMENT 'seconds; what was in force within them is kept',
+  return_to       BIGINT       NULL COMMENT 'a roll-back that is ordered: the version whose content is next',
+  return_pin      TINYINT      NOT NULL DEFAULT 0 COMMENT '1: pinned then, 0: held then',
+  return_who      VARCHAR(255) NOT NULL DEFAULT '',
   PRIMARY KEY (group_name)
 ) ENGINE=InnoDB;
 
@@ -105,6 +117,7 @@ CREATE TABLE IF NOT EXISTS member (
   version_active  BIGINT       NOT NULL DEFAULT 0,
   version_staged  BIGINT       NOT NULL DEFAULT 0,
   digest          VARCHAR(64)  NOT NULL DEFAULT '',
+  digest_staged   VARCHAR(64)  NOT NULL DEFAULT '',
   clock_offset_us BIGINT       NULL,
   clock_bound_us  BIGINT       NULL,
   clock_source    VARCHAR(64)  NOT NULL DEFAULT '',
@@ -148,4 +161,20 @@ DELIMITER ;
 CALL add_column('history', 'comment', 'VARCHAR(512) NOT NULL DEFAULT '''' COMMENT ''why: what @farmsync_comment said''');
 CALL add_column('history', 'account',
   'VARCHAR(255) NOT NULL DEFAULT '''' COMMENT ''database account; who may be a server of the farm''');
+CALL add_column('sync', 'keep_age', 'INT UNSIGNED NOT NULL DEFAULT 0 COMMENT ''seconds; what was in force within them is kept''');
+CALL add_column('sync', 'return_to', 'BIGINT NULL COMMENT ''a roll-back that is ordered: the version whose content is next''');
+CALL add_column('sync', 'return_pin', 'TINYINT NOT NULL DEFAULT 0 COMMENT ''1: pinned then, 0: held then''');
+CALL add_column('sync', 'return_who', 'VARCHAR(255) NOT NULL DEFAULT ''''');
+ALTER TABLE sync MODIFY state ENUM('running','held','failed','waiting') NOT NULL DEFAULT 'running';
+CALL add_column('sync', 'ready_percent',
+  'TINYINT UNSIGNED NULL COMMENT ''of the servers that must be ready; NULL: time alone counts''');
+CALL add_column('sync', 'ready_limit',
+  'INT UNSIGNED NOT NULL DEFAULT 300 COMMENT ''seconds that an activation is put off at most''');
+CALL add_column('sync', 'ready_on_limit', 'ENUM(''activate'',''hold'') NOT NULL DEFAULT ''activate''');
+CALL add_column('sync', 'planned_time', 'DATETIME(6) NULL COMMENT ''when the version that waits is to be in force''');
+CALL add_column('sync', 'ready_until', 'DATETIME(6) NULL COMMENT ''how long that may be put off''');
+CALL add_column('sync', 'put_off', 'INT UNSIGNED NOT NULL DEFAULT 0 COMMENT ''how often it was''');
+CALL add_column('sync', 'staged_digest',
+  'VARCHAR(64) NOT NULL DEFAULT '''' COMMENT ''what a server that is ready reports''');
+CALL add_column('member', 'digest_staged', 'VARCHAR(64) NOT NULL DEFAULT ''''');
 DROP PROCEDURE add_column;

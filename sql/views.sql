@@ -25,10 +25,15 @@ SELECT x.dataset, x.place, x.key_place, x.slot, x.carrier, x.quoted, x.read_sql,
                        CONCAT('`', REPLACE(name, '`', '``'), '`') AS quoted
                   FROM dataset_column) AS c) AS x;
 
--- For programs: times as microseconds since 1970 UTC.
+-- For programs: times as microseconds since 1970 UTC. Of a group that waits `activation_us` is a plan, no order.
 CREATE OR REPLACE DEFINER = 'farmsync'@'localhost' SQL SECURITY DEFINER VIEW sync_us AS
-SELECT group_name, version, active_version, epoch, state, COALESCE(pinned_version, 0) AS pinned_version, reason,
-       TIMESTAMPDIFF(MICROSECOND, '1970-01-01 00:00:00', activation_time) AS activation_us,
+SELECT group_name, version, active_version, epoch,
+       IF(state = 'waiting' AND activation_time <= '9999-01-01', 'running', state) AS state,
+       COALESCE(pinned_version, 0) AS pinned_version, reason,
+       TIMESTAMPDIFF(MICROSECOND, '1970-01-01 00:00:00',
+                     IF(state = 'waiting' AND activation_time > '9999-01-01', planned_time, activation_time))
+         AS activation_us,
+       TIMESTAMPDIFF(MICROSECOND, '1970-01-01 00:00:00', grid_time) AS grid_us,
        CAST(sync_interval * 1000000 AS SIGNED) AS interval_us,
        CAST(min_lead * 1000000 AS SIGNED) AS lead_us,
        TIMESTAMPDIFF(MICROSECOND, '1970-01-01 00:00:00', UTC_TIMESTAMP(6)) AS now_us
@@ -42,15 +47,42 @@ SELECT d.name, d.group_name, ELT(d.dropped + 1, 'in use', 'dropped', 'being adde
        c.full_every AS full_every_s, c.full_at AS last_full, COALESCE(c.problem, '') AS problem
   FROM dataset d LEFT JOIN dataset_changes c ON c.dataset = d.name;
 
+-- For people and `decide`: the servers of each group that count while a version waits, and what each lacks yet, ''
+-- if it is ready: has retrieved and verified that very content, knows farm time, has no problem and said so just
+-- now. A server counts until it has been silent for as long as an activation is put off, or is forgotten. That
+-- what it serves now isn't right (FS0601 to FS0603) doesn't count: the version that waits mends it.
+CREATE OR REPLACE DEFINER = 'farmsync'@'localhost' SQL SECURITY DEFINER VIEW readiness AS
+SELECT m.group_name, m.name, s.version,
+       CASE
+         WHEN m.seen < UTC_TIMESTAMP(6) - INTERVAL 5 SECOND
+           THEN CONCAT('silent for ', TIMESTAMPDIFF(SECOND, m.seen, UTC_TIMESTAMP(6)), ' s')
+         WHEN m.version_staged <> s.version OR m.digest_staged <> s.staged_digest
+           THEN CONCAT('retrieving', IF(m.problem = '', '', CONCAT(', ', LEFT(m.problem, 6))))
+         WHEN m.problem <> '' AND LEFT(m.problem, 6) NOT IN ('FS0601', 'FS0602', 'FS0603')
+           THEN CONCAT('has problem ', LEFT(m.problem, 6))
+         WHEN m.clock_bound_us IS NULL THEN 'doesn''t know farm time'
+         ELSE ''
+       END AS lacks, m.clock_bound_us
+  FROM sync s JOIN member m ON m.group_name = s.group_name
+ WHERE m.kind = 'agent' AND m.seen >= UTC_TIMESTAMP(6) - INTERVAL GREATEST(s.ready_limit, 15) SECOND
+   AND s.planned_time IS NOT NULL AND s.activation_time > '9999-01-01';
+
 -- For people: each group's cycle. All times are UTC.
 CREATE OR REPLACE DEFINER = 'farmsync'@'localhost' SQL SECURITY DEFINER VIEW cycle AS
-SELECT group_name, state,
+SELECT group_name, IF(pinned_version IS NULL, state, 'pinned') AS state,
        IF(UTC_TIMESTAMP(6) < activation_time, active_version, version) AS in_force,
        IF(UTC_TIMESTAMP(6) < activation_time AND version <> active_version, version, NULL) AS staged,
-       activation_time AS next_activation,
-       CAST(TIMESTAMPDIFF(MICROSECOND, UTC_TIMESTAMP(6), activation_time) / 1000000 AS DECIMAL(14,1)) AS seconds_left,
+       IF(activation_time > '9999-01-01', planned_time, activation_time) AS next_activation,
+       CAST(TIMESTAMPDIFF(MICROSECOND, UTC_TIMESTAMP(6),
+         IF(activation_time > '9999-01-01', planned_time, activation_time)) / 1000000 AS DECIMAL(14,1)) AS seconds_left,
        sync_interval AS interval_s, LEAST(min_lead, CAST(sync_interval / 2 AS DECIMAL(14,3))) AS lead_s,
-       wanted_time AS wanted_activation, promoted_by AS last_promotion_by, promoted_at AS last_promotion_at, reason
+       wanted_time AS wanted_activation, promoted_by AS last_promotion_by, promoted_at AS last_promotion_at, reason,
+       pinned_version AS pinned, return_to AS rolls_back_to,
+       COALESCE(CONCAT(NULLIF(ready_percent, 100), ' %'), IF(ready_percent = 100, 'all', 'time')) AS ready_policy,
+       (SELECT CONCAT(SUM(r.lacks = ''), ' of ', COUNT(*)) FROM readiness r WHERE r.group_name = sync.group_name
+         HAVING COUNT(*) > 0) AS ready,
+       (SELECT GROUP_CONCAT(r.name, ' (', r.lacks, ')' ORDER BY r.name SEPARATOR '; ') FROM readiness r
+         WHERE r.group_name = sync.group_name AND r.lacks <> '') AS waits_for
   FROM sync;
 
 -- For people: who is on the farm, what each server has, and what is wrong with it.
@@ -70,7 +102,8 @@ SELECT m.name, m.kind, m.group_name, m.address,
        IF(UTC_TIMESTAMP(6) < s.activation_time, s.active_version, s.version) AS in_force, s.version AS staged,
        CAST(TIMESTAMPDIFF(MICROSECOND, m.seen, UTC_TIMESTAMP(6)) / 1000000 AS DECIMAL(14,1)) AS seen_s_ago,
        CAST(m.clock_offset_us / 1000 AS DECIMAL(16,3)) AS clock_offset_ms,
-       CAST(m.clock_bound_us / 1000 AS DECIMAL(16,3)) AS clock_bound_ms, m.clock_source, m.problem
+       CAST(m.clock_bound_us / 1000 AS DECIMAL(16,3)) AS clock_bound_ms, m.clock_source, m.problem,
+       s.pinned_version AS pinned
   FROM member m LEFT JOIN sync s ON s.group_name = m.group_name;
 
 -- For people: the versions that are kept.
@@ -81,11 +114,13 @@ SELECT i.group_name, i.version,
          WHEN i.version = s.version THEN 'staged'
          ELSE 'old'
        END AS state,
+       IF(i.version = s.pinned_version, 'pinned', '') AS pinned,
        h.at AS promoted_at, h.who AS promoted_by, h.rows_changed, h.detail,
        COUNT(*) AS datasets, CAST(SUM(i.row_count) AS SIGNED) AS total_rows, CAST(SUM(i.bytes) AS SIGNED) AS bytes
   FROM image i JOIN sync s ON s.group_name = i.group_name
-  LEFT JOIN history h ON h.group_name = i.group_name AND h.action = 'promote' AND h.version = i.version
- GROUP BY i.group_name, i.version, s.activation_time, s.active_version, s.version, h.at, h.who, h.rows_changed,
+  LEFT JOIN history h ON h.group_name = i.group_name AND h.action IN ('promote', 'roll_back')
+   AND h.version = i.version
+ GROUP BY i.group_name, i.version, s.activation_time, s.active_version, s.version, s.pinned_version, h.at, h.who, h.rows_changed,
        h.detail;
 
 -- `pending` (what the next promotion would change) has a line per dataset: made by make_pending. The views of

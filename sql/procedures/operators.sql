@@ -83,7 +83,7 @@ BEGIN
   UPDATE sync SET sync_interval = v_seconds WHERE group_name = p_group;
   SELECT activation_time, version, active_version INTO v_time, v_version, v_active
     FROM sync WHERE group_name = p_group;
-  IF v_time > v_now THEN
+  IF v_time > v_now AND v_time < '9999-01-01' THEN
     CALL next_activation(p_group, v_version <> v_active, v_next);
     UPDATE sync SET activation_time = IF(v_version = v_active, v_next, LEAST(v_time, v_next))
      WHERE group_name = p_group;
@@ -113,31 +113,13 @@ BEGIN
   COMMIT;
 END //
 
-DROP PROCEDURE IF EXISTS set_keep_versions //
-CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE set_keep_versions(IN p_group VARCHAR(255), IN p_count BIGINT)
-  MODIFIES SQL DATA
-BEGIN
-  DECLARE EXIT HANDLER FOR SQLEXCEPTION
-  BEGIN
-    ROLLBACK;
-    RESIGNAL;
-  END;
-  IF p_count IS NULL OR p_count < 2 OR p_count > 100000 THEN
-    CALL fail(CONCAT('FS1042: ', COALESCE(p_count, 'NULL'),
-                     ' versions can''t be kept; give 2 to 100000'));
-  END IF;
-  START TRANSACTION;
-  CALL take_group(p_group);
-  UPDATE sync SET keep_versions = p_count WHERE group_name = p_group;
-  CALL note(p_group, 'set_keep_versions', NULL, p_count);
-  COMMIT;
-END //
-
 -- Nothing is promoted until resume. A version that is announced already still becomes active.
 DROP PROCEDURE IF EXISTS hold //
 CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE hold(IN p_group VARCHAR(255))
   MODIFIES SQL DATA
 BEGIN
+  DECLARE v_return BIGINT;
+  DECLARE v_pin TINYINT;
   DECLARE EXIT HANDLER FOR SQLEXCEPTION
   BEGIN
     ROLLBACK;
@@ -145,7 +127,13 @@ BEGIN
   END;
   START TRANSACTION;
   CALL take_group(p_group);
-  UPDATE sync SET state = 'held', reason = LEFT(CONCAT('held by ', USER()), 512) WHERE group_name = p_group;
+  SELECT return_to, return_pin INTO v_return, v_pin FROM sync WHERE group_name = p_group;
+  IF v_return IS NOT NULL THEN
+    CALL fail(CONCAT('FS1128: group ', p_group, ' is about to be rolled back and stands still after that; CALL farmsync.',
+                     IF(v_pin, 'unpin', 'resume'), '(''', p_group, ''') first to give that up'));
+  END IF;
+  UPDATE sync SET state = 'held', reason = IF(pinned_version IS NULL, LEFT(CONCAT('held by ', USER()), 512), reason)
+   WHERE group_name = p_group;
   CALL note(p_group, 'hold', NULL, '');
   COMMIT;
 END //
@@ -155,6 +143,9 @@ CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE resume(IN p_group VARCHAR(255)
   MODIFIES SQL DATA
 BEGIN
   DECLARE v_state VARCHAR(16);
+  DECLARE v_return BIGINT;
+  DECLARE v_waits TINYINT;
+  DECLARE v_planned, v_until DATETIME(6);
   DECLARE EXIT HANDLER FOR SQLEXCEPTION
   BEGIN
     ROLLBACK;
@@ -162,12 +153,18 @@ BEGIN
   END;
   START TRANSACTION;
   CALL take_group(p_group);
-  SELECT state INTO v_state FROM sync WHERE group_name = p_group;
-  IF v_state <> 'held' THEN
+  SELECT state, IF(return_pin, NULL, return_to) INTO v_state, v_return FROM sync WHERE group_name = p_group;
+  IF v_state <> 'held' AND v_return IS NULL THEN
     CALL fail(CONCAT('FS1047: group ', p_group, ' isn''t held; its state is ', v_state));
   END IF;
-  UPDATE sync SET state = 'running', reason = '' WHERE group_name = p_group;
-  CALL note(p_group, 'resume', NULL, '');
+  UPDATE sync SET state = 'running', return_to = NULL, reason = IF(pinned_version IS NULL, '', reason)
+   WHERE group_name = p_group;
+  CALL ready_waits(p_group, v_waits, v_planned, v_until);
+  IF v_waits THEN
+    CALL ready_again(p_group);
+  END IF;
+  CALL note(p_group, 'resume', NULL,
+            COALESCE(CONCAT('the content of version ', v_return, ' isn''t brought back'), ''));
   COMMIT;
 END //
 
@@ -175,20 +172,27 @@ DROP PROCEDURE IF EXISTS need_running //
 CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE need_running(IN p_group VARCHAR(255))
   READS SQL DATA
 BEGIN
-  DECLARE v_held INT;
-  SELECT COUNT(*) INTO v_held FROM sync WHERE group_name = p_group AND state = 'held';
+  DECLARE v_held, v_pinned BIGINT;
+  SELECT SUM(state = 'held'), MAX(pinned_version) INTO v_held, v_pinned FROM sync WHERE group_name = p_group;
+  IF v_pinned IS NOT NULL THEN
+    CALL fail(CONCAT('FS1125: group ', p_group, ' is pinned to version ', v_pinned, '; CALL farmsync.unpin(''', p_group,
+                     ''') first'));
+  END IF;
   IF v_held > 0 THEN
     CALL fail(CONCAT('FS1048: group ', p_group, ' is held; CALL farmsync.resume(''', p_group, ''') first'));
   END IF;
 END //
 
 -- What production holds now is in force as soon as every server can have it: what is staged after the lead,
--- and what production holds beyond that after one more.
+-- and what production holds beyond that after one more. What waits for servers waits no longer.
 DROP PROCEDURE IF EXISTS activate_now //
 CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE activate_now(IN p_group VARCHAR(255))
   MODIFIES SQL DATA
 BEGIN
-  DECLARE v_now, v_soon DATETIME(6);
+  DECLARE v_now, v_soon, v_planned, v_until DATETIME(6);
+  DECLARE v_waits TINYINT;
+  DECLARE v_members, v_ready BIGINT;
+  DECLARE v_text VARCHAR(900) DEFAULT '';
   DECLARE EXIT HANDLER FOR SQLEXCEPTION
   BEGIN
     ROLLBACK;
@@ -200,10 +204,18 @@ BEGIN
   SELECT v_now + INTERVAL LEAST(CAST(min_lead * 1000000 AS SIGNED), sync_interval * 1000000 DIV 2) MICROSECOND
     INTO v_soon FROM sync WHERE group_name = p_group;
   CALL need_running(p_group);
-  UPDATE sync SET activation_time = LEAST(activation_time, IF(version = active_version, v_now, v_soon)),
-                  wanted_time = v_now
-   WHERE group_name = p_group;
-  CALL note(p_group, 'activate_now', NULL, '');
+  CALL ready_waits(p_group, v_waits, v_planned, v_until);
+  IF v_waits THEN
+    CALL ready_count(p_group, v_members, v_ready, v_text);
+    UPDATE sync SET planned_time = v_now WHERE group_name = p_group;
+    CALL ready_go(p_group, '');
+    UPDATE sync SET wanted_time = v_now WHERE group_name = p_group;
+  ELSE
+    UPDATE sync SET activation_time = LEAST(activation_time, IF(version = active_version, v_now, v_soon)),
+                    wanted_time = v_now
+     WHERE group_name = p_group;
+  END IF;
+  CALL note(p_group, 'activate_now', NULL, v_text);
   COMMIT;
 END //
 
@@ -213,8 +225,9 @@ DROP PROCEDURE IF EXISTS activate_at //
 CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE activate_at(IN p_group VARCHAR(255), IN p_time DATETIME(6))
   MODIFIES SQL DATA
 BEGIN
-  DECLARE v_now, v_time DATETIME(6);
-  DECLARE v_lead, v_version, v_active BIGINT;
+  DECLARE v_now, v_time, v_planned, v_until DATETIME(6);
+  DECLARE v_lead, v_version, v_active, v_step BIGINT;
+  DECLARE v_waits TINYINT;
   DECLARE EXIT HANDLER FOR SQLEXCEPTION
   BEGIN
     ROLLBACK;
@@ -227,12 +240,19 @@ BEGIN
          LEAST(CAST(min_lead * 1000000 AS SIGNED), sync_interval * 1000000 DIV 2)
     INTO v_time, v_version, v_active, v_lead FROM sync WHERE group_name = p_group;
   CALL need_running(p_group);
+  CALL ready_waits(p_group, v_waits, v_planned, v_until);
+  IF v_waits THEN
+    CALL ready_times(p_group, v_step, v_lead);
+  END IF;
   IF p_time IS NULL OR p_time < v_now + INTERVAL v_lead MICROSECOND THEN
     CALL fail(CONCAT('FS1045: ', COALESCE(p_time, 'NULL'), ' is too soon: it is ', v_now, ' UTC, and servers need ',
                      TRIM(TRAILING '.' FROM TRIM(TRAILING '0' FROM v_lead / 1000000)),
                      ' s; give a later time (UTC) or activate_now'));
   END IF;
-  IF p_time < v_time THEN
+  IF v_waits THEN
+    UPDATE sync SET planned_time = p_time, ready_until = p_time + INTERVAL ready_limit SECOND
+     WHERE group_name = p_group;
+  ELSEIF p_time < v_time THEN
     UPDATE sync SET
       activation_time = IF(v_version = v_active,
                            GREATEST(v_now, p_time - INTERVAL 2 * v_lead MICROSECOND), p_time),

@@ -194,6 +194,7 @@ CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE promote_work(
 promotion: BEGIN
   DECLARE v_done, v_ds, v_staged, v_datasets INT DEFAULT 0;
   DECLARE v_version, v_changes, v_rows BIGINT DEFAULT 0;
+  DECLARE v_return BIGINT;
   DECLARE v_name VARCHAR(64);
   DECLARE v_next DATETIME(6);
   DECLARE v_detail VARCHAR(1024) DEFAULT '';
@@ -211,7 +212,11 @@ promotion: BEGIN
       FROM sync WHERE group_name = p_group;
     LEAVE promotion;
   END IF;
-  SELECT version INTO v_version FROM sync WHERE group_name = p_group;
+  SELECT version, return_to INTO v_version, v_return FROM sync WHERE group_name = p_group;
+  IF v_return IS NOT NULL THEN
+    CALL return_ordered(p_group);
+    LEAVE promotion;
+  END IF;
 
   -- The set of datasets itself may have changed; a version whose images are not all there is repeated.
   SELECT COUNT(*) INTO v_staged FROM dataset d
@@ -347,6 +352,7 @@ BEGIN
                   grid_time = IF(v_active = 0, v_time, grid_time),
                   wanted_time = IF(wanted_time > v_time, wanted_time, NULL)
    WHERE group_name = p_group;
+  CALL ready_stage(p_group);
 END //
 
 -- Records that a promotion was refused; the farm stays on what it has until the next cycle.

@@ -11,9 +11,9 @@ BEGIN
     CALL fail('FS1050: report_members takes a JSON array of objects');
   END IF;
   INSERT INTO member (name, kind, group_name, address, version_active, version_staged, digest,
-                      clock_offset_us, clock_bound_us, clock_source, problem, seen)
+                      digest_staged, clock_offset_us, clock_bound_us, clock_source, problem, seen)
   SELECT j.name, j.kind, j.group_name, COALESCE(j.address, ''), COALESCE(j.version_active, 0),
-         COALESCE(j.version_staged, 0), COALESCE(j.digest, ''), j.clock_offset_us, j.clock_bound_us,
+         COALESCE(j.version_staged, 0), COALESCE(j.digest, ''), COALESCE(j.digest_staged, ''), j.clock_offset_us, j.clock_bound_us,
          COALESCE(j.clock_source, ''), LEFT(COALESCE(j.problem, ''), 256), UTC_TIMESTAMP(6)
     FROM JSON_TABLE(p_members, '$[*]' COLUMNS (
            name VARCHAR(64) PATH '$.name',
@@ -23,6 +23,7 @@ BEGIN
            version_active BIGINT PATH '$.version_active',
            version_staged BIGINT PATH '$.version_staged',
            digest VARCHAR(64) PATH '$.digest',
+           digest_staged VARCHAR(64) PATH '$.digest_staged',
            clock_offset_us BIGINT PATH '$.clock_offset_us',
            clock_bound_us BIGINT PATH '$.clock_bound_us',
            clock_source VARCHAR(64) PATH '$.clock_source',
@@ -30,7 +31,7 @@ BEGIN
    ORDER BY j.name, j.group_name
   ON DUPLICATE KEY UPDATE kind = VALUES(kind), address = VALUES(address),
     version_active = VALUES(version_active), version_staged = VALUES(version_staged),
-    digest = VALUES(digest), clock_offset_us = VALUES(clock_offset_us),
+    digest = VALUES(digest), digest_staged = VALUES(digest_staged), clock_offset_us = VALUES(clock_offset_us),
     clock_bound_us = VALUES(clock_bound_us), clock_source = VALUES(clock_source),
     problem = VALUES(problem), seen = VALUES(seen);
 END //
@@ -73,49 +74,6 @@ BEGIN
     DELETE FROM dataset WHERE name = p_name;
     COMMIT;
   END IF;
-END //
-
--- Removes rows of versions that nobody can ask for any more, at most p_max_rows of each dataset.
-DROP PROCEDURE IF EXISTS prune //
-CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE prune(IN p_group VARCHAR(64), IN p_max_rows BIGINT)
-  MODIFIES SQL DATA
-BEGIN
-  DECLARE v_done, v_dropped INT DEFAULT 0;
-  DECLARE v_purged TINYINT;
-  DECLARE v_name VARCHAR(64);
-  DECLARE v_oldest, v_keep BIGINT;
-  DECLARE v_left BIGINT DEFAULT 0;
-  DECLARE v_each CURSOR FOR SELECT name, dropped FROM dataset WHERE group_name = p_group;
-  DECLARE CONTINUE HANDLER FOR NOT FOUND SET v_done = 1;
-  CALL need_group(p_group);
-  SELECT GREATEST(1, keep_versions) INTO v_keep FROM sync WHERE group_name = p_group;
-  SELECT MIN(v.version) INTO v_oldest FROM (SELECT DISTINCT version FROM image WHERE group_name = p_group
-                                             ORDER BY version DESC LIMIT v_keep) AS v;
-  -- Whoever has not heard of the newest activation yet still needs active_version.
-  SELECT LEAST(COALESCE(v_oldest, version), version, IF(active_version > 0, active_version, version),
-               COALESCE(pinned_version, version))
-    INTO v_oldest FROM sync WHERE group_name = p_group;
-  DELETE FROM image WHERE group_name = p_group AND version < v_oldest;
-  SET v_done = 0;
-  OPEN v_each;
-  each_dataset: LOOP
-    FETCH v_each INTO v_name, v_dropped;
-    IF v_done THEN
-      LEAVE each_dataset;
-    END IF;
-    IF v_dropped = 1 THEN
-      CALL purge_dataset(v_name, v_purged);
-    ELSEIF v_dropped = 0 THEN
-      CALL run_sql(CONCAT('DELETE FROM farmsync.`data_', v_name, '` WHERE fs_to <= ', v_oldest, ' LIMIT ',
-                          GREATEST(1, p_max_rows)));
-      CALL run_sql(CONCAT('SELECT COUNT(*) INTO @farmsync_left FROM farmsync.`data_', v_name,
-                          '` WHERE fs_to <= ', v_oldest));
-      SET v_left = v_left + @farmsync_left;
-    END IF;
-  END LOOP;
-  CLOSE v_each;
-  DELETE FROM member WHERE group_name = p_group AND seen < UTC_TIMESTAMP(6) - INTERVAL 7 DAY;
-  SELECT v_left AS rows_left;
 END //
 
 DELIMITER ;
