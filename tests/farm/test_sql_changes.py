@@ -388,16 +388,19 @@ def two_tables(db, options, node=None):
     add(db, {}, "total", "shop.sum", "id")
 
 
+def both_tables(n):
+    """In either order, by turns."""
+    return ("one", "two") if n % 2 else ("two", "one")
+
+
 def writes(session, stop, first, counts):
     """Rows come and change; a change column doesn't see that one is gone."""
     n = 0
     while not stop.is_set():
         n += 1
-        session.run("START TRANSACTION")
-        for table in ("one", "two") if n % 2 else ("two", "one"):
-            session.run("INSERT INTO shop.%s (id, v) VALUES (%d, %d) ON DUPLICATE KEY UPDATE v = VALUES(v)"
-                        % (table, first + n % 50 + 100 * (n % 9), n))
-        session.run("COMMIT")
+        write = "INSERT INTO shop.%%s (id, v) VALUES (%d, %d) ON DUPLICATE KEY UPDATE v = VALUES(v)" % (
+            first + n % 50 + 100 * (n % 9), n)
+        session.transact([write % table for table in both_tables(n)])
         counts[first] = n
 
 
@@ -430,21 +433,15 @@ def keeps_transactions_whole(db, promoters, writers, options, node=None):
 def moves(session, stop, first, counts):
     """Rows come, change and go."""
     session.run("SET SESSION sql_mode = ''")
-    session.run("START TRANSACTION")
-    for table in ("one", "two"):
-        session.run("INSERT IGNORE INTO shop.%s (id, v) SELECT %d + seq, 0 FROM seq_1_to_50" % (table, first))
-    session.run("COMMIT")
+    session.transact(["INSERT IGNORE INTO shop.%s (id, v) SELECT %d + seq, 0 FROM seq_1_to_50" % (table, first)
+                      for table in ("one", "two")])
     n = 0
     while not stop.is_set():
         n += 1
         row = first + n % 50
-        session.run("START TRANSACTION")
-        for table in ("one", "two") if n % 2 else ("two", "one"):
-            if n % 7 == 0:
-                session.run("DELETE FROM shop.%s WHERE id = %d" % (table, row))
-            else:
-                session.run("REPLACE INTO shop.%s (id, v) VALUES (%d, %d)" % (table, row, n))
-        session.run("COMMIT")
+        write = ("DELETE FROM shop.%%s WHERE id = %d" % row if n % 7 == 0 else
+                 "REPLACE INTO shop.%%s (id, v) VALUES (%d, %d)" % (row, n))
+        session.transact([write % table for table in both_tables(n)])
         counts[first] = n
 
 

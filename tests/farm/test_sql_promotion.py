@@ -135,13 +135,8 @@ def hammer(session, stop, first, counts):
     while not stop.is_set():
         n += 1
         row = first + n % 50
-        session.run("START TRANSACTION")
-        for table in ("one", "two") if n % 2 else ("two", "one"):
-            if n % 7 == 0:
-                session.run("DELETE FROM shop.%s WHERE id = %d" % (table, row))
-            else:
-                session.run("REPLACE INTO shop.%s VALUES (%d, %d)" % (table, row, n))
-        session.run("COMMIT")
+        write = "DELETE FROM shop.%%s WHERE id = %d" % row if n % 7 == 0 else "REPLACE INTO shop.%%s VALUES (%d, %d)" % (row, n)
+        session.transact([write % table for table in (("one", "two") if n % 2 else ("two", "one"))])
         counts[first] = n
 
 
