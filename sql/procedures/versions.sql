@@ -417,7 +417,7 @@ BEGIN
     IF v_dropped = 1 THEN
       CALL purge_dataset(v_name, v_purged);
     ELSEIF v_dropped = 0 THEN
-      CALL run_sql(CONCAT('DELETE FROM farmsync.`data_', v_name, '` WHERE fs_to <= ', v_oldest, ' LIMIT ',
+      CALL run_sql(CONCAT('DELETE FROM farmsync.`data_', v_name, '` WHERE fs_to <= ', v_oldest, ' ORDER BY fs_to LIMIT ',
                           GREATEST(1, p_max_rows)));
       -- Not counted to the end: of millions that would cost more than removing some.
       CALL run_sql(CONCAT('SELECT COUNT(*) INTO @farmsync_left FROM (SELECT fs_to FROM farmsync.`data_', v_name,

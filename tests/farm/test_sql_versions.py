@@ -219,6 +219,7 @@ def test_what_is_announced_is_not_withdrawn(four):
     assert four.run("SELECT rolls_back_to FROM farmsync.cycle") == [("4",)]
     assert four.promote() == "lost"  # its time hasn't come
     pass_activation(four)
+    announced = four.one("SELECT activation_time FROM farmsync.sync")
     assert in_force(four) == 5
     four.run("UPDATE shop.price SET price = 667")  # of no interest: the old content is next
     assert four.promote() == "returned"
@@ -448,7 +449,6 @@ def test_rights(four, connect):
         operator.run("CALL farmsync.roll_back('default', 1)")
         pass_activation(four)
         agent = connect(user="t_ag")
-        assert agent.promote(who="web1") == "returned" if False else True
         agent.run("START TRANSACTION")
         assert agent.run("CALL farmsync.promote('default', %s, 'web1')", four.epoch())[0][0] == "returned"
         agent.run("COMMIT")
@@ -656,7 +656,8 @@ def test_what_somebody_needs_stays_whatever_its_age(shop):
 
 
 def test_huge_prune_goes_in_steps_and_blocks_nobody(shop, connect):
-    """250 versions and 20,000 rows at once to go: whole versions, rows in steps, and promotions and readers between."""
+    """250 versions and 20,000 rows at once to go: whole versions, rows in steps, and promotions and readers between.
+    An open promotion isn't waited for while there is more than a step's rows to go."""
     shop.run("CREATE TABLE shop.many (k INT PRIMARY KEY, v INT)")
     shop.run("INSERT INTO shop.many SELECT seq, 0 FROM seq_1_to_20000")
     shop.run("CALL farmsync.add_dataset('many', 'shop.many', 'k')")
@@ -672,19 +673,22 @@ def test_huge_prune_goes_in_steps_and_blocks_nobody(shop, connect):
     pruner, reader, left, steps = connect(), connect(), 1, 0
     total = None
     while left > 0:
-        pruner.run("START TRANSACTION")  # the step's locks are held while the others work
-        left = int(pruner.run("CALL farmsync.prune('default', 500)")[0][0])
-        steps += 1
         if steps in (1, 3, 20):
-            shop.run("UPDATE shop.price SET price = price + 1")
-            assert shop.cycle() == "staged"
+            shop.run("UPDATE shop.many SET v = v + 1 WHERE k <= 10")
+            shop.make_due()
+            shop.run("START TRANSACTION")
+            version = shop.run("CALL farmsync.promote('default', %s, 'test')", shop.epoch())[0][1]
+        left = int(pruner.run("CALL farmsync.prune('default', 500)")[0][0])
+        if steps in (1, 3, 20):
+            shop.images(version)
+            shop.run("COMMIT")
             assert reader.one("SELECT COUNT(*) FROM farmsync.staged_many") == "20000"
-        pruner.run("COMMIT")
+        steps += 1
         now = int(shop.one("SELECT COUNT(*) FROM farmsync.data_many"))
         assert total is None or total - now <= 500
         total = now
         versions = shop.run("SELECT version, COUNT(*) FROM farmsync.image GROUP BY version HAVING COUNT(*) <> 3")
         assert versions == []  # none is half there
     assert steps >= 40
-    assert total == 20000
+    assert 20000 <= total <= 20030
     assert len(kept(shop)) <= 3
