@@ -22,6 +22,8 @@ static void read_marks(fs_group_facts_t *group, const fs_control_t *control, int
     group->refused = atomic_load(&marks->refused);
     group->first_new = atomic_load(&marks->first_new);
     group->last_old = atomic_load(&marks->last_old);
+    group->first_new_bound = atomic_load(&marks->first_new_bound);
+    group->last_old_bound = atomic_load(&marks->last_old_bound);
 }
 
 /* Why the group isn't as it should be, for people. */
@@ -152,6 +154,8 @@ const char *fs_facts_group_state(const fs_group_facts_t *group)
         return "held";
     case FS_GROUP_FAILED:
         return "failed";
+    case FS_GROUP_WAITING:
+        return "waiting";
     }
     return "unknown";
 }

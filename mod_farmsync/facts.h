@@ -21,6 +21,7 @@ typedef struct fs_group_facts_t {
     int64_t floor;
     uint64_t requests, lookups, misses, refused;
     fs_usec_t first_new, last_old;
+    fs_usec_t first_new_bound, last_old_bound; /* INT64_MAX: farm time was not measured then */
     fs_usec_t until_activation; /* from now; negative: since; only with a known clock */
     fs_usec_t heard_age;        /* -1 unknown */
     const fs_view_t *view;      /* what is served, NULL if nothing; pinned until fs_facts_done */

@@ -51,6 +51,13 @@ static const char *time_text(apr_pool_t *pool, fs_usec_t time)
     return time ? apr_pstrdup(pool, fs_time_format(time, buffer)) : "unknown";
 }
 
+/* How far that farm time may have been from the database's. */
+static const char *bound_text(apr_pool_t *pool, fs_usec_t bound)
+{
+    return bound != INT64_MAX ? apr_psprintf(pool, " +- %.3f ms", (double)bound / 1000)
+                              : ", farm time not measured";
+}
+
 /* "in 3.2 s", "since 8.0 s", or nothing without a clock. */
 static const char *activation_text(apr_pool_t *pool, const fs_facts_t *facts,
                                    const fs_group_facts_t *group)
@@ -97,11 +104,12 @@ static void html_switch(fs_text_t *text, const fs_facts_t *facts, const fs_group
     ROW(text, "last confirmed", "%s%s", fs_facts_span(text->pool, group->heard_age),
         group->heard_age >= 0 ? " ago" : "");
     if (group->first_new)
-        ROW(text, "newest version served", "%" PRId64 ", first at %s", group->floor,
-            time_text(text->pool, group->first_new));
+        ROW(text, "newest version served", "%" PRId64 ", first at %s%s", group->floor,
+            time_text(text->pool, group->first_new),
+            bound_text(text->pool, group->first_new_bound));
     if (group->last_old)
-        ROW(text, "last answer from the version before", "%s",
-            time_text(text->pool, group->last_old));
+        ROW(text, "last answer from the version before", "%s%s",
+            time_text(text->pool, group->last_old), bound_text(text->pool, group->last_old_bound));
 }
 
 static void html_group(fs_text_t *text, const fs_facts_t *facts, const fs_group_facts_t *group)

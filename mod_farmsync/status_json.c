@@ -63,7 +63,11 @@ static void add_group(fs_text_t *text, const fs_facts_t *facts, const fs_group_f
     add_time(text, "heard_age_us", group->heard_age, group->heard_age >= 0);
     add_time(text, "newest_served", group->floor, group->floor != 0);
     add_time(text, "first_new_us", group->first_new, group->first_new != 0);
+    add_time(text, "first_new_bound_us", group->first_new_bound,
+             group->first_new && group->first_new_bound != INT64_MAX);
     add_time(text, "last_old_us", group->last_old, group->last_old != 0);
+    add_time(text, "last_old_bound_us", group->last_old_bound,
+             group->last_old && group->last_old_bound != INT64_MAX);
     fs_text_printf(text,
                    ",\"requests\":%" PRIu64 ",\"lookups\":%" PRIu64 ",\"misses\":%" PRIu64
                    ",\"refused\":%" PRIu64 ",",

@@ -149,7 +149,7 @@ static void choose_and_map(request_rec *r, const fs_child_t *child, fs_pin_t *pi
     map_choice(r, child, pin, &group, farm, known,
                atomic_load_explicit(&marks->floor, memory_order_relaxed));
     if (pin->pin.view)
-        fs_marks_served(marks, &group, pin->version, farm);
+        fs_marks_served(marks, &group, pin->version, farm, bound);
     tell_staleness(r, pin, marks, mono);
 }
 

@@ -3,7 +3,7 @@
  * Which version is right at a farm time: pure arithmetic on one group record.
  *
  *   farm < activation_time       the active version
- *   farm >= activation_time      the staged version
+ *   farm >= activation_time      the staged version, unless it waits to be decided (`undecided`)
  *
  * Two rules bend that. The host's own past: once any process here has served the staged version,
  * all go on with it, even when the clock was corrected to before the activation or is not known
@@ -16,7 +16,7 @@
 static int staged_is_due(const fs_control_group_t *group, fs_usec_t farm, int clock_known,
                          int64_t floor)
 {
-    if (group->pinned || group->staged_version == group->active_version)
+    if (group->pinned || group->undecided || group->staged_version == group->active_version)
         return 0;
     if (clock_known && farm >= group->activation_time)
         return 1;
@@ -71,10 +71,10 @@ int fs_control_now(const fs_control_clock_t *clock, fs_usec_t mono, fs_usec_t *f
         return 0;
     *farm = mono + clock->offset;
     if (clock->state == FS_CLOCK_MEASURED) {
-        if (age < 0)
-            age = 0;
+        if (age < 0) /* read before the measurement by a thread that then lost its processor */
+            age = -age;
         *bound = clock->bound + age / FS_USEC_PER_SEC * clock->drift_ppm +
-                 age % FS_USEC_PER_SEC * clock->drift_ppm / FS_USEC_PER_SEC;
+                 (age % FS_USEC_PER_SEC * clock->drift_ppm + FS_USEC_PER_SEC - 1) / FS_USEC_PER_SEC;
     }
     return 1;
 }

@@ -46,7 +46,8 @@ typedef struct fs_control_group_t {
     char name[FS_IMAGE_NAME_SIZE];
     uint8_t state;  /* fs_group_state_t */
     uint8_t pinned; /* the operator holds active_version, whatever the time */
-    uint8_t reserved[5];
+    uint8_t undecided; /* no permission yet to serve staged_version: activation_time is a plan */
+    uint8_t reserved[4];
     int64_t epoch;
     int64_t active_version; /* in force before activation_time; 0 = none ever promoted */
     int64_t staged_version; /* in force from activation_time on; == active_version if none */
@@ -190,6 +191,12 @@ typedef struct fs_marks_group_t {
                                   kept from FS_MARKS_NEAR before an activation on */
     _Atomic int64_t
         stale_told; /* mono time when the group was last logged as stale, 0 if it isn't */
+    /* Of farm time when first_new and last_old were noted: what promise 2 is to be judged by. The
+     * clock is measured anew each second, so the bound of a later moment may be far smaller.
+     * INT64_MAX if farm time was not measured. */
+    _Atomic int64_t first_new_bound;
+    _Atomic int64_t last_old_bound;
+    int64_t reserved[6]; /* to the end of the second cache line */
 } fs_marks_group_t;
 
 /* The marks of the group record `index`; never NULL for a valid index (falls back to private
@@ -197,8 +204,11 @@ typedef struct fs_marks_group_t {
 fs_marks_group_t *fs_control_marks(const fs_control_t *control, unsigned index);
 
 #define FS_MARKS_NEAR (5 * FS_USEC_PER_SEC)
-/* Notes that `version` was pinned at farm time `farm`, with the group as it was read for that. */
+/*
+ * Notes that `version` was pinned at farm time `farm`, known to within `bound`, with the group as
+ * it was read for that.
+ */
 void fs_marks_served(fs_marks_group_t *marks, const fs_control_group_t *group, int64_t version,
-                     fs_usec_t farm);
+                     fs_usec_t farm, fs_usec_t bound);
 
 #endif

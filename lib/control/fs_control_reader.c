@@ -229,12 +229,15 @@ static int raise_to(_Atomic int64_t *value, int64_t to)
 }
 
 void fs_marks_served(fs_marks_group_t *marks, const fs_control_group_t *group, int64_t version,
-                     fs_usec_t farm)
+                     fs_usec_t farm, fs_usec_t bound)
 {
     if (version > atomic_load_explicit(&marks->floor, memory_order_relaxed)) {
-        if (raise_to(&marks->floor, version))
+        if (raise_to(&marks->floor, version)) {
             atomic_store(&marks->first_new, farm);
+            atomic_store(&marks->first_new_bound, bound);
+        }
     } else if (version < group->staged_version && farm + FS_MARKS_NEAR > group->activation_time) {
-        raise_to(&marks->last_old, farm);
+        if (raise_to(&marks->last_old, farm))
+            atomic_store(&marks->last_old_bound, bound);
     }
 }

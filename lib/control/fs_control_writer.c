@@ -214,6 +214,8 @@ static void own_marks(fs_control_t *control, int index, const char *name)
     atomic_store(&group->first_new, 0);
     atomic_store(&group->last_old, 0);
     atomic_store(&group->stale_told, 0);
+    atomic_store(&group->first_new_bound, 0);
+    atomic_store(&group->last_old_bound, 0);
     memset(record->name, 0, sizeof(record->name));
     memcpy(record->name, name, strlen(name));
 }

@@ -62,7 +62,7 @@ typedef struct fs_control_page_t {
 
 typedef struct fs_marks_record_t {
     char name[128];         /* whose marks these are; the agent's to write */
-    fs_marks_group_t group; /* a cache line of its own */
+    fs_marks_group_t group; /* cache lines of its own; what each request counts is in the first */
 } fs_marks_record_t;
 
 typedef struct fs_marks_page_t {

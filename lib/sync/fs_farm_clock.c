@@ -3,14 +3,19 @@
  * Why half the round trip is a hard bound: the remote clock was read somewhere between `sent` and
  * `received`, so the offset lies between remote - received and remote - sent, however unevenly the
  * delay was spread over the two ways. The middle of that is wrong by at most half. All clocks are
- * read in whole microseconds, cut off; that is one more at worst.
+ * read in whole microseconds, cut off: one more at worst for the exchange, and one for the reading
+ * to which the offset is added later.
+ *
+ * A remote that measures somebody else's clock passes on its estimate and the bound of that at the
+ * moment of its answer. How its own clock goes on doesn't matter, so bounds add up along the chain
+ * and drift counts once: that of this host's clock against the one that is measured in the end.
  */
 #include "sync/fs_farm_clock.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#define READING_ERROR 1 /* of truncated microseconds, see above */
+#define READING_ERROR 2 /* of truncated microseconds, see above */
 #define YEAR_10000    (INT64_C(253402300800) * FS_USEC_PER_SEC)
 
 /* What one sample says at mono time `now`. */
@@ -27,8 +32,6 @@ void fs_farm_clock_init(fs_farm_clock_t *clock)
 /* How far two clocks may have gone apart in `span`, rounded up. */
 static fs_usec_t drift(fs_usec_t span)
 {
-    if (span <= 0)
-        return 0;
     return span / 1000000 * FS_CLOCK_DRIFT_PPM +
            (span % 1000000 * FS_CLOCK_DRIFT_PPM + 999999) / 1000000;
 }
@@ -36,11 +39,13 @@ static fs_usec_t drift(fs_usec_t span)
 static estimate_t estimate(const fs_clock_sample_t *sample, fs_usec_t now)
 {
     fs_usec_t trip = sample->received - sample->sent;
+    fs_usec_t since = now - sample->sent, until = sample->received - now;
     estimate_t result;
 
     result.offset = sample->remote - sample->sent - trip / 2;
-    result.bound =
-        (trip + 1) / 2 + READING_ERROR + sample->remote_bound + drift(now - sample->sent);
+    /* The remote was read at either end of the trip, or between; `now` may be an older reading. */
+    result.bound = (trip + 1) / 2 + READING_ERROR + sample->remote_bound +
+                   drift(since > until ? since : until);
     return result;
 }
 

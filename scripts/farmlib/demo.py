@@ -12,7 +12,7 @@ from .clock import ActivationLog
 from .errors import FarmError
 from .part import http_get, wait_until
 from .progress import step
-from .prober import Prober, spread_us, violations
+from .prober import Prober, spread_us, switch_bounds, violations
 
 SHOP = os.path.join(paths.SQL_DIR, "sample", "shop.sql")
 PROBES_PER_SECOND = 500  # to each server
@@ -133,31 +133,24 @@ def countdown(farm, log, before):
     return version
 
 
-def published_bounds(farm):
-    """What the servers themselves say of their clocks, in us."""
-    return {row[0]: int(row[1]) for row in farm.sql(
-        "SELECT name, clock_bound_us FROM member WHERE kind = 'agent' AND "
-        "clock_bound_us IS NOT NULL")}
-
-
 def _ms(us):
     return f"{us / 1000:+.2f} ms"
 
 
 def show_switch(farm, prober, log, version):
     seen = [one for one in prober.seen(log) if one.version == version]
-    bounds = published_bounds(farm)
-    own = log.offset().bound_us
+    bounds = {(one.server, version): switch_bounds(farm.webs[one.server], version) for one in seen}
     say(f"\nThe switch to version {version}, as one prober saw it on one clock, relative to the "
         f"activation\n({PROBES_PER_SECOND} requests a second to each server):\n")
     rows = []
     for one in sorted(seen):
         name = farm.webs[one.server].name
         rows.append([name, _ms(one.last_old_sent), _ms(one.first_new_sent),
-                     _ms(one.first_new_received), f"{bounds.get(name, 0) / 1000:.2f} ms"])
+                     _ms(one.first_new_received),
+                     f"{max(bounds[one.server, version]) / 1000:.2f} ms"])
     say(cli.table(rows, ["server", "last old: asked", "first new: asked", "received",
                          "bound of its clock"]))
-    bad = violations(seen, max(bounds.values(), default=0) + own)
+    bad = violations(seen, bounds, log.offset().bound_us)
     say(f"\nFirst new answers of all servers lie within "
         f"{spread_us(seen, version) / 1000:.2f} ms; {prober.answers} answers, "
         f"{prober.failures} failed requests.")

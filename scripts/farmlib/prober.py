@@ -9,10 +9,14 @@ from collections import namedtuple
 
 from . import paths
 from .errors import FarmError
+from .part import http_get, wait_until
 
 # How one server went through one switch; times in us relative to the activation, on one clock.
 Seen = namedtuple("Seen", "server version last_old_sent last_old_received first_new_sent "
                           "first_new_received")
+# What a server itself says of its farm time at a switch: within how many us it knew it when it served
+# the old version for the last time, and when it served the new one first.
+Bounds = namedtuple("Bounds", "last_old first_new")
 VERSION_PATH = "/farmsync/data"
 
 
@@ -77,20 +81,35 @@ class Prober:
         return found
 
 
-def violations(seen, bound_us):
+def switch_bounds(web, version, group="default"):
+    """
+    Bounds of this server's switch to `version`, which is its newest. The bound of a later moment, or
+    of the latest report, says nothing of the switch: the clock is measured anew each second.
+    """
+    def noted():
+        facts = json.loads(http_get(web.url + "/farmsync/status?json")[2])
+        one = next(one for one in facts["groups"] if one["name"] == group)
+        return one if one["newest_served"] == version else None
+    one = wait_until(noted, 10, f"{web.name} to tell of its switch to version {version}")
+    return Bounds(one["last_old_bound_us"], one["first_new_bound_us"])
+
+
+def violations(seen, bounds, own_us):
     """
     What breaks promise 2: an old answer to a request that was sent after activation + bound, a new one
-    that was received before activation - bound. As sentences.
+    that was received before activation - bound. As sentences. `bounds` has the Bounds of each
+    (server, version), `own_us` is the error of the checker itself.
     """
     found = []
     for one in seen:
         where = f"server {one.server + 1}, version {one.version}"
-        if one.last_old_sent > bound_us:
+        late, early = (bound + own_us for bound in bounds[one.server, one.version])
+        if one.last_old_sent > late:
             found.append(f"{where}: the old version answered a request that was sent "
-                         f"{one.last_old_sent:.0f} us after the activation (bound {bound_us:.0f} us)")
-        if one.first_new_received < -bound_us:
+                         f"{one.last_old_sent:.0f} us after the activation (bound {late:.0f} us)")
+        if one.first_new_received < -early:
             found.append(f"{where}: the new version was here {-one.first_new_received:.0f} us "
-                         f"before the activation (bound {bound_us:.0f} us)")
+                         f"before the activation (bound {early:.0f} us)")
     return found
 
 

@@ -13,7 +13,7 @@ from farmlib import catalogue, paths, ports, proc
 from farmlib.database import unescape
 from farmlib.errors import FarmError
 from farmlib.farm import Farm
-from farmlib.prober import Seen, violations
+from farmlib.prober import Bounds, Seen, violations
 
 SCRIPT = os.path.join(paths.REPO, "scripts", "farm")
 
@@ -105,10 +105,10 @@ def test_the_catalogue_keeps_one_record_a_name():
 
 
 @pytest.mark.parametrize("last_old, first_new, broken", [
-    (-100, 50, 0), (99, 150, 0), (101, 150, 1), (-300, -101, 1), (101, -101, 2)])
+    (-100, 50, 0), (99, 150, 0), (101, 150, 1), (-300, -151, 1), (101, -151, 2), (0, -149, 0)])
 def test_the_judge_of_a_switch_can_say_no(last_old, first_new, broken):
     seen = [Seen(0, 7, last_old, last_old + 10, first_new - 10, first_new)]
-    assert len(violations(seen, 100)) == broken
+    assert len(violations(seen, {(0, 7): Bounds(90, 140)}, 10)) == broken
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has httpd change its account")

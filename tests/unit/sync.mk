@@ -5,6 +5,13 @@ tests_unit_test_sync_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_sync_LDADD = lib/sync/libfs_sync.la lib/base/libfs_base.la $(JANSSON_LIBS) \
 	$(CHECK_LIBS)
 
+check_PROGRAMS += tests/unit/test_clock_chain
+TESTS += tests/unit/test_clock_chain
+tests_unit_test_clock_chain_SOURCES = tests/unit/test_clock_chain.c tests/unit/fs_test.h
+tests_unit_test_clock_chain_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_clock_chain_LDADD = lib/sync/libfs_sync.la lib/control/libfs_control.la \
+	lib/base/libfs_base.la $(JANSSON_LIBS) $(CHECK_LIBS)
+
 check_PROGRAMS += tests/unit/test_retrieve
 TESTS += tests/unit/test_retrieve
 tests_unit_test_retrieve_SOURCES = tests/unit/test_retrieve.c tests/unit/fs_test.h

@@ -191,8 +191,10 @@ START_TEST(farm_time_and_its_bound)
     ck_assert_int_eq(bound, 30);
     ck_assert(fs_control_now(&clock, 11500000, &farm, &bound));
     ck_assert_int_eq(bound, 30 + 2100);
-    ck_assert(fs_control_now(&clock, 10, &farm, &bound)); /* another thread's older reading */
-    ck_assert_int_eq(bound, 30);
+    ck_assert(fs_control_now(&clock, 1000001, &farm, &bound));
+    ck_assert_int_eq(bound, 30 + 1);                          /* rounded up */
+    ck_assert(fs_control_now(&clock, 500000, &farm, &bound)); /* another thread's older reading */
+    ck_assert_int_eq(bound, 30 + 100);
     clock.state = FS_CLOCK_GUESSED;
     ck_assert(fs_control_now(&clock, 7, &farm, &bound));
     ck_assert_int_eq(farm, 507);
@@ -568,21 +570,25 @@ START_TEST(marks_tell_the_switch_as_it_was_served)
     const fs_usec_t far = 100 * FS_USEC_PER_SEC;
 
     group.activation_time = far;
-    fs_marks_served(marks, &group, 41, 10);
+    fs_marks_served(marks, &group, 41, 10, 3);
     ck_assert_int_eq(marks->floor, 41);
     ck_assert_int_eq(marks->first_new, 10);
-    fs_marks_served(marks, &group, 41, 20); /* long before the switch: not worth a write */
+    ck_assert_int_eq(marks->first_new_bound, 3);
+    fs_marks_served(marks, &group, 41, 20, 4); /* long before the switch: not worth a write */
     ck_assert_int_eq(marks->last_old, 0);
-    fs_marks_served(marks, &group, 41, far - 5);
-    fs_marks_served(marks, &group, 41, far - 9);
+    fs_marks_served(marks, &group, 41, far - 5, 600);
+    fs_marks_served(marks, &group, 41, far - 9, 700);
     ck_assert_int_eq(marks->last_old, far - 5);
-    fs_marks_served(marks, &group, 42, far + 3);
-    fs_marks_served(marks, &group, 42, far + 1);
+    ck_assert_int_eq(marks->last_old_bound, 600);
+    fs_marks_served(marks, &group, 42, far + 3, 50);
+    fs_marks_served(marks, &group, 42, far + 1, 60);
     ck_assert_int_eq(marks->floor, 42);
     ck_assert_int_eq(marks->first_new, far + 3);
-    fs_marks_served(marks, &group, 41, far + 4); /* a late one is told */
+    ck_assert_int_eq(marks->first_new_bound, 50);    /* of that moment, whatever was known later */
+    fs_marks_served(marks, &group, 41, far + 4, 80); /* a late one is told */
     ck_assert_int_eq(marks->floor, 42);
     ck_assert_int_eq(marks->last_old, far + 4);
+    ck_assert_int_eq(marks->last_old_bound, 80);
 }
 END_TEST
 
