@@ -6,8 +6,9 @@
 -- lower one. Its rows of `image` are copied with digest and `since`: who still has those images transfers
 -- nothing.
 -- What is announced stays: a server that is cut off keeps to it. While a version is staged, the roll-back
--- is only ordered (`return_to`), and done by the promotion that follows its activation. Where nothing may
--- act on what is staged (state waiting) it is replaced at once.
+-- is only ordered (`return_to`), and done by the promotion that follows its activation. What nobody may act on
+-- yet (it waits for servers to be ready, see ready.sql) is replaced at once. What is rolled back to doesn't
+-- wait itself: the servers have had it.
 -- Loaded by ../procedures.sql, which sets the mode that procedures keep.
 DELIMITER //
 
@@ -113,6 +114,7 @@ work: BEGIN
   UPDATE dataset_changes c JOIN dataset d ON d.name = c.dataset SET c.full_at = NULL WHERE d.group_name = p_group;
   -- Last of all, so that the servers get the whole lead.
   UPDATE sync SET version = p_new, promoting = 0, wanted_time = NULL, promoted_at = UTC_TIMESTAMP(6),
+                  state = IF(state = 'waiting', 'running', state), planned_time = NULL, ready_until = NULL,
                   activation_time = UTC_TIMESTAMP(6) + INTERVAL
                     LEAST(CAST(min_lead * 1000000 AS SIGNED), sync_interval * 1000000 DIV 2) MICROSECOND
    WHERE group_name = p_group;
@@ -169,16 +171,16 @@ CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE return_now(
 BEGIN
   DECLARE v_newest, v_active, v_in_force, v_pinned, v_new, v_rows, v_count BIGINT;
   DECLARE v_time DATETIME(6);
-  DECLARE v_state, v_action VARCHAR(16);
+  DECLARE v_action VARCHAR(16);
   DECLARE v_announced TINYINT;
   DECLARE v_kept VARCHAR(64);
   DECLARE v_result, v_detail TEXT DEFAULT '';
   DECLARE v_who VARCHAR(255) DEFAULT LEFT(USER(), 255);
   CALL promote_check();
   CALL take_group(p_group);
-  SELECT version, active_version, activation_time, state, pinned_version,
-         IF(UTC_TIMESTAMP(6) < activation_time OR state = 'waiting', active_version, version)
-    INTO v_newest, v_active, v_time, v_state, v_pinned, v_in_force FROM sync WHERE group_name = p_group;
+  SELECT version, active_version, activation_time, pinned_version,
+         IF(UTC_TIMESTAMP(6) < activation_time, active_version, version)
+    INTO v_newest, v_active, v_time, v_pinned, v_in_force FROM sync WHERE group_name = p_group;
   SET v_announced = v_newest <> v_in_force AND v_time < '9999-01-01';
   -- Locked, so that they aren't pruned meanwhile.
   SELECT COUNT(*) INTO v_count FROM image WHERE group_name = p_group AND version = p_version LOCK IN SHARE MODE;
@@ -217,9 +219,8 @@ BEGIN
     SET v_result = CONCAT('version ', v_newest, ' is announced already and can''t be withdrawn; as soon as it is active, the ',
                           'content of version ', p_version, ' follows');
   ELSE
-    -- What an agent calls active is what is in force; of a version that nobody may act on nothing remains.
-    UPDATE sync SET active_version = v_in_force, promoted_by = LEFT(v_who, 128), state = IF(state = 'waiting', 'running', state)
-     WHERE group_name = p_group;
+    -- What an agent calls active is what is in force.
+    UPDATE sync SET active_version = v_in_force, promoted_by = LEFT(v_who, 128) WHERE group_name = p_group;
     CALL return_work(p_group, p_version, v_new, v_rows, v_detail);
     IF v_new = v_newest AND NOT p_pin THEN
       CALL fail(CONCAT('FS1123: version ', p_version, ' has the content of version ', v_newest, ', the newest: there is nothing ',

@@ -297,6 +297,47 @@ def test_damaged_version_is_refused_whole(four):
     assert (four.run("SELECT * FROM farmsync.data_prices"), four.sync(), history(four, 100)) == before
 
 
+# --- while a version waits for servers to be ready
+
+
+def wait_for_servers(db):
+    """Version 5 waits: nobody may act on it."""
+    db.run("INSERT INTO farmsync.member (name, kind, group_name, seen) VALUES ('web1', 'agent', 'default', UTC_TIMESTAMP(6))")
+    db.run("CALL farmsync.set_ready('default', 'all', NULL, NULL)")
+    announce(db)
+    assert db.sync()["state"] == "waiting" and in_force(db) == 4
+
+
+def test_what_waits_is_replaced_at_once(four):
+    wait_for_servers(four)
+    four.run("CALL farmsync.roll_back('default', 4)")  # so that 5 is never in force
+    sync = four.sync()
+    assert (sync["version"], sync["active_version"], sync["state"], sync["planned_time"]) == ("6", "4", "held", None)
+    assert (rows(four, 6), images(four, 6)) == four.held[4]
+    assert sync["activation_time"] < "9999"  # what they have had is in force after the lead
+    assert four.run("CALL farmsync.decide('default', %s, 'x')", four.epoch())[0][0] == "lost"
+
+
+def test_pin_while_a_version_waits(four):
+    wait_for_servers(four)
+    four.run("CALL farmsync.pin('default', 5)")
+    assert four.sync()["state"] == "waiting"
+    four.run("DELETE FROM farmsync.member")
+    assert four.run("CALL farmsync.decide('default', %s, 'x')", four.epoch())[0][0] == "go"
+    assert (four.sync()["state"], four.sync()["pinned_version"]) == ("running", "5")
+    pass_activation(four)
+    assert in_force(four) == 5
+    assert four.promote() == "lost"
+
+
+def test_pin_of_what_is_in_force_while_a_version_waits(four):
+    wait_for_servers(four)
+    four.run("CALL farmsync.pin('default', 4)")
+    sync = four.sync()
+    assert (sync["version"], sync["active_version"], sync["state"], sync["pinned_version"]) == ("6", "4", "running", "6")
+    assert rows(four, 6) == four.held[4][0]
+
+
 # --- pin
 
 
