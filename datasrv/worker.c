@@ -44,6 +44,8 @@ struct fs_worker_t {
     unsigned promote_failures, build_failures;
     fs_usec_t promote_after; /* mono: not before, after a failure */
     fs_usec_t build_after;   /* mono: likewise */
+    fs_usec_t decide_after;  /* mono: the next look at who is ready */
+    fs_usec_t put_off_said;  /* mono, 0 not of the version that waits */
     fs_usec_t prune_at;      /* mono: next step, 0 none */
 };
 
@@ -146,6 +148,13 @@ static void promoted(fs_worker_t *worker, fs_promotion_t outcome, fs_usec_t took
                "group %s: promoted in %lld ms, the data had not changed and the version stays",
                worker->group, (long long)(took / FS_USEC_PER_MSEC));
         break;
+    case FS_PROMOTION_RETURNED:
+        facts->staged++;
+        fs_log(FS_LOG_NOTICE, "FS0890",
+               "group %s: rolled back in %lld ms as an operator ordered, the old content is staged "
+               "as a new version and nothing is promoted after it",
+               worker->group, (long long)(took / FS_USEC_PER_MSEC));
+        break;
     case FS_PROMOTION_LOST:
         facts->lost++;
         return;
@@ -206,6 +215,72 @@ static void promote(fs_worker_t *worker)
     worker->promote_failures++;
     tell(worker);
     fs_bell_ring(worker->shared.changed);
+}
+
+/* --- whether a version that waits may become active -----------------------------------------------
+ */
+
+static void log_decision(fs_worker_t *worker, fs_decision_t decision, const char *who)
+{
+    fs_usec_t now = fs_time_mono();
+
+    switch (decision) {
+    case FS_DECISION_GO:
+        worker->put_off_said = 0;
+        fs_log(FS_LOG_INFO, "FS0872", "group %s: what is staged becomes active: %s", worker->group,
+               who);
+        break;
+    case FS_DECISION_PUT_OFF:
+        if (worker->put_off_said && worker->put_off_said + SAY_AGAIN > now)
+            break;
+        worker->put_off_said = now;
+        fs_log(FS_LOG_WARNING, "FS0873", "group %s: the activation is put off: %s", worker->group,
+               who);
+        break;
+    case FS_DECISION_LIMIT:
+        worker->put_off_said = 0;
+        fs_log(FS_LOG_ERROR, "FS0874",
+               "group %s: the activation can't be put off any longer, what is to be done then was "
+               "done (see farmsync.history): %s",
+               worker->group, who);
+        break;
+    case FS_DECISION_WAIT:
+    case FS_DECISION_LOST:
+        break;
+    }
+}
+
+static void decide(fs_worker_t *worker)
+{
+    const fs_manifest_t *manifest = worker->current->manifest;
+    fs_usec_t pace = FS_CYCLE_DECIDE_PACE;
+    fs_decision_t decision;
+    fs_result_t result;
+
+    fs_result_clear(&result);
+    if (fs_source_decide(worker->sql, worker->group, manifest->epoch, worker->shared.who, &decision,
+                         &result) == APR_SUCCESS) {
+        log_decision(worker, decision, result.detail);
+        if (decision != FS_DECISION_WAIT)
+            fs_bell_ring(worker->shared.changed);
+        has_no_problem(worker, &worker->facts.promotion_problem, &worker->promotion_said);
+    } else {
+        fs_result_set(&worker->facts.promotion_problem, result.status, "FS0875",
+                      "group %s: could not be decided from here whether what is staged may become "
+                      "active; others may do better: %s: %s",
+                      worker->group, result.problem, result.detail);
+        has_problem(worker, &worker->facts.promotion_problem, &worker->promotion_said,
+                    FS_LOG_WARNING, &result);
+        pace = FS_USEC_PER_SEC;
+    }
+    worker->decide_after = fs_time_mono() + pace / 2 + (fs_usec_t)((double)pace * random_part());
+}
+
+/* Mono time of the next promotion or decision, INT64_MAX if it isn't known or not ours. */
+static fs_usec_t act_at(fs_worker_t *worker, int *waiting)
+{
+    *waiting = worker->current && worker->current->manifest->state == FS_GROUP_WAITING;
+    return *waiting ? worker->decide_after : promote_at(worker);
 }
 
 /* --- images --------------------------------------------------------------------------------------
@@ -381,14 +456,18 @@ static int database_is_there(fs_worker_t *worker)
 /* Does what is due and returns the mono time at which something is due again. */
 static fs_usec_t work(fs_worker_t *worker)
 {
-    int there = database_is_there(worker);
-    fs_usec_t now = fs_time_mono(), next = there ? promote_at(worker) : INT64_MAX;
+    int there = database_is_there(worker), waiting = 0;
+    fs_usec_t now = fs_time_mono(), next = there ? act_at(worker, &waiting) : INT64_MAX;
     const fs_manifest_dataset_t *wanted;
     int64_t version = 0;
 
     if (next <= now) {
-        promote(worker);
-        return worker->promote_after;
+        if (!waiting) {
+            promote(worker);
+            return worker->promote_after;
+        }
+        decide(worker);
+        next = worker->decide_after;
     }
     wanted = missing_image(worker, &version);
     if (!wanted)

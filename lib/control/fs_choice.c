@@ -16,7 +16,8 @@
 static int staged_is_due(const fs_control_group_t *group, fs_usec_t farm, int clock_known,
                          int64_t floor)
 {
-    if (group->pinned || group->undecided || group->staged_version == group->active_version)
+    if (group->pinned == FS_PIN_ACTIVE || group->undecided ||
+        group->staged_version == group->active_version)
         return 0;
     if (clock_known && farm >= group->activation_time)
         return 1;
@@ -28,13 +29,13 @@ static int staged_is_due(const fs_control_group_t *group, fs_usec_t farm, int cl
 static int may_be_stale(const fs_control_group_t *group, const fs_choice_t *choice, fs_usec_t farm,
                         int clock_known, int64_t floor)
 {
-    if (group->pinned)
-        return 0;
+    int held_back = group->pinned == FS_PIN_ACTIVE; /* by the operator: no clock is needed */
+
     if (!clock_known)
-        return 1;
+        return !held_back;
     if (group->stale_after && farm >= group->stale_after)
-        return 1;
-    return choice->version < floor && floor <= group->staged_version;
+        return 1; /* unheard of, the pin may have been taken away */
+    return !held_back && choice->version < floor && floor <= group->staged_version;
 }
 
 fs_choice_t fs_control_choose(const fs_control_group_t *group, fs_usec_t farm, int clock_known,

@@ -41,11 +41,15 @@ typedef struct fs_control_clock_t {
 #define FS_CLOCK_GUESSED  1 /* from the wall clock and what was known before a restart; no bound */
 #define FS_CLOCK_MEASURED 2
 
+#define FS_PIN_NONE   0
+#define FS_PIN_ACTIVE 1 /* to active_version: whatever the time, staged_version isn't due */
+#define FS_PIN_STAGED 2 /* to staged_version, which is in force from activation_time on */
+
 /* One group as the agent has it. View ids are 1.. and never reused on a host; 0 = not here. */
 typedef struct fs_control_group_t {
     char name[FS_IMAGE_NAME_SIZE];
     uint8_t state;  /* fs_group_state_t */
-    uint8_t pinned; /* the operator holds active_version, whatever the time */
+    uint8_t pinned; /* FS_PIN_*: by the operator; nothing is promoted */
     uint8_t undecided; /* no permission yet to serve staged_version: activation_time is a plan */
     uint8_t reserved[4];
     int64_t epoch;

@@ -50,7 +50,8 @@ typedef enum fs_promotion_t {
     FS_PROMOTION_STAGED,    /* production had changed: a new version is staged */
     FS_PROMOTION_UNCHANGED, /* the cycle went on, the version stayed */
     FS_PROMOTION_LOST,      /* not due, held, or somebody else was first: nothing was done here */
-    FS_PROMOTION_REFUSED    /* it failed and was recorded as such in history; the cycle went on */
+    FS_PROMOTION_REFUSED,   /* it failed and was recorded as such in history; the cycle went on */
+    FS_PROMOTION_RETURNED   /* an ordered roll-back was done: an old content is staged anew */
 } fs_promotion_t;
 
 /*
@@ -71,6 +72,22 @@ apr_status_t fs_source_promote_known(fs_sql_t *sql, const char *group, int64_t e
                                      const fs_source_images_t *images, fs_promotion_t *outcome,
                                      fs_result_t *result);
 
+typedef enum fs_decision_t {
+    FS_DECISION_WAIT,    /* servers aren't ready yet and there is time: nothing was changed */
+    FS_DECISION_GO,      /* it will be in force at its activation time, which is an order now */
+    FS_DECISION_PUT_OFF, /* to a later time, because servers aren't ready */
+    FS_DECISION_LIMIT,   /* servers still aren't ready, and what is to be done then was done */
+    FS_DECISION_LOST     /* another epoch: somebody else was first, or nothing waits */
+} fs_decision_t;
+
+/*
+ * Has the database decide about the version of `group` that waits, if its epoch is still `epoch`.
+ * `result` then says in its detail who is ready and who isn't, with problem "". Errors: those of
+ * fs_sql, FS0379 the procedure answered with something unknown.
+ */
+apr_status_t fs_source_decide(fs_sql_t *sql, const char *group, int64_t epoch, const char *who,
+                              fs_decision_t *decision, fs_result_t *result);
+
 /* Removes rows of versions that nobody can ask for any more, a small step at a time; *left > 0:
  * call again. */
 apr_status_t fs_source_prune(fs_sql_t *sql, const char *group, int64_t *left, fs_result_t *result);
@@ -84,6 +101,7 @@ typedef struct fs_member_t {
     int64_t version_active;          /* in force here now; 0 none */
     int64_t version_staged;          /* retrieved and verified; 0 none */
     char digest[FS_DIGEST_HEX_SIZE]; /* over the in-force version's dataset names and digests */
+    char digest_staged[FS_DIGEST_HEX_SIZE]; /* over those of version_staged; "" if there is none */
     fs_usec_t clock_offset;          /* farm - this host's wall clock */
     fs_usec_t clock_bound;           /* -1 unknown */
     char clock_source[64];

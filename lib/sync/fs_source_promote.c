@@ -57,7 +57,7 @@ static verdict_t sql_verdict(const promotion_t *promotion)
     }
 }
 
-static int is_text(const fs_slice_t *value, const char *text)
+int fs_source_is_text(const fs_slice_t *value, const char *text)
 {
     return value->data && value->length == strlen(text) &&
            memcmp(value->data, text, value->length) == 0;
@@ -71,12 +71,14 @@ static apr_status_t take_outcome(void *baton, const fs_slice_t *values, unsigned
 
     promotion->told = 1;
     promotion->outcome = FS_PROMOTION_LOST;
-    if (count >= 2 && is_text(&values[0], "unchanged"))
+    if (count >= 2 && fs_source_is_text(&values[0], "unchanged"))
         promotion->outcome = FS_PROMOTION_UNCHANGED;
-    else if (count >= 2 && is_text(&values[0], "staged") &&
+    else if (count >= 2 && fs_source_is_text(&values[0], "returned"))
+        promotion->outcome = FS_PROMOTION_RETURNED;
+    else if (count >= 2 && fs_source_is_text(&values[0], "staged") &&
              fs_source_number(&values[1], &promotion->version) == 0)
         promotion->outcome = FS_PROMOTION_STAGED;
-    else if (count < 2 || !is_text(&values[0], "lost"))
+    else if (count < 2 || !fs_source_is_text(&values[0], "lost"))
         return fs_result_set(result, APR_EGENERAL, "FS0374",
                              "procedure farmsync.promote answered with something unknown; install "
                              "the SQL files of this version of farmsync");

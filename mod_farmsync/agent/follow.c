@@ -5,7 +5,8 @@
  * answers. What is heard is published at once, whether its images are here or not.
  *
  * If no datasrv has promoted some time after the activation, this agent tries to: compare-and-swap
- * in the database lets one of all succeed, and the others just read what it did.
+ * in the database lets one of all succeed, and the others just read what it did. The same with the
+ * decision about a version that waits for servers to be ready.
  */
 #include "agent.h"
 
@@ -28,7 +29,7 @@ typedef struct follow_t {
     uint64_t serial; /* for which `jitter` and `failures` hold */
     double jitter;
     unsigned failures;
-    fs_usec_t retry_at;  /* mono; no try at a promotion before */
+    fs_usec_t retry_at;  /* mono; no try at a promotion or a decision before */
     fs_trouble_t saving; /* the state directory can't be written */
     fs_usec_t confirmed; /* mono, when the kept manifest was marked as confirmed */
 } follow_t;
@@ -39,7 +40,8 @@ typedef struct state_t {
     int64_t epoch;
     fs_usec_t farm;
     int measured;
-    fs_usec_t promote_at; /* farm time; FS_CYCLE_NEVER if not by us */
+    fs_usec_t act_at; /* farm time of a promotion or a decision; FS_CYCLE_NEVER if not by us */
+    int waiting;      /* a decision */
     unsigned wait_ms;
 } state_t;
 
@@ -48,9 +50,12 @@ static fs_usec_t later(fs_usec_t a, fs_usec_t b)
     return a > b ? a : b;
 }
 
-/* group->lock is held. Farm time at which this agent tries to promote. */
-static fs_usec_t promote_at(follow_t *f, fs_usec_t farm)
+/* group->lock is held. Farm time at which this agent tries to promote, or to have it decided. */
+static fs_usec_t act_at(follow_t *f, fs_usec_t farm)
 {
+    const fs_manifest_t *manifest = f->group->manifest;
+    fs_promoter_t who =
+        f->last_server == FS_SERVERS_SQL ? FS_PROMOTER_LONE_AGENT : FS_PROMOTER_AGENT;
     fs_usec_t at, backed_off;
 
     if (f->serial != f->group->serial) {
@@ -61,7 +66,8 @@ static fs_usec_t promote_at(follow_t *f, fs_usec_t farm)
     }
     if (!f->agent->config.database)
         return FS_CYCLE_NEVER;
-    at = fs_cycle_promote_at(f->group->manifest, FS_PROMOTER_AGENT, f->jitter);
+    at = manifest->state == FS_GROUP_WAITING ? fs_cycle_decide_at(manifest, who, f->jitter)
+                                             : fs_cycle_promote_at(manifest, who, f->jitter);
     if (at == FS_CYCLE_NEVER || !f->retry_at)
         return at;
     backed_off = farm + (f->retry_at - fs_time_mono());
@@ -74,15 +80,16 @@ static void read_state(follow_t *f, state_t *state)
     int known;
 
     memset(state, 0, sizeof(*state));
-    state->promote_at = FS_CYCLE_NEVER;
+    state->act_at = FS_CYCLE_NEVER;
     pthread_mutex_lock(&group->lock);
     known = fs_agent_farm(f->agent, &state->farm, NULL, &state->measured);
     state->epoch = group->known.epoch;
     state->has_manifest = group->manifest != NULL;
     if (group->manifest) {
+        state->waiting = group->manifest->state == FS_GROUP_WAITING;
         if (state->measured)
-            state->promote_at = promote_at(f, state->farm);
-        state->wait_ms = fs_plan_wait_ms(group->manifest, state->farm, known, state->promote_at);
+            state->act_at = act_at(f, state->farm);
+        state->wait_ms = fs_plan_wait_ms(group->manifest, state->farm, known, state->act_at);
     }
     pthread_mutex_unlock(&group->lock);
 }
@@ -118,19 +125,21 @@ static void keep(follow_t *f)
                      "%s can be written again", f->agent->config.state_dir);
 }
 
-/* Gives a manifest that came from `peer` to the group. Returns 1 if it can be relied on. */
-static int take(follow_t *f, fs_manifest_t *manifest, const char *peer)
+/* Gives a manifest to the group, as fs_group_take. Returns 1 if it can be relied on. */
+static int take(follow_t *f, fs_manifest_t *manifest, const char *peer, fs_usec_t asked)
 {
     fs_take_t taken;
     int good;
 
     pthread_mutex_lock(&f->group->lock);
-    taken = fs_group_take(f->group, manifest, peer);
+    taken = fs_group_take(f->group, manifest, peer, asked);
     good = taken == FS_TAKE_NEW || taken == FS_TAKE_SAME;
     if (good) {
         heard(f, peer);
         fs_group_tell_troubles(f->group);
     }
+    if (taken == FS_TAKE_NEW) /* somebody did what this agent may have failed to do */
+        fs_result_clear(&f->group->promoting.now);
     pthread_mutex_unlock(&f->group->lock);
     if (taken == FS_TAKE_NEW)
         keep(f);
@@ -139,25 +148,38 @@ static int take(follow_t *f, fs_manifest_t *manifest, const char *peer)
 
 /* --- from a data server ----------------------------------------------------------------------- */
 
+/* 304: what we have is what the database has. 203: it can't be confirmed just now. */
+static void unchanged(follow_t *f, const char *url, fs_usec_t asked)
+{
+    pthread_mutex_lock(&f->group->lock);
+    heard(f, url);
+    fs_group_confirm(f->group, asked);
+    pthread_mutex_unlock(&f->group->lock);
+}
+
 static apr_status_t read_answer(follow_t *f, const char *url, const fs_http_answer_t *answer,
-                                fs_result_t *result)
+                                fs_usec_t asked, fs_result_t *result)
 {
     fs_manifest_t *manifest;
     apr_status_t status;
 
     switch (answer->status) {
     case 304:
-        pthread_mutex_lock(&f->group->lock);
-        heard(f, url);
-        fs_group_confirm(f->group);
-        pthread_mutex_unlock(&f->group->lock);
+        unchanged(f, url, asked);
         return APR_SUCCESS;
+    case 203:
+        asked = 0;
+        if (!answer->length) {
+            unchanged(f, url, 0);
+            return APR_SUCCESS;
+        }
+        /* FALLTHROUGH */
     case 200:
         status =
             fs_manifest_parse(&manifest, answer->body ? answer->body : "", answer->length, result);
         if (status)
             return status;
-        return take(f, manifest, url)
+        return take(f, manifest, url, asked)
                    ? APR_SUCCESS
                    : fs_result_set(result, APR_EGENERAL, "", "%s was refused", url);
     case 404:
@@ -165,6 +187,12 @@ static apr_status_t read_answer(follow_t *f, const char *url, const fs_http_answ
                              "group %s is not known to %s; check FarmSyncGroup, and that the "
                              "group has a row in farmsync.sync",
                              f->group->name, url);
+    case 401:
+        return fs_result_set(result, APR_EGENERAL, "FS0582",
+                             "%s answered status 401: it doesn't know this server's key, or one of "
+                             "the two hosts' clocks is wrong; FarmSyncKeyFile must be the same "
+                             "everywhere",
+                             url);
     default:
         return fs_result_set(result, APR_EGENERAL, "FS0582", "%s answered status %d", url,
                              answer->status);
@@ -195,6 +223,7 @@ static apr_status_t ask_server(follow_t *f, int index, const state_t *state, fs_
     unsigned wait_ms = state->has_manifest && f->last_server == index ? state->wait_ms : 0;
     fs_http_answer_t answer;
     char url[512], known[64] = "?wait=0";
+    fs_usec_t asked;
     apr_status_t status;
 
     /* Without a manifest there is nothing that a 304 could confirm. */
@@ -204,6 +233,7 @@ static apr_status_t ask_server(follow_t *f, int index, const state_t *state, fs_
              f->group->name, known);
     if (!renew_client(f))
         return fs_result_set(result, APR_ENOMEM, "FS0621", "out of memory");
+    asked = fs_time_mono();
     atomic_store(&f->group->asking, index);
     status = fs_http_exchange(f->group->follow_http, "GET", url, NULL, 0, FS_MANIFEST_MAX_BYTES,
                               wait_ms + ANSWER_GRACE_MS, &answer, result);
@@ -211,10 +241,11 @@ static apr_status_t ask_server(follow_t *f, int index, const state_t *state, fs_
     if (status)
         return status;
     *strchr(url, '?') = '\0';
-    if (answer.status == 304 && !state->has_manifest)
-        status = fs_result_set(result, APR_EGENERAL, "FS0582", "%s answered status 304", url);
+    if ((answer.status == 304 || (answer.status == 203 && !answer.length)) && !state->has_manifest)
+        status = fs_result_set(result, APR_EGENERAL, "FS0582", "%s answered status %d", url,
+                               answer.status);
     else
-        status = read_answer(f, url, &answer, result);
+        status = read_answer(f, url, &answer, asked, result);
     fs_http_answer_clear(&answer);
     return status;
 }
@@ -224,6 +255,7 @@ static apr_status_t ask_server(follow_t *f, int index, const state_t *state, fs_
 static apr_status_t ask_sql(follow_t *f, fs_result_t *result)
 {
     fs_sql_t *sql = fs_agent_sql_begin(&f->agent->sql, result);
+    fs_usec_t asked = fs_time_mono();
     fs_manifest_t *manifest;
     char peer[128];
     apr_status_t status;
@@ -235,7 +267,7 @@ static apr_status_t ask_sql(follow_t *f, fs_result_t *result)
     fs_agent_sql_end(&f->agent->sql);
     if (status)
         return status;
-    return take(f, manifest, peer)
+    return take(f, manifest, peer, asked)
                ? APR_SUCCESS
                : fs_result_set(result, APR_EGENERAL, "", "%s was refused", peer);
 }
@@ -255,6 +287,12 @@ static void log_outcome(follow_t *f, fs_promotion_t outcome, const fs_result_t *
         fs_log(FS_LOG_INFO, "FS0584",
                "group %s: next activation set by this agent, production is unchanged", group);
         break;
+    case FS_PROMOTION_RETURNED:
+        fs_log(FS_LOG_NOTICE, "FS0640",
+               "group %s: rolled back by this agent, as an operator ordered, because no datasrv did "
+               "it in time",
+               group);
+        break;
     case FS_PROMOTION_REFUSED:
         fs_log(FS_LOG_ERROR, "FS0585", "group %s: its promotion was refused: %s: %s", group,
                result->problem, result->detail);
@@ -269,6 +307,7 @@ static apr_status_t promote_with(follow_t *f, fs_sql_t *sql, int64_t epoch, fs_r
     fs_promotion_t outcome;
     fs_manifest_t *manifest;
     fs_result_t unread;
+    fs_usec_t asked;
     apr_status_t status;
 
     fs_sql_set_read_timeout(sql, PROMOTE_TIMEOUT_S);
@@ -280,22 +319,59 @@ static apr_status_t promote_with(follow_t *f, fs_sql_t *sql, int64_t epoch, fs_r
     if (status)
         return status;
     log_outcome(f, outcome, result);
+    asked = fs_time_mono();
     if (!fs_source_manifest(sql, f->group->name, &manifest, &unread))
-        (void)take(f, manifest, "the database");
+        (void)take(f, manifest, "the database", asked);
     return APR_SUCCESS;
 }
 
-/* Whoever wins, the new manifest comes with the next answer, if not at once. */
-static void promote(follow_t *f, const state_t *state)
+/* Has it decided whether what waits may become active, and says what came of it. */
+static apr_status_t decide(follow_t *f, int64_t epoch, fs_result_t *result)
+{
+    fs_sql_t *sql = fs_agent_sql_begin(&f->agent->sql, result);
+    fs_decision_t decision;
+    apr_status_t status;
+
+    if (!sql)
+        return result->status;
+    status =
+        fs_source_decide(sql, f->group->name, epoch, f->agent->config.server, &decision, result);
+    fs_agent_sql_end(&f->agent->sql);
+    if (status)
+        return status;
+    if (decision == FS_DECISION_GO)
+        fs_log(FS_LOG_INFO, "FS0616",
+               "group %s: this agent had it decided, because no datasrv did in time: what is staged "
+               "becomes active: %s",
+               f->group->name, result->detail);
+    else if (decision == FS_DECISION_PUT_OFF || decision == FS_DECISION_LIMIT)
+        fs_log(FS_LOG_WARNING, "FS0617",
+               "group %s: this agent had it decided, because no datasrv did in time: %s: %s",
+               f->group->name,
+               decision == FS_DECISION_LIMIT ? "this is the limit" : "the activation is put off",
+               result->detail);
+    return APR_SUCCESS;
+}
+
+static apr_status_t promote(follow_t *f, int64_t epoch, fs_result_t *result)
 {
     fs_sql_t *sql = NULL;
-    fs_result_t result;
-    apr_status_t status = fs_sql_create(&sql, f->agent->config.database, &result);
+    apr_status_t status = fs_sql_create(&sql, f->agent->config.database, result);
 
     if (!status)
-        status = promote_with(f, sql, state->epoch, &result);
+        status = promote_with(f, sql, epoch, result);
     if (sql)
         fs_sql_destroy(sql);
+    return status;
+}
+
+/* Whoever wins, the new manifest comes with the next answer, if not at once. */
+static void act(follow_t *f, const state_t *state)
+{
+    fs_result_t result;
+    apr_status_t status =
+        state->waiting ? decide(f, state->epoch, &result) : promote(f, state->epoch, &result);
+
     pthread_mutex_lock(&f->group->lock);
     fs_agent_trouble(&f->group->promoting, FS_LOG_WARNING, status ? &result : NULL, "FS0586",
                      "group %s: this agent can promote again", f->group->name);
@@ -344,8 +420,9 @@ static int ask(follow_t *f, const state_t *state)
     else
         result = server_result;
     if (!status && !was_on_sql && f->agent->config.server_count)
-        fs_log(FS_LOG_WARNING, "FS0588", "group %s: no data server answers; asking the database",
-               f->group->name);
+        fs_log(FS_LOG_WARNING, "FS0588", "group %s: no data server answers%s%s; asking the database",
+               f->group->name, server_result.problem[0] ? ", the last one: " : "",
+               server_result.problem[0] ? server_result.detail : "");
     if (status && result.problem[0])
         heard_nothing(f, &result);
     return 0;
@@ -359,9 +436,11 @@ static fs_usec_t pause_of(const follow_t *f)
     state_t state;
 
     read_state((follow_t *)f, &state);
+    if (state.waiting && state.wait_ms * FS_USEC_PER_MSEC < pause)
+        pause = state.wait_ms * FS_USEC_PER_MSEC;
     (void)fs_agent_farm(f->agent, &farm, NULL, &measured);
-    if (measured && state.promote_at != FS_CYCLE_NEVER && state.promote_at - farm < pause)
-        pause = state.promote_at - farm;
+    if (measured && state.act_at != FS_CYCLE_NEVER && state.act_at - farm < pause)
+        pause = state.act_at - farm;
     return later(pause, AT_LEAST);
 }
 
@@ -376,8 +455,8 @@ void *fs_follow_run(void *baton)
         int waited;
 
         read_state(&f, &state);
-        if (state.measured && state.farm >= state.promote_at) {
-            promote(&f, &state);
+        if (state.measured && state.farm >= state.act_at) {
+            act(&f, &state);
             read_state(&f, &state);
         }
         waited = ask(&f, &state);

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "sync/fs_cycle.h"
+
 #define FS_PLAN_AGAIN_LEAST (50 * FS_USEC_PER_MSEC)
 
 /* --- whom to ask ------------------------------------------------------------------------------ */
@@ -118,6 +120,12 @@ int fs_servers_next(const fs_servers_t *servers, fs_usec_t now)
 
 /* --- whether to believe it -------------------------------------------------------------------- */
 
+/* Whether the operator holds what is active back from what is staged, if that is another. */
+static int pins_active(const fs_manifest_t *manifest)
+{
+    return manifest->pinned_version && manifest->pinned_version == manifest->active.version;
+}
+
 void fs_known_nothing(fs_known_t *known)
 {
     memset(known, 0, sizeof(*known));
@@ -130,7 +138,8 @@ void fs_known_from_manifest(fs_known_t *known, const fs_manifest_t *manifest)
     known->epoch = manifest->epoch;
     known->active_version = manifest->active.version;
     known->staged_version = manifest->staged.version;
-    known->pinned = manifest->pinned_version != 0;
+    known->pinned = pins_active(manifest);
+    known->waiting = manifest->state == FS_GROUP_WAITING;
     known->activation_time = manifest->activation_time;
     known->interval = manifest->interval;
     fs_manifest_version_digest(&manifest->active, known->active_digest);
@@ -144,7 +153,8 @@ void fs_known_from_record(fs_known_t *known, const fs_control_group_t *record)
     known->epoch = record->epoch;
     known->active_version = record->active_version;
     known->staged_version = record->staged_version;
-    known->pinned = record->pinned;
+    known->pinned = record->pinned == FS_PIN_ACTIVE;
+    known->waiting = record->undecided;
     known->activation_time = record->activation_time;
     known->interval = record->interval;
 }
@@ -177,10 +187,9 @@ static fs_take_t take_if_forwards(const fs_known_t *known, const fs_manifest_t *
 {
     int64_t floor = known->active_version;
 
-    if (!known->pinned && farm_known && farm >= known->activation_time)
+    if (!known->pinned && !known->waiting && farm_known && farm >= known->activation_time)
         floor = known->staged_version;
-    if (!got->pinned_version &&
-        (got->staged.version < floor || got->active.version < known->active_version))
+    if (got->staged.version < floor || got->active.version < known->active_version)
         return FS_TAKE_BACKWARDS;
     return FS_TAKE_NEW;
 }
@@ -191,7 +200,7 @@ fs_take_t fs_plan_take(const fs_known_t *known, const fs_manifest_t *got, const 
     if (strcmp(got->group, group) != 0)
         return FS_TAKE_FOREIGN;
     if (got->interval <= 0 || got->epoch < 0 || got->active.version < 0 ||
-        (got->staged.version < got->active.version && !got->pinned_version))
+        got->staged.version < got->active.version)
         return FS_TAKE_MALFORMED;
     if (known->epoch < 0)
         return FS_TAKE_NEW;
@@ -291,7 +300,7 @@ static const fs_plan_view_t *find_fallback(const fs_plan_views_t *views,
             (!best || view->version > best->version))
             best = view;
     }
-    return manifest->pinned_version ? NULL : best;
+    return best;
 }
 
 /* When the version that is published as active came into force, as far as this host saw it. */
@@ -309,7 +318,8 @@ static void compose_versions(fs_control_group_t *record, const fs_manifest_t *ma
 {
     const fs_plan_view_t *active = find_view(views, &manifest->active);
     const fs_plan_view_t *staged = find_view(views, &manifest->staged);
-    int staged_serves = staged && moment->farm_known && moment->farm >= manifest->activation_time;
+    int staged_serves = staged && moment->farm_known && manifest->state != FS_GROUP_WAITING &&
+                        moment->farm >= manifest->activation_time;
     const fs_plan_view_t *fallback =
         active || staged_serves ? NULL : find_fallback(views, manifest, moment);
 
@@ -319,6 +329,9 @@ static void compose_versions(fs_control_group_t *record, const fs_manifest_t *ma
     record->staged_view = staged ? staged->id : 0;
     record->retrieved = staged ? staged->published : 0;
     record->stale_after = fallback ? FS_PLAN_STALE_NOW : moment->stale_after;
+    if (manifest->pinned_version)
+        record->pinned =
+            record->active_version == manifest->pinned_version ? FS_PIN_ACTIVE : FS_PIN_STAGED;
 }
 
 void fs_plan_compose(fs_control_group_t *record, const fs_control_group_t *last,
@@ -328,7 +341,7 @@ void fs_plan_compose(fs_control_group_t *record, const fs_control_group_t *last,
     memset(record, 0, sizeof(*record));
     memcpy(record->name, manifest->group, sizeof(record->name));
     record->state = (uint8_t)manifest->state;
-    record->pinned = manifest->pinned_version != 0;
+    record->undecided = manifest->state == FS_GROUP_WAITING;
     record->epoch = manifest->epoch;
     record->activation_time = manifest->activation_time;
     record->interval = manifest->interval;
@@ -342,7 +355,7 @@ void fs_plan_compose(fs_control_group_t *record, const fs_control_group_t *last,
 const fs_manifest_version_t *fs_plan_in_force(const fs_manifest_t *manifest, fs_usec_t farm,
                                               int farm_known)
 {
-    if (manifest->pinned_version || !farm_known)
+    if (pins_active(manifest) || !farm_known)
         return &manifest->active;
     return fs_manifest_in_force(manifest, farm);
 }
@@ -395,6 +408,17 @@ int fs_plan_is_patient(fs_usec_t busy, fs_usec_t left, double chance)
 
 /* --- when to ask again ------------------------------------------------------------------------ */
 
+/* From shortly before the plan's time on a server must hear often, or it has to call itself stale. */
+static fs_usec_t waiting_pace(const fs_manifest_t *manifest, fs_usec_t farm)
+{
+    fs_usec_t notice = fs_cycle_notice(manifest);
+    fs_usec_t wait = manifest->activation_time - notice / 2 - farm;
+
+    if (wait > FS_PLAN_WAIT_MS * FS_USEC_PER_MSEC)
+        return FS_PLAN_WAIT_MS * FS_USEC_PER_MSEC;
+    return wait > notice / 6 ? wait : notice / 6;
+}
+
 unsigned fs_plan_wait_ms(const fs_manifest_t *manifest, fs_usec_t farm, int farm_known,
                          fs_usec_t promote_at)
 {
@@ -402,7 +426,9 @@ unsigned fs_plan_wait_ms(const fs_manifest_t *manifest, fs_usec_t farm, int farm
 
     if (!farm_known)
         return FS_PLAN_OVERDUE_MS;
-    if (farm >= manifest->activation_time)
+    if (manifest->state == FS_GROUP_WAITING)
+        wait = waiting_pace(manifest, farm);
+    else if (farm >= manifest->activation_time || manifest->activation_time >= FS_CYCLE_UNDECIDED)
         wait = (manifest->state == FS_GROUP_HELD ? FS_PLAN_HELD_MS : FS_PLAN_OVERDUE_MS) *
                FS_USEC_PER_MSEC;
     if (promote_at - farm < wait)

@@ -75,7 +75,8 @@ typedef struct fs_known_t {
     int64_t epoch; /* -1: nothing is known */
     int64_t active_version;
     int64_t staged_version;
-    int pinned;
+    int pinned; /* to active_version */
+    int waiting; /* activation_time is a plan */
     fs_usec_t activation_time;
     fs_usec_t interval;
     char active_digest[FS_DIGEST_HEX_SIZE];
@@ -93,7 +94,7 @@ typedef enum fs_take_t {
     FS_TAKE_MALFORMED, /* says things that can't be */
     FS_TAKE_OLDER,     /* a lower epoch than ours */
     FS_TAKE_CHANGED,   /* the same epoch with other versions or contents */
-    FS_TAKE_BACKWARDS  /* would put an older version in force, and is no pin */
+    FS_TAKE_BACKWARDS  /* would put an older version in force: a roll-back has a number of its own */
 } fs_take_t;
 
 /*

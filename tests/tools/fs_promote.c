@@ -43,7 +43,7 @@ static fs_sql_t *open_database(const char *option_file)
 
 static const char *outcome_name(fs_promotion_t outcome)
 {
-    static const char *const names[] = {"staged", "unchanged", "lost", "refused"};
+    static const char *const names[] = {"staged", "unchanged", "lost", "refused", "returned"};
 
     return names[outcome];
 }

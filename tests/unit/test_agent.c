@@ -282,7 +282,7 @@ START_TEST(take_refuses_what_is_older_foreign_or_changed)
 }
 END_TEST
 
-START_TEST(take_never_goes_back_but_for_a_pin)
+START_TEST(take_never_goes_back)
 {
     fs_manifest_t *have = make_manifest(7, 5, 6), *got = make_manifest(8, 5, 5);
 
@@ -293,8 +293,23 @@ START_TEST(take_never_goes_back_but_for_a_pin)
 
     got = make_manifest(8, 4, 7);
     ck_assert_int_eq(judge(have, got, T0 - 1), FS_TAKE_BACKWARDS);
+    /* Not for a pin either: the content of an older version comes under a number of its own. */
     got->pinned_version = 4;
-    ck_assert_int_eq(judge(have, got, T0 - 1), FS_TAKE_NEW);
+    ck_assert_int_eq(judge(have, got, T0 - 1), FS_TAKE_BACKWARDS);
+    fs_manifest_free(got);
+    got = make_manifest(8, 6, 7);
+    got->pinned_version = 7;
+    ck_assert_int_eq(judge(have, got, T0), FS_TAKE_NEW);
+    fs_manifest_free(have);
+
+    /* 5 is pinned though 6 would be due: nobody here has served 6, so it may be taken back. */
+    have = make_manifest(7, 5, 6);
+    have->pinned_version = 5;
+    fs_manifest_free(got);
+    got = make_manifest(8, 5, 5);
+    ck_assert_int_eq(judge(have, got, T0 + SEC), FS_TAKE_NEW);
+    have->pinned_version = 6;
+    ck_assert_int_eq(judge(have, got, T0 + SEC), FS_TAKE_BACKWARDS);
     fs_manifest_free(got);
     fs_manifest_free(have);
 }
@@ -398,14 +413,19 @@ START_TEST(compose_goes_on_with_what_is_here)
     ck_assert_uint_eq(views.count, 1);
     ck_assert_uint_eq(views.views[0].id, 12);
 
-    /* Not below what has been served; not instead of a pin; not when the right one is here. */
+    /* Not below what has been served; stale also instead of a pin; not when the right one is here.
+     */
     moment.floor = 5;
     fs_plan_compose(&record, &last, manifest, &views, &moment);
     ck_assert_uint_eq(record.active_view, 0);
     moment.floor = 4;
     manifest->pinned_version = 5;
     fs_plan_compose(&record, &last, manifest, &views, &moment);
-    ck_assert_uint_eq(record.active_view, 0);
+    ck_assert_uint_eq(record.active_view, 12);
+    ck_assert_int_eq(record.pinned, FS_PIN_STAGED);
+    choice = fs_control_choose(&record, T0 - SEC, 1, 4);
+    ck_assert_int_eq(choice.version, 4);
+    ck_assert(choice.stale);
     manifest->pinned_version = 0;
     add_view(&views, 13, &manifest->active);
     fs_plan_compose(&record, &last, manifest, &views, &moment);
@@ -461,6 +481,39 @@ START_TEST(compose_remembers_since_when_the_data_holds)
     fs_manifest_free(before);
     fs_manifest_free(after);
     fs_manifest_free(unchanged);
+}
+END_TEST
+
+/* A pinned version is served by every server, whenever it comes: before its time the other. */
+START_TEST(compose_says_which_version_is_pinned)
+{
+    fs_manifest_t *staged = make_manifest(8, 2, 3), *only = make_manifest(9, 3, 3);
+    fs_plan_moment_t moment = {.farm = T0 + SEC, .farm_known = 1};
+    fs_control_group_t none = {0}, record;
+    fs_plan_views_t views = {0};
+
+    staged->pinned_version = 3;
+    add_view(&views, 11, &staged->active);
+    fs_plan_compose(&record, &none, staged, &views, &moment);
+    ck_assert_int_eq(record.pinned, FS_PIN_STAGED);
+    ck_assert(fs_control_choose(&record, T0, 1, 0).stale);
+    ck_assert_ptr_eq(fs_plan_wanted(staged, &views, T0 + SEC, 1, 0), &staged->staged);
+    add_view(&views, 12, &staged->staged);
+    fs_plan_compose(&record, &none, staged, &views, &moment);
+    ck_assert_int_eq(fs_control_choose(&record, T0 - 1, 1, 0).version, 2);
+    ck_assert_int_eq(fs_control_choose(&record, T0, 1, 0).version, 3);
+    ck_assert_ptr_eq(fs_plan_in_force(staged, T0, 1), &staged->staged);
+
+    only->pinned_version = 3;
+    fs_plan_compose(&record, &none, only, &views, &moment);
+    ck_assert_int_eq(record.pinned, FS_PIN_ACTIVE);
+    ck_assert_int_eq(fs_control_choose(&record, T0 - SEC, 1, 0).version, 3);
+    ck_assert(!fs_control_choose(&record, T0 + 1000 * SEC, 1, 0).stale);
+    only->pinned_version = 0;
+    fs_plan_compose(&record, &none, only, &views, &moment);
+    ck_assert_int_eq(record.pinned, FS_PIN_NONE);
+    fs_manifest_free(staged);
+    fs_manifest_free(only);
 }
 END_TEST
 
@@ -741,13 +794,14 @@ static Suite *agent_suite(void)
     tcase_add_test(all, backoff_doubles_within_its_limits);
     tcase_add_test(all, take_first_and_next_and_same);
     tcase_add_test(all, take_refuses_what_is_older_foreign_or_changed);
-    tcase_add_test(all, take_never_goes_back_but_for_a_pin);
+    tcase_add_test(all, take_never_goes_back);
     tcase_add_test(all, take_knows_the_page_without_its_digests);
     tcase_add_test(all, compose_publishes_the_schedule_before_the_images);
     tcase_add_test(all, compose_uses_a_view_only_for_its_very_content);
     tcase_add_test(all, compose_goes_on_with_what_is_here);
     tcase_add_test(all, compose_prefers_a_staged_version_that_is_due);
     tcase_add_test(all, compose_remembers_since_when_the_data_holds);
+    tcase_add_test(all, compose_says_which_version_is_pinned);
     tcase_add_test(all, wanted_is_what_is_in_force_then_what_comes);
     tcase_add_test(all, wanted_is_nothing_before_the_first_promotion);
     tcase_add_test(all, views_linger_and_come_back);

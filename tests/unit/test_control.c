@@ -168,12 +168,27 @@ START_TEST(choice_of_a_pinned_group_is_the_operators)
 {
     fs_control_group_t group = plan();
 
-    group.pinned = 1;
+    group.pinned = FS_PIN_ACTIVE;
     expect(group, 999, 1, 0, 1, 41, 0);
-    expect(group, 5000, 1, 42, 1, 41, 0);
+    expect(group, 1999, 1, 42, 1, 41, 0);
     expect(group, 5000, 0, 42, 1, 41, 0);
+    expect(group, 2000, 1, 42, 1, 41, 1); /* not heard for long: it may be pinned no more */
     group.active_view = 0;
-    expect(group, 5000, 1, 42, 0, 0, 1);
+    expect(group, 1999, 1, 42, 0, 0, 1);
+}
+END_TEST
+
+START_TEST(choice_of_a_pinned_staged_version_waits_for_its_time)
+{
+    fs_control_group_t group = plan();
+
+    group.pinned = FS_PIN_STAGED;
+    expect(group, 999, 1, 0, 1, 41, 0);
+    expect(group, 1000, 1, 0, 2, 42, 0);
+    expect(group, 1999, 1, 42, 2, 42, 0);
+    expect(group, 999, 0, 0, 1, 41, 1);
+    group.staged_view = 0; /* was away when it was rolled back to */
+    expect(group, 1000, 1, 0, 1, 41, 1);
 }
 END_TEST
 
@@ -743,6 +758,7 @@ static Suite *control_suite(void)
     tcase_add_test(choice, choice_when_nothing_is_here);
     tcase_add_test(choice, choice_with_nothing_staged);
     tcase_add_test(choice, choice_of_a_pinned_group_is_the_operators);
+    tcase_add_test(choice, choice_of_a_pinned_staged_version_waits_for_its_time);
     tcase_add_test(choice, farm_time_and_its_bound);
     suite_add_tcase(suite, choice);
 
