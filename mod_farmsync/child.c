@@ -63,7 +63,7 @@ static void log_to_httpd(void *baton, fs_log_level_t level, const char *message)
 /* --- following what is published ----------------------------------------------------------------
  */
 
-/* Maps a view ahead; a failure is told once per view and second. */
+/* Maps a view ahead; a failure is told once per view and minute. */
 static void map_ahead(const fs_child_t *child, uint64_t id)
 {
     fs_view_pin_t pin;

@@ -70,3 +70,22 @@ void fs_log_result(fs_log_level_t level, const fs_result_t *result)
     fs_log(level, result->problem[0] ? result->problem : "FS0001", "%s",
            result->detail[0] ? result->detail : "failed for an unrecorded reason");
 }
+
+const char *fs_log_gate(fs_log_gate_t *gate, fs_usec_t now)
+{
+    if (!gate->passed || now - gate->begun >= FS_LOG_GATE_SPAN) {
+        gate->begun = now;
+        gate->passed = 0;
+    }
+    if (gate->passed == FS_LOG_GATE_FEW) {
+        gate->kept++;
+        return NULL;
+    }
+    gate->passed++;
+    gate->note[0] = '\0';
+    if (gate->kept)
+        snprintf(gate->note, sizeof(gate->note), " (%u more like this were not logged)",
+                 gate->kept);
+    gate->kept = 0;
+    return gate->note;
+}

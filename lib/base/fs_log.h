@@ -11,6 +11,7 @@
 #define FS_LOG_H
 
 #include "base/fs_result.h"
+#include "base/fs_time.h"
 
 typedef enum fs_log_level_t {
     FS_LOG_ERROR,   /* something was refused or failed */
@@ -26,12 +27,29 @@ typedef void fs_log_fn(void *baton, fs_log_level_t level, const char *message);
 void fs_log_set(fs_log_fn *fn, void *baton, fs_log_level_t level);
 /* Changes only the level. */
 void fs_log_set_level(fs_log_level_t level);
-/* Reads "error", "warning", "notice", "info" or "debug". Returns 0, or -1 if it is none of these. */
+/* Reads "error", "warning", "notice", "info" or "debug". Returns 0, or -1 if it is none of these.
+ */
 int fs_log_parse_level(const char *name, fs_log_level_t *level);
 
 /* Logs "NUMBER: text"; `number` is a literal such as "FS0123". */
 void fs_log(fs_log_level_t level, const char *number, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+/*
+ * For what may happen many times a second while something stays broken: lets FS_LOG_GATE_FEW
+ * messages of a kind through a minute. Returns NULL if this one is to be kept back, else what to
+ * append to it: "", or how many were kept back before it. One thread at a time; all zero at the
+ * beginning.
+ */
+#define FS_LOG_GATE_FEW  3
+#define FS_LOG_GATE_SPAN (60 * FS_USEC_PER_SEC)
+typedef struct fs_log_gate_t {
+    fs_usec_t begun;
+    unsigned passed;
+    unsigned kept;
+    char note[48];
+} fs_log_gate_t;
+const char *fs_log_gate(fs_log_gate_t *gate, fs_usec_t now);
+
 /* Logs a result as it is. */
 void fs_log_result(fs_log_level_t level, const fs_result_t *result);
 

@@ -131,6 +131,8 @@ const fs_digest_t *fs_view_digest(const fs_view_t *view, const fs_image_t *image
 #define BUSY   (UINT64_C(1) << 60) /* being filled or emptied by one thread */
 #define PINS   (BUSY - 1)
 
+#define SAID 16
+
 typedef struct slot_t {
     _Atomic uint64_t state;
     _Atomic uint64_t id;
@@ -143,6 +145,10 @@ struct fs_view_cache_t {
     char *state_dir;
     _Atomic uint64_t failed_id;
     _Atomic int64_t failed_at; /* mono time */
+    struct {
+        _Atomic uint64_t id;
+        _Atomic int64_t at; /* mono time */
+    } said[SAID];           /* why a view can't be mapped was told; by its id's last digits */
 };
 
 fs_view_cache_t *fs_view_cache_create(const char *state_dir)
@@ -244,6 +250,20 @@ static int failed_just_now(fs_view_cache_t *cache, uint64_t id)
            fs_time_mono() - atomic_load(&cache->failed_at) < FS_VIEW_RETRY;
 }
 
+/* Whether the reason was told within the last minute; if not, it counts as told now. */
+static int said_already(fs_view_cache_t *cache, uint64_t id)
+{
+    fs_usec_t now = fs_time_mono();
+    unsigned which = (unsigned)(id % SAID);
+
+    if (atomic_load(&cache->said[which].id) == id &&
+        now - atomic_load(&cache->said[which].at) < FS_VIEW_SAY_AGAIN)
+        return 1;
+    atomic_store(&cache->said[which].at, now);
+    atomic_store(&cache->said[which].id, id);
+    return 0;
+}
+
 apr_status_t fs_view_cache_pin(fs_view_cache_t *cache, uint64_t id, fs_view_pin_t *pin,
                                fs_result_t *result)
 {
@@ -261,6 +281,9 @@ apr_status_t fs_view_cache_pin(fs_view_cache_t *cache, uint64_t id, fs_view_pin_
     if (status != APR_SUCCESS) {
         atomic_store(&cache->failed_at, fs_time_mono());
         atomic_store(&cache->failed_id, id);
+        if (said_already(cache, id))
+            (void)fs_result_set(result, status, "FS0509",
+                                "view %" PRIu64 " still can't be mapped; the reason was said", id);
         return status;
     }
     if (find_and_pin(cache, id, pin)) /* another thread was faster */

@@ -50,9 +50,11 @@ void fs_view_cache_destroy(fs_view_cache_t *cache);
 
 /*
  * Pins view `id`, mapping it first if need be. A view that could not be mapped is not tried again
- * for FS_VIEW_RETRY. Any thread. Errors: as fs_view_open, and FS0509 (failed a moment ago).
+ * for FS_VIEW_RETRY. Any thread. Errors: as fs_view_open, and FS0509: it failed a moment ago, or it
+ * failed again and the reason was given less than FS_VIEW_SAY_AGAIN ago.
  */
-#define FS_VIEW_RETRY FS_USEC_PER_SEC
+#define FS_VIEW_RETRY     FS_USEC_PER_SEC
+#define FS_VIEW_SAY_AGAIN (60 * FS_USEC_PER_SEC)
 apr_status_t fs_view_cache_pin(fs_view_cache_t *cache, uint64_t id, fs_view_pin_t *pin,
                                fs_result_t *result);
 /* Lets go; may be called once per pin, from any thread. */

@@ -126,10 +126,13 @@ static int is_damaged(const job_t *job, apr_status_t status)
 static apr_status_t check_present(job_t *job)
 {
     apr_status_t status = check_file(job, job->path);
+    const char *note;
 
     if (!is_damaged(job, status))
         return status;
-    fs_log_result(FS_LOG_WARNING, job->result);
+    note = fs_log_gate(&job->retrieve->damaged, fs_time_mono());
+    if (note)
+        fs_log(FS_LOG_WARNING, "FS0358", "%s%s", job->result->detail, note);
     if (unlink(job->path) && errno != ENOENT)
         return fs_job_fail(job, APR_FROM_OS_ERROR(errno), "FS0356", "cannot be replaced: %s: %s",
                            job->path, strerror(errno));

@@ -149,14 +149,17 @@ static int is_no_delta(delta_t *delta)
 static apr_status_t give_up(delta_t *delta, const char *problem, const char *why)
 {
     fs_job_t *job = delta->job;
+    const char *note = fs_log_gate(&job->retrieve->spoilt, fs_time_mono());
 
     job->count->spoilt++;
     delta->over = 1;
+    if (!note)
+        return APR_EAGAIN;
     fs_log(FS_LOG_WARNING, "FS0383",
            "image %.*s of dataset '%s' (group '%s', version %lld) could not be made from a delta "
-           "and is taken whole: %s%s%s",
+           "and is taken whole: %s%s%s%s",
            SHORT_HEX, job->hex, job->dataset->name, job->group, (long long)job->version, problem,
-           *problem ? ": " : "", why);
+           *problem ? ": " : "", why, note);
     return APR_EAGAIN;
 }
 

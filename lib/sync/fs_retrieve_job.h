@@ -5,6 +5,7 @@
 
 #include <limits.h>
 
+#include "base/fs_log.h"
 #include "sync/fs_part.h"
 #include "sync/fs_retrieve.h"
 #include "sync/fs_verified.h"
@@ -20,6 +21,7 @@ struct fs_retrieve_t {
     char *dir;
     char preferred[FS_RETRIEVE_URL_SIZE]; /* base URL of the server that gave the last image */
     fs_verified_t verified;
+    fs_log_gate_t damaged, spoilt; /* FS0358, FS0383 */
     /* Of one call: what was in the directory when it was first asked for. */
     fs_held_t *held;
     unsigned held_count;

@@ -31,12 +31,13 @@ typedef struct fetch_t {
     int64_t failed;  /* version that could not be had, 0 none */
     int both_failed; /* ... nor could the other */
     unsigned failures;
-    fs_usec_t retry_at; /* mono */
-    fs_usec_t looked;   /* mono, when what is published was last looked at */
-    int64_t spread;     /* version whose retrieval was put off already */
-    int64_t busy;       /* version for which data servers said to come again */
-    fs_usec_t busy_at;  /* mono, when they first did */
-    int impatient;      /* that is enough: they count as failed */
+    fs_usec_t retry_at;                /* mono */
+    fs_usec_t looked;                  /* mono, when what is published was last looked at */
+    int64_t spread;                    /* version whose retrieval was put off already */
+    int64_t busy;                      /* version for which data servers said to come again */
+    fs_usec_t busy_at;                 /* mono, when they first did */
+    int impatient;                     /* that is enough: they count as failed */
+    fs_log_gate_t replaced, withdrawn; /* FS0591, FS0593 */
 } fetch_t;
 
 /* A version to be fetched, as of one moment. */
@@ -160,20 +161,22 @@ static int may_build(fetch_t *f)
     return f->sql != NULL;
 }
 
-static void log_fetched(const fetch_t *f, const work_t *work, const fs_retrieve_count_t *count,
+static void log_fetched(fetch_t *f, const work_t *work, const fs_retrieve_count_t *count,
                         fs_usec_t took)
 {
+    const char *note = count->rejected ? fs_log_gate(&f->replaced, fs_time_mono()) : NULL;
+
     fs_log(FS_LOG_INFO, "FS0590",
            "group %s: version %" PRId64 " is here: %" PRIu64 " images at hand, %" PRIu64
            " transferred, %" PRIu64 " of them as deltas (%" PRIu64 " bytes in all), %" PRIu64
            " built from SQL, %lld ms",
            f->group->name, work->version.version, count->present, count->transferred, count->deltas,
            count->bytes, count->built, (long long)(took / FS_USEC_PER_MSEC));
-    if (count->rejected)
+    if (note)
         fs_log(FS_LOG_WARNING, "FS0591",
                "group %s: %" PRIu64 " images of version %" PRId64
-               " were damaged and have been replaced; check the disk and what lies between",
-               f->group->name, count->rejected, work->version.version);
+               " were damaged and have been replaced; check the disk and what lies between%s",
+               f->group->name, count->rejected, work->version.version, note);
 }
 
 /* How long until the version should be in force; 0 if it is, or farm time isn't known. */
@@ -352,14 +355,17 @@ static void fetch_next(fetch_t *f)
 static void read_through(fetch_t *f, const work_t *work)
 {
     fs_result_t result;
+    const char *note;
     uint64_t id;
 
     if (fs_retrieve_have(f->retrieve, f->group->name, &work->version, &result))
         return;
     pthread_mutex_lock(&f->group->lock);
-    fs_log(FS_LOG_ERROR, "FS0593",
-           "group %s: version %" PRId64 " is withdrawn and fetched anew: %s", f->group->name,
-           work->version.version, result.detail);
+    note = fs_log_gate(&f->withdrawn, fs_time_mono());
+    if (note)
+        fs_log(FS_LOG_ERROR, "FS0593",
+               "group %s: version %" PRId64 " is withdrawn and fetched anew: %s%s", f->group->name,
+               work->version.version, result.detail, note);
     id = fs_plan_view_of(&f->group->views, &work->version);
     fs_plan_view_drop(&f->group->views, id);
     fs_group_publish(f->group);

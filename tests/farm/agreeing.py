@@ -7,6 +7,7 @@ differ within one answer, a request saw two versions.
 """
 
 from farmlib.part import http_get, wait_until
+from farmlib.prober import Prober
 
 TABLES = ("ta", "tb", "tc")
 PAGE = "/agree.shtml"
@@ -73,3 +74,26 @@ def up(farms, conf="", **options):
     load(farm)
     wait_stamp(farm, 1)
     return farm
+
+
+def sync_row(farm):
+    return dict(zip(("version", "active", "left"), map(int, farm.sql(
+        "SELECT version, active_version, activation_us - now_us FROM sync_us "
+        "WHERE group_name = 'default'")[0])))
+
+
+class Watched:
+    """Asks all the time; at the end nothing may have failed or gone back."""
+
+    def __init__(self, webs):
+        self.prober = Prober([web.url for web in webs], path="/farmsync/data/ta/k", rate=200)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        self.prober.stop()
+        if kind is None:
+            assert self.prober.errors == []
+            assert self.prober.failures == 0
+            assert [e for e in self.prober.switches if e["to"] <= e["from"]] == []

@@ -18,9 +18,9 @@ import subprocess
 import pytest
 
 import agreeing
+from agreeing import Watched, sync_row
 from farmlib import proc
 from farmlib.part import http_get, wait_until
-from farmlib.prober import Prober
 
 stamps = itertools.count(1000)
 
@@ -48,29 +48,6 @@ def flows(farm, webs=None, seconds=40):
     agreeing.change(farm, stamp)
     agreeing.wait_stamp(farm, stamp, webs, seconds)
     return stamp
-
-
-class Watched:
-    """Asks all the time; at the end nothing may have failed or gone back."""
-
-    def __init__(self, webs):
-        self.prober = Prober([web.url for web in webs], path="/farmsync/data/ta/k", rate=200)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, *_):
-        self.prober.stop()
-        if kind is None:
-            assert self.prober.errors == []
-            assert self.prober.failures == 0
-            assert [e for e in self.prober.switches if e["to"] <= e["from"]] == []
-
-
-def sync_row(farm):
-    return dict(zip(("version", "active", "left"), map(int, farm.sql(
-        "SELECT version, active_version, activation_us - now_us FROM sync_us "
-        "WHERE group_name = 'default'")[0])))
 
 
 def stage(farm):

@@ -38,9 +38,10 @@ END_TEST
 
 START_TEST(digest_text_that_is_none_is_refused)
 {
-    static const char *const bad[] = {"", "ba78", "BA7816BF8F01CFEA414140DE5DAE2223B00361A396177A9CB410FF61F20015AD",
-                                      "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad0",
-                                      "ga7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"};
+    static const char *const bad[] = {
+        "", "ba78", "BA7816BF8F01CFEA414140DE5DAE2223B00361A396177A9CB410FF61F20015AD",
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad0",
+        "ga7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"};
     fs_digest_t digest;
 
     for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
@@ -53,7 +54,8 @@ START_TEST(time_is_written_in_utc)
     char text[FS_TIME_TEXT_SIZE];
 
     ck_assert_str_eq(fs_time_format(0, text), "1970-01-01T00:00:00.000000Z");
-    ck_assert_str_eq(fs_time_format(INT64_C(1790000000123456), text), "2026-09-21T14:13:20.123456Z");
+    ck_assert_str_eq(fs_time_format(INT64_C(1790000000123456), text),
+                     "2026-09-21T14:13:20.123456Z");
     ck_assert_str_eq(fs_time_format(-1, text), "1969-12-31T23:59:59.999999Z");
     ck_assert_str_eq(fs_time_format(INT64_MAX, text), "out of range");
 }
@@ -119,6 +121,25 @@ START_TEST(log_has_number_and_level)
 }
 END_TEST
 
+START_TEST(log_gate_lets_few_of_a_kind_through)
+{
+    fs_log_gate_t gate = {0};
+    fs_usec_t now = 7 * FS_USEC_PER_SEC;
+    const char *note;
+
+    for (int i = 0; i < 1000; i++, now += FS_USEC_PER_SEC / 100) {
+        note = fs_log_gate(&gate, now);
+        ck_assert_int_eq(note != NULL, i < FS_LOG_GATE_FEW);
+        if (note)
+            ck_assert_str_eq(note, "");
+    }
+    now += FS_LOG_GATE_SPAN;
+    note = fs_log_gate(&gate, now);
+    ck_assert_str_eq(note, " (997 more like this were not logged)");
+    ck_assert_str_eq(fs_log_gate(&gate, now), "");
+}
+END_TEST
+
 static Suite *base_suite(void)
 {
     Suite *suite = suite_create("base");
@@ -131,6 +152,7 @@ static Suite *base_suite(void)
     tcase_add_test(tcase, file_is_written_whole_and_read_back);
     tcase_add_test(tcase, file_that_is_not_there_says_so);
     tcase_add_test(tcase, log_has_number_and_level);
+    tcase_add_test(tcase, log_gate_lets_few_of_a_kind_through);
     suite_add_tcase(suite, tcase);
     return suite;
 }

@@ -632,18 +632,33 @@ START_TEST(verified_image_is_not_read_again)
 }
 END_TEST
 
+static unsigned lines;
+
+static void count_line(void *baton, fs_log_level_t level, const char *message)
+{
+    lines += strncmp(message, "FS0358: ", 8) == 0;
+}
+
 START_TEST(image_cut_on_disk_is_fetched_anew)
 {
     char path[512];
-    unsigned parts;
+    unsigned parts, times = 0;
 
     path_of(&made, path);
+    lines = 0;
+    fs_log_set(count_line, NULL, FS_LOG_WARNING);
     for (uint64_t length = 0; length < made.bytes; length += 131) {
         ck_assert_int_eq(bring(&no_database), APR_SUCCESS);
         ck_assert_int_eq(truncate(path, (off_t)length), 0);
         ck_assert_int_eq(bring(&no_database), APR_SUCCESS);
         ck_assert_uint_eq(check_directory(&parts), 1);
+        times++;
     }
+    fs_log_set(NULL, NULL, FS_LOG_NOTICE);
+    /* A disk that damages all that is written must not fill the log, too. */
+    ck_assert_uint_gt(times, FS_LOG_GATE_FEW);
+    ck_assert_uint_eq(lines, FS_LOG_GATE_FEW);
+    ck_assert_uint_eq(count.rejected, times);
 }
 END_TEST
 

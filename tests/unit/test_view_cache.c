@@ -176,6 +176,11 @@ START_TEST(view_that_cannot_be_mapped_says_why_and_leaves_nothing)
     ck_assert_int_ne(fs_view_cache_pin(cache, 4711, &pin, &result), APR_SUCCESS);
     ck_assert_str_eq(result.problem, "FS0509"); /* not tried again at once */
     ck_assert_ptr_null(pin.view);
+    fs_time_sleep_until(fs_time_mono() + FS_VIEW_RETRY);
+    ck_assert_int_ne(fs_view_cache_pin(cache, 4711, &pin, &result), APR_SUCCESS);
+    ck_assert_str_eq(result.problem, "FS0509"); /* tried, but the reason was given */
+    ck_assert_ptr_nonnull(strstr(result.detail, "still"));
+    ck_assert(APR_STATUS_IS_ENOENT(result.status));
 
     make_image("other", "a", 3, &dataset.digest); /* an image of another group */
     ck_assert_int_eq(fs_view_write(writer, &view, &id, &result), APR_SUCCESS);
