@@ -38,9 +38,7 @@ datasrv/farmsync-datasrv.service: $(srcdir)/datasrv/farmsync-datasrv.service.in 
 	    $(srcdir)/datasrv/farmsync-datasrv.service.in >$@.new && mv $@.new $@
 CLEANFILES += datasrv/farmsync-datasrv.service
 
-# A commented sample, never a configuration of its own accord.
-sampledir = $(docdir)
-dist_sample_DATA = datasrv/datasrv.conf.sample
+dist_sample_DATA += datasrv/datasrv.conf.sample
 EXTRA_DIST += datasrv/farmsync-datasrv.service.in
 EXTRA_DIST += doc/datasrv.md tests/farm/test_datasrv.py tests/farm/test_datasrv_delta.py
 

@@ -23,6 +23,7 @@ mod_farmsync_mod_farmsync_la_LIBADD = lib/control/libfs_control.la lib/image/lib
 	$(APR_LIBS) $(CRYPTO_LIBS) $(XXHASH_LIBS)
 include_HEADERS += mod_farmsync/mod_farmsync.h
 EXTRA_DIST += doc/configuration.md
+dist_sample_DATA += mod_farmsync/farmsync.conf.sample
 dist_check_SCRIPTS += tests/check_directives.sh
 TESTS += tests/check_directives.sh
 

@@ -10,6 +10,7 @@ trap 'rm -rf "$scratch"' EXIT
 source=mod_farmsync/settings.c
 dump=mod_farmsync/server_status.c
 document=doc/configuration.md
+sample=mod_farmsync/farmsync.conf.sample
 bad=0
 complain() {
     echo "$1"
@@ -30,6 +31,7 @@ for name in $(cat "$scratch/known"); do
     for word in Syntax Default Context; do
         echo "$part" | grep -q "^| $word" || complain "$name: $document lacks its '| $word' line"
     done
+    grep -Eq "^#?$name +" "$sample" || complain "$name is not in $sample"
     grep -q "\"$name" "$dump" || complain "$name is not shown by DUMP_FARMSYNC ($dump)"
 done
 
@@ -42,5 +44,5 @@ for function in fs_settings_create_place fs_settings_merge_place; do
     done
 done
 
-[ $bad = 0 ] && echo "$(wc -l <"$scratch/known") directives, all documented and shown"
+[ $bad = 0 ] && echo "$(wc -l <"$scratch/known") directives, all documented, in the sample and shown"
 exit $bad

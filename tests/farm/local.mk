@@ -14,6 +14,7 @@ EXTRA_DIST += tests/check_messages.sh \
 	tests/farm/test_incremental.py \
 	tests/farm/test_load.py \
 	tests/farm/test_module.py \
+	tests/farm/test_samples.py \
 	tests/farm/test_scripts.py \
 	tests/farm/test_source.py \
 	tests/farm/test_sql_audit.py \
