@@ -101,6 +101,13 @@ void fs_board_database_answered(fs_board_t *board)
     pthread_mutex_unlock(&board->lock);
 }
 
+void fs_board_database_polled(fs_board_t *board, fs_usec_t asked)
+{
+    pthread_mutex_lock(&board->lock);
+    board->database.polled = asked;
+    pthread_mutex_unlock(&board->lock);
+}
+
 int fs_board_database_up(fs_board_t *board)
 {
     int changed;

@@ -35,6 +35,7 @@ typedef struct fs_database_facts_t {
     int up;
     int ever_up;
     fs_usec_t answered; /* mono time of its latest answer, 0 never */
+    fs_usec_t polled;   /* mono time at which the groups as they are on the board were asked for */
     uint64_t connects, failures;
     fs_result_t problem; /* why it is away */
 } fs_database_facts_t;
@@ -53,6 +54,8 @@ int fs_board_clock(fs_board_t *board, fs_usec_t now, fs_usec_t *offset, fs_usec_
 fs_usec_t fs_board_farm_time(fs_board_t *board);
 
 void fs_board_database_answered(fs_board_t *board);
+/* All that the database had at mono time `asked` is on the board. */
+void fs_board_database_polled(fs_board_t *board, fs_usec_t asked);
 /* Returns 1 if this is a change, so that it is logged once. */
 int fs_board_database_up(fs_board_t *board);
 int fs_board_database_away(fs_board_t *board, const fs_result_t *why);

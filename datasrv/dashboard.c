@@ -156,6 +156,8 @@ static const char *state_text(const fs_manifest_t *manifest)
         return "held by an operator";
     case FS_GROUP_FAILED:
         return "running; the last promotion was refused";
+    case FS_GROUP_WAITING:
+        return "waiting for servers to be ready";
     case FS_GROUP_RUNNING:
         break;
     }

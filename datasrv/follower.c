@@ -102,10 +102,13 @@ static apr_status_t take_first_samples(fs_follower_t *follower, fs_result_t *res
 
 static apr_status_t poll_groups(fs_follower_t *follower, fs_result_t *result)
 {
+    fs_usec_t asked = fs_time_mono();
     apr_status_t status = fs_groups_poll(follower->parts.groups, follower->sql, result);
 
-    if (status == APR_SUCCESS)
+    if (status == APR_SUCCESS) {
         fs_board_database_answered(follower->parts.shared.board);
+        fs_board_database_polled(follower->parts.shared.board, asked);
+    }
     follower->poll_at = fs_time_mono() + POLL_EVERY;
     return status;
 }

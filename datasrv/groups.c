@@ -203,6 +203,7 @@ static apr_status_t publish(fs_groups_t *groups, served_t *served, const state_t
 {
     fs_manifest_t *manifest = NULL;
     fs_published_t *published;
+    fs_usec_t asked = fs_time_mono();
     apr_status_t status = fs_source_manifest(sql, state->name, &manifest, result);
 
     if (status != APR_SUCCESS)
@@ -210,6 +211,7 @@ static apr_status_t publish(fs_groups_t *groups, served_t *served, const state_t
     published = fs_published_make(manifest);
     if (!published)
         return APR_ENOMEM;
+    published->asked = asked;
     fs_board_publish(groups->shared.board, state->name, published);
     served->published = *state;
     fs_worker_wake(served->worker);
@@ -248,7 +250,7 @@ apr_status_t fs_groups_poll(fs_groups_t *groups, fs_sql_t *sql, fs_result_t *res
     groups->state_count = 0;
     join_ended(groups);
     status = fs_sql_rows(sql, keep_state, groups, result,
-                         "SELECT group_name, epoch, version, active_version, activation_us, "
+                         "SELECT group_name, epoch, version, active_version, activation_us, grid_us, "
                          "interval_us, lead_us, state, pinned_version, reason "
                          "FROM farmsync.sync_us ORDER BY group_name");
     return status == APR_SUCCESS ? reconcile(groups, sql, result) : status;

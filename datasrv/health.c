@@ -73,6 +73,8 @@ static void look_at_group(fs_health_t *health, const fs_group_facts_t *facts,
         find(health, 0, facts->name, "FS0847",
              "the last promotion was refused, the farm stays on version %lld: %s",
              (long long)manifest->staged.version, manifest->reason);
+    else if (manifest->state == FS_GROUP_WAITING && manifest->reason[0])
+        find(health, 0, facts->name, "FS0876", "the activation is put off: %s", manifest->reason);
     else if (manifest->state == FS_GROUP_RUNNING && now > manifest->activation_time + LATE_AFTER)
         find(health, 0, facts->name, "FS0848",
              "nobody has promoted it for %lld s after its activation%s",

@@ -164,6 +164,11 @@ static double failed_of(const fs_manifest_t *m)
     return m->state == FS_GROUP_FAILED;
 }
 
+static double waiting_of(const fs_manifest_t *m)
+{
+    return m->state == FS_GROUP_WAITING;
+}
+
 static void print_manifests(const look_t *look, struct evbuffer *out)
 {
     static const struct {
@@ -177,6 +182,7 @@ static void print_manifests(const look_t *look, struct evbuffer *out)
         {"group_interval_seconds", "Between two activations.", interval_of},
         {"group_held", "1 while held by an operator.", held_of},
         {"group_failed", "1 if the last promotion was refused.", failed_of},
+        {"group_waiting", "1 while the staged version waits for servers to be ready.", waiting_of},
     };
     char name[2 * FS_IMAGE_NAME_SIZE];
 

@@ -15,6 +15,7 @@ typedef struct fs_published_t {
     fs_manifest_t *manifest;
     char *json;
     size_t length;
+    fs_usec_t asked; /* mono: the database had this then; set before it is shared, 0 unknown */
 } fs_published_t;
 
 /* Takes ownership of `manifest`; one reference belongs to the caller. NULL when out of memory. */

@@ -7,7 +7,10 @@
  * JSON that was printed once when the manifest was published.
  *
  * 304 says "nothing newer is in the database", so it is only said when the database has confirmed
- * it lately; otherwise the answer is 503, and the caller asks somebody whose database is there.
+ * it lately; otherwise the answer is 503, and the caller asks somebody whose database is there. 203
+ * is in between: with a manifest, that the database doesn't stand behind it just now; without one,
+ * of a group that waits for servers to be ready, that it hasn't confirmed it within
+ * FS_CYCLE_CONFIRMED. A server's right to go on serving what it has may hang upon that.
  */
 #include "service.h"
 
@@ -16,6 +19,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "sync/fs_cycle.h"
 
 #define WAIT_MAX_MS      25000
 #define CONFIRMED_LATELY (2 * FS_USEC_PER_SEC)
@@ -42,20 +47,45 @@ static int read_number(const char *text, int64_t most, int64_t *number)
     return !errno && !*end && *number <= most;
 }
 
+/* Whether the database had this manifest `age` ago or later. */
+static int is_confirmed(fs_service_t *service, const fs_published_t *published, fs_usec_t age)
+{
+    fs_database_facts_t database;
+    fs_usec_t asked;
+
+    fs_board_database(service->board, &database);
+    asked = published->asked > database.polled ? published->asked : database.polled;
+    return asked && asked + age >= fs_time_mono();
+}
+
+/* Whether an answer may say that the database stands behind it. */
+static int can_be_relied_on(fs_service_t *service, const fs_published_t *published)
+{
+    return is_confirmed(service, published,
+                        published->manifest->state == FS_GROUP_WAITING ? FS_CYCLE_CONFIRMED
+                                                                       : CONFIRMED_LATELY);
+}
+
 static void send_manifest(fs_service_t *service, fs_http_call_t *call,
                           const fs_published_t *published)
 {
     service->counts.manifests++;
     fs_http_call_set_header(call, "Cache-Control", "no-store");
-    fs_http_call_answer(call, 200, "application/json", published->json, published->length);
+    fs_http_call_answer(call, can_be_relied_on(service, published) ? 200 : 203,
+                        "application/json", published->json, published->length);
 }
 
-static void send_unchanged(fs_service_t *service, fs_http_call_t *call)
+static void send_unchanged(fs_service_t *service, fs_http_call_t *call, const char *group)
 {
-    fs_database_facts_t database;
+    fs_published_t *published;
+    int status = 304, lately;
 
-    fs_board_database(service->board, &database);
-    if (!database.up || database.answered + CONFIRMED_LATELY < fs_time_mono()) {
+    fs_board_group(service->board, group, &published);
+    lately = published && is_confirmed(service, published, CONFIRMED_LATELY);
+    if (published && !can_be_relied_on(service, published))
+        status = 203;
+    fs_published_drop(published);
+    if (!lately) {
         fs_service_refuse(
             service, call, 503, "FS0841",
             "nothing newer is known here, but the database is away and cannot confirm "
@@ -63,7 +93,7 @@ static void send_unchanged(fs_service_t *service, fs_http_call_t *call)
         return;
     }
     service->counts.unchanged++;
-    fs_http_call_answer(call, 304, NULL, NULL, 0);
+    fs_http_call_answer(call, status, NULL, NULL, 0);
 }
 
 /* Answers if there is something to tell; 0: the caller may wait. */
@@ -109,9 +139,11 @@ static void waited_enough(int fd, short what, void *baton)
     fs_waiter_t *waiter = baton;
     fs_service_t *service = waiter->service;
     fs_http_call_t *call = waiter->call;
+    char group[FS_IMAGE_NAME_SIZE];
 
+    memcpy(group, waiter->group, sizeof(group));
     forget(waiter);
-    send_unchanged(service, call);
+    send_unchanged(service, call, group);
 }
 
 static int keep_waiting(fs_service_t *service, fs_http_call_t *call, const char *group,
@@ -178,7 +210,7 @@ void fs_service_manifest(void *baton, fs_http_call_t *call)
     if (wait_ms > WAIT_MAX_MS)
         wait_ms = WAIT_MAX_MS;
     if (!wait_ms || !keep_waiting(service, call, group, epoch, wait_ms))
-        send_unchanged(service, call);
+        send_unchanged(service, call, group);
 }
 
 void fs_service_published(void *baton)
@@ -199,7 +231,7 @@ void fs_service_published(void *baton)
             memcpy(group, waiter->group, sizeof(group));
             forget(waiter);
             if (!answer_if_new(service, call, group, epoch))
-                send_unchanged(service, call);
+                send_unchanged(service, call, group);
         }
         fs_published_drop(published);
     }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One thread a group: promotes when it is due, builds or verifies the images of the published
+ * One thread a group: promotes when it is due, has it decided whether a version that waits for
+ * servers to be ready may become active, builds or verifies the images of the published
  * versions that aren't here, prunes what nobody can ask for any more. Its own connection, so that
  * an hour's build of one group delays neither the clock nor another group.
  *

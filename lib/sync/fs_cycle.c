@@ -51,7 +51,8 @@ fs_usec_t fs_cycle_promote_at(const fs_manifest_t *manifest, fs_promoter_t who, 
     fs_usec_t lead = fs_cycle_lead(manifest->interval, manifest->min_lead);
     fs_usec_t grace = least(lead / 4, AGENT_GRACE);
 
-    if (manifest->state == FS_GROUP_HELD || manifest->pinned_version)
+    if (manifest->state == FS_GROUP_HELD || manifest->state == FS_GROUP_WAITING ||
+        manifest->pinned_version)
         return FS_CYCLE_NEVER;
     if (who == FS_PROMOTER_DATASRV)
         return add(manifest->activation_time, part(least(DATASRV_SPREAD, grace), jitter));
@@ -66,11 +67,50 @@ fs_usec_t fs_cycle_retry(const fs_manifest_t *manifest, unsigned failures, doubl
     return wait / 2 + part(wait / 2, jitter);
 }
 
+fs_usec_t fs_cycle_notice(const fs_manifest_t *manifest)
+{
+    return most(fs_cycle_lead(manifest->interval, manifest->min_lead), FS_CYCLE_NOTICE);
+}
+
+fs_usec_t fs_cycle_decide_at(const fs_manifest_t *manifest, fs_promoter_t who, double jitter)
+{
+    fs_usec_t grace =
+        least(fs_cycle_lead(manifest->interval, manifest->min_lead) / 4, AGENT_GRACE);
+    fs_usec_t latest = manifest->activation_time - fs_cycle_notice(manifest);
+
+    if (manifest->state != FS_GROUP_WAITING)
+        return FS_CYCLE_NEVER;
+    switch (who) {
+    case FS_PROMOTER_DATASRV:
+        return 0;
+    case FS_PROMOTER_LONE_AGENT:
+        return latest - grace + part(grace, jitter);
+    case FS_PROMOTER_AGENT:
+        break;
+    }
+    return latest + grace + part(grace, jitter);
+}
+
+/* The last moment of the grid that isn't after the activation. */
+static fs_usec_t on_grid(const fs_manifest_t *manifest)
+{
+    fs_usec_t past = (manifest->activation_time - manifest->grid) % manifest->interval;
+
+    return manifest->activation_time - (past < 0 ? past + manifest->interval : past);
+}
+
 fs_usec_t fs_cycle_stale_after(const fs_manifest_t *manifest, fs_usec_t heard)
 {
     fs_usec_t lead = fs_cycle_lead(manifest->interval, manifest->min_lead);
-    fs_usec_t next = fs_cycle_next(manifest->activation_time, manifest->interval, lead, heard);
+    fs_usec_t next;
 
+    if (manifest->state == FS_GROUP_WAITING)
+        return most(manifest->activation_time,
+                    add(heard - FS_CYCLE_CONFIRMED, fs_cycle_notice(manifest)));
+    if (manifest->activation_time >= FS_CYCLE_UNDECIDED)
+        return add(heard, FS_CYCLE_SILENCE);
+    next = fs_cycle_next(on_grid(manifest), manifest->interval, lead,
+                         most(heard, manifest->activation_time));
     if (manifest->state == FS_GROUP_HELD || manifest->pinned_version)
         return most(next, add(heard, FS_CYCLE_SILENCE));
     return next;

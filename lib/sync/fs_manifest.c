@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const state_names[] = {"running", "held", "failed"};
+static const char *const state_names[] = {"running", "held", "failed", "waiting"};
 #define STATE_COUNT (sizeof(state_names) / sizeof(state_names[0]))
 
 const char *fs_group_state_name(fs_group_state_t state)
@@ -123,7 +123,9 @@ void fs_manifest_free(fs_manifest_t *manifest)
 
 const fs_manifest_version_t *fs_manifest_in_force(const fs_manifest_t *manifest, fs_usec_t now)
 {
-    return now < manifest->activation_time ? &manifest->active : &manifest->staged;
+    return now < manifest->activation_time || manifest->state == FS_GROUP_WAITING
+               ? &manifest->active
+               : &manifest->staged;
 }
 
 void fs_manifest_version_digest(const fs_manifest_version_t *version, char hex[FS_DIGEST_HEX_SIZE])

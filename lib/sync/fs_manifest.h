@@ -4,13 +4,15 @@
  * that datasrv serves, agents keep on disk, and both take from SQL. JSON on the wire and on disk.
  *
  * {"group":"default","epoch":17,"version":12,"active_version":11,
- *  "activation_time":1790000000000000,"interval":600000000,"min_lead":5000000,
+ *  "activation_time":1790000000000000,"grid":1790000000000000,"interval":600000000,
+ *  "min_lead":5000000,
  *  "state":"running","pinned_version":null,"reason":"",
  *  "versions":[{"version":11,"datasets":[{"name":"prices","digest":"<64
  * hex>","bytes":12,"rows":3}]},
  *              {"version":12,"datasets":[...]}]}
  *
- * All times are farm time in microseconds. `versions` holds active_version and, if it differs,
+ * All times are farm time in microseconds. `grid` may be missing: then it is activation_time.
+ * `versions` holds active_version and, if it differs,
  * version (the staged one). Allocated with malloc; free with fs_manifest_free. Any thread.
  */
 #ifndef FS_MANIFEST_H
@@ -27,7 +29,9 @@
 typedef enum fs_group_state_t {
     FS_GROUP_RUNNING, /* promotes each cycle */
     FS_GROUP_HELD,    /* hold(): nothing is promoted until resume() */
-    FS_GROUP_FAILED /* the last promotion was refused; `reason` says why; tried again next cycle */
+    FS_GROUP_FAILED, /* the last promotion was refused; `reason` says why; tried again next cycle */
+    FS_GROUP_WAITING /* the staged version waits for servers to be ready: activation_time is a plan
+                        that no server may act on */
 } fs_group_state_t;
 
 typedef struct fs_manifest_dataset_t {
@@ -47,11 +51,12 @@ typedef struct fs_manifest_t {
     char group[FS_IMAGE_NAME_SIZE];
     int64_t epoch;
     fs_usec_t activation_time;
+    fs_usec_t grid; /* a moment of the grid that activations are kept on */
     fs_usec_t interval;
     fs_usec_t min_lead;
     fs_group_state_t state;
     int64_t pinned_version; /* 0: not pinned */
-    char reason[512];       /* why the last promotion was refused; empty otherwise */
+    char reason[512]; /* why the last promotion was refused, or what is waited for; else empty */
     fs_manifest_version_t active;
     /* staged.version == active.version: nothing is staged, and `datasets` is the same array */
     fs_manifest_version_t staged;
@@ -73,8 +78,8 @@ apr_status_t fs_manifest_add_dataset(fs_manifest_version_t *version, const char 
                                      size_t name_length, const fs_digest_t *digest, uint64_t bytes,
                                      uint64_t rows);
 
-/* The version that is in force at farm time `now`: active before activation_time, staged from it
- * on. */
+/* The version that is in force at farm time `now`: active before activation_time and while the
+ * group waits, staged from then on. */
 const fs_manifest_version_t *fs_manifest_in_force(const fs_manifest_t *manifest, fs_usec_t now);
 
 /*

@@ -122,6 +122,10 @@ static apr_status_t parse_group(fs_manifest_t *manifest, const json_t *json, fs_
         fs_group_state_parse(text, length, &manifest->state) ||
         fs_json_text(&cursor, "reason", 1, manifest->reason, sizeof(manifest->reason)))
         return bad_field(result, &cursor);
+    manifest->grid = manifest->activation_time;
+    if (json_object_get(json, "grid") &&
+        fs_json_integer(&cursor, "grid", 0, YEAR_10000, &manifest->grid))
+        return bad_field(result, &cursor);
     return APR_SUCCESS;
 }
 
@@ -178,10 +182,10 @@ char *fs_manifest_print(const fs_manifest_t *manifest, size_t *length)
     if (manifest->staged.version && manifest->staged.version != manifest->active.version)
         json_array_append_new(versions, version_json(&manifest->staged));
     root = json_pack(
-        "{s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:s,s:o,s:s,s:o}", "group", manifest->group, "epoch",
+        "{s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:s,s:o,s:s,s:o}", "group", manifest->group, "epoch",
         (json_int_t)manifest->epoch, "version", (json_int_t)manifest->staged.version,
         "active_version", (json_int_t)manifest->active.version, "activation_time",
-        (json_int_t)manifest->activation_time, "interval", (json_int_t)manifest->interval,
+        (json_int_t)manifest->activation_time, "grid", (json_int_t)manifest->grid, "interval", (json_int_t)manifest->interval,
         "min_lead", (json_int_t)manifest->min_lead, "state", fs_group_state_name(manifest->state),
         "pinned_version",
         manifest->pinned_version ? json_integer(manifest->pinned_version) : json_null(), "reason",

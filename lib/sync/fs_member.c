@@ -19,10 +19,10 @@ json_t *fs_member_json(const fs_member_t *member)
     fs_text_fit(source, sizeof(source), member->clock_source, strlen(member->clock_source));
     fs_text_fit(problem, sizeof(problem), member->problem, strlen(member->problem));
     return json_pack(
-        "{s:s,s:s,s:s,s:s,s:I,s:I,s:s,s:o,s:o,s:s,s:s}", "name", member->name, "kind", member->kind,
+        "{s:s,s:s,s:s,s:s,s:I,s:I,s:s,s:s,s:o,s:o,s:s,s:s}", "name", member->name, "kind", member->kind,
         "group", member->group, "address", address, "version_active",
         (json_int_t)member->version_active, "version_staged", (json_int_t)member->version_staged,
-        "digest", member->digest, "clock_offset_us",
+        "digest", member->digest, "digest_staged", member->digest_staged, "clock_offset_us",
         known ? json_integer((json_int_t)member->clock_offset) : json_null(), "clock_bound_us",
         known ? json_integer((json_int_t)member->clock_bound) : json_null(), "clock_source", source,
         "problem", problem);
@@ -62,6 +62,10 @@ static int parse_fields(fs_member_t *member, fs_json_cursor_t *cursor)
         fs_json_integer(cursor, "version_staged", 0, INT64_MAX, &member->version_staged) ||
         fs_json_text(cursor, "digest", 1, member->digest, sizeof(member->digest)) ||
         !digest_is_fit(member->digest) ||
+        (json_object_get(cursor->object, "digest_staged") &&
+         fs_json_text(cursor, "digest_staged", 1, member->digest_staged,
+                      sizeof(member->digest_staged))) ||
+        !digest_is_fit(member->digest_staged) ||
         fs_json_integer_or_null(cursor, "clock_offset_us", INT64_MIN, INT64_MAX, 0,
                                 &member->clock_offset) ||
         fs_json_integer_or_null(cursor, "clock_bound_us", 0, INT64_MAX, -1, &member->clock_bound) ||

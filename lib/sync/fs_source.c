@@ -58,6 +58,7 @@ enum {
     M_PINNED,
     M_REASON,
     M_ACTIVATION,
+    M_GRID,
     M_INTERVAL,
     M_LEAD,
     M_IMAGE_VERSION, /* this and the following NULL: no image */
@@ -70,8 +71,8 @@ enum {
 
 #define MANIFEST_STATEMENT                                                                         \
     "SELECT s.group_name, s.version, s.active_version, s.epoch, s.state, s.pinned_version, "       \
-    "s.reason, s.activation_us, s.interval_us, s.lead_us, i.version, i.dataset, i.digest, "        \
-    "i.bytes, i.row_count FROM farmsync.sync_us s LEFT JOIN farmsync.image i "                     \
+    "s.reason, s.activation_us, s.grid_us, s.interval_us, s.lead_us, i.version, i.dataset, "       \
+    "i.digest, i.bytes, i.row_count FROM farmsync.sync_us s LEFT JOIN farmsync.image i "                     \
     "ON i.group_name = s.group_name AND i.version IN (s.active_version, s.version) "               \
     "WHERE s.group_name = %s"
 
@@ -95,6 +96,7 @@ static apr_status_t take_group(fs_manifest_t *manifest, const fs_slice_t *values
         fs_source_number(&values[M_EPOCH], &manifest->epoch) ||
         fs_source_number(&values[M_PINNED], &manifest->pinned_version) ||
         fs_source_number(&values[M_ACTIVATION], &manifest->activation_time) ||
+        fs_source_number(&values[M_GRID], &manifest->grid) ||
         fs_source_number(&values[M_INTERVAL], &manifest->interval) ||
         fs_source_number(&values[M_LEAD], &manifest->min_lead) || manifest->interval < 1)
         return bad_row(result, "farmsync.sync");
@@ -194,6 +196,57 @@ apr_status_t fs_source_report(fs_sql_t *sql, const fs_member_t *members, unsigne
     status = fs_sql_run(sql, NULL, result, "CALL farmsync.report_members(%s)", text);
     free(text);
     return status;
+}
+
+typedef struct decided_t {
+    fs_decision_t decision;
+    char detail[FS_DETAIL_SIZE];
+} decided_t;
+
+/* Row (outcome, detail) of procedure decide. */
+static apr_status_t take_decision(void *baton, const fs_slice_t *values, unsigned count,
+                                  fs_result_t *result)
+{
+    static const struct {
+        const char *name;
+        fs_decision_t decision;
+    } outcomes[] = {{"wait", FS_DECISION_WAIT},       {"go", FS_DECISION_GO},
+                    {"put off", FS_DECISION_PUT_OFF}, {"activated", FS_DECISION_LIMIT},
+                    {"held", FS_DECISION_LIMIT},      {"lost", FS_DECISION_LOST}};
+    decided_t *decided = baton;
+
+    for (unsigned i = 0; count == 2 && i < sizeof(outcomes) / sizeof(outcomes[0]); i++) {
+        if (!fs_source_is_text(&values[0], outcomes[i].name))
+            continue;
+        decided->decision = outcomes[i].decision;
+        if (values[1].data)
+            fs_text_fit(decided->detail, sizeof(decided->detail), values[1].data, values[1].length);
+        return APR_SUCCESS;
+    }
+    return fs_result_set(result, APR_EGENERAL, "FS0379",
+                         "procedure farmsync.decide answered with something unknown; install the "
+                         "SQL files of this version of farmsync");
+}
+
+apr_status_t fs_source_decide(fs_sql_t *sql, const char *group, int64_t epoch, const char *who,
+                              fs_decision_t *decision, fs_result_t *result)
+{
+    decided_t decided = {.decision = FS_DECISION_LOST};
+    apr_status_t status = fs_sql_connect(sql, result);
+
+    *decision = FS_DECISION_LOST;
+    if (status)
+        return status;
+    status = fs_sql_rows(sql, take_decision, &decided, result, "CALL farmsync.decide(%s, %d, %s)",
+                         group, epoch, who);
+    if (status && fs_sql_error(sql) != FS_SQL_CONFLICT)
+        return status;
+    fs_result_clear(result);
+    if (!status) {
+        *decision = decided.decision;
+        memcpy(result->detail, decided.detail, sizeof(result->detail));
+    }
+    return APR_SUCCESS;
 }
 
 static apr_status_t take_left(void *baton, const fs_slice_t *values, unsigned count,

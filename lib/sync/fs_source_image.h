@@ -22,6 +22,8 @@ apr_status_t fs_source_build_image(fs_sql_t *sql, const char *group, const char 
 
 /* A number in a row, whatever its type; 0, or -1 if it is NULL or none. */
 int fs_source_number(const fs_slice_t *value, int64_t *number);
+/* Whether a value is this text. */
+int fs_source_is_text(const fs_slice_t *value, const char *text);
 
 /*
  * Reads a dataset's columns from farmsync.dataset.columns, a JSON array of

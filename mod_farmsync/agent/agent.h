@@ -50,6 +50,7 @@ typedef struct fs_agent_group_t {
     fs_plan_views_t views;
     fs_control_group_t record; /* as published */
     fs_usec_t heard;           /* mono, of the last confirmation */
+    fs_usec_t confirmed;       /* mono: the database has said so since, or shortly before; 0 never */
     fs_usec_t older_since;     /* mono, since when only older epochs are heard; 0 not */
     fs_trouble_t hearing;      /* nobody says what is in force */
     fs_trouble_t refusing;     /* somebody says what can't be taken */
@@ -142,11 +143,13 @@ int fs_agent_server_return(fs_agent_t *agent);
 void fs_group_publish(fs_agent_group_t *group);
 /*
  * Judges a manifest that came from `peer`, and takes it over (then it owns it) or frees it.
- * Publishes at once. Returns what it was.
+ * Publishes at once. `asked` is when `peer` was asked (mono), if the database stands behind what it
+ * says; 0: it may be old. Returns what it was.
  */
-fs_take_t fs_group_take(fs_agent_group_t *group, fs_manifest_t *manifest, const char *peer);
-/* `peer` confirmed that nothing has changed. */
-void fs_group_confirm(fs_agent_group_t *group);
+fs_take_t fs_group_take(fs_agent_group_t *group, fs_manifest_t *manifest, const char *peer,
+                        fs_usec_t asked);
+/* Somebody who was asked then (mono) confirmed that nothing has changed; 0 as above. */
+void fs_group_confirm(fs_agent_group_t *group, fs_usec_t asked);
 /* The newest version that any process of this host has served. */
 int64_t fs_group_floor(const fs_agent_group_t *group);
 /* Publishes the group's troubles to the control page, if they changed. */

@@ -65,13 +65,15 @@ void fs_group_publish(fs_agent_group_t *group)
 {
     fs_plan_moment_t moment = {.heard = group->heard, .floor = fs_group_floor(group)};
     fs_control_group_t record;
+    fs_usec_t heard;
 
     if (!group->manifest)
         return;
+    heard = group->manifest->state == FS_GROUP_WAITING ? group->confirmed : group->heard;
     moment.farm_known = fs_agent_farm(group->agent, &moment.farm, NULL, NULL);
-    if (group->heard && moment.farm_known)
+    if (heard && moment.farm_known)
         moment.stale_after =
-            fs_cycle_stale_after(group->manifest, moment.farm - (fs_time_mono() - group->heard));
+            fs_cycle_stale_after(group->manifest, moment.farm - (fs_time_mono() - heard));
     else
         moment.stale_after = fs_cycle_stale_after(group->manifest, 0);
     fs_plan_compose(&record, &group->record, group->manifest, &group->views, &moment);
@@ -91,9 +93,11 @@ void fs_group_tell_troubles(fs_agent_group_t *group)
         write_record(group, &record);
 }
 
-void fs_group_confirm(fs_agent_group_t *group)
+void fs_group_confirm(fs_agent_group_t *group, fs_usec_t asked)
 {
     group->heard = fs_time_mono();
+    if (asked > group->confirmed)
+        group->confirmed = asked;
     fs_group_publish(group);
 }
 
@@ -151,15 +155,18 @@ static void refuse(fs_agent_group_t *group, const fs_manifest_t *manifest, const
 }
 
 /* Takes over `manifest` as the group's. */
-static void adopt(fs_agent_group_t *group, fs_manifest_t *manifest)
+static void adopt(fs_agent_group_t *group, fs_manifest_t *manifest, fs_usec_t asked)
 {
     fs_manifest_free(group->manifest);
     group->manifest = manifest;
     group->serial++;
     fs_known_from_manifest(&group->known, manifest);
-    group->heard = fs_time_mono();
+    if (asked) {
+        group->heard = fs_time_mono();
+        group->confirmed = asked;
+    }
     fs_group_publish(group);
-    fs_plan_retire(&group->views, manifest, &group->record, group->heard);
+    fs_plan_retire(&group->views, manifest, &group->record, fs_time_mono());
     pthread_cond_broadcast(&group->changed);
     fs_report_soon(group->agent);
 }
@@ -169,11 +176,18 @@ static void log_taken(const fs_agent_group_t *group, const fs_manifest_t *manife
 {
     char when[FS_TIME_TEXT_SIZE];
 
-    fs_log(FS_LOG_INFO, "FS0563",
-           "group %s: version %" PRId64 " is active, %" PRId64 " is due at %s (epoch %" PRId64
-           ", from %s)",
-           group->name, manifest->active.version, manifest->staged.version,
-           fs_time_format(manifest->activation_time, when), manifest->epoch, peer);
+    if (manifest->state == FS_GROUP_WAITING)
+        fs_log(FS_LOG_INFO, "FS0615",
+               "group %s: version %" PRId64 " is active, %" PRId64 " waits for servers to be ready "
+               "and is planned for %s (epoch %" PRId64 ", from %s)",
+               group->name, manifest->active.version, manifest->staged.version,
+               fs_time_format(manifest->activation_time, when), manifest->epoch, peer);
+    else
+        fs_log(FS_LOG_INFO, "FS0563",
+               "group %s: version %" PRId64 " is active, %" PRId64 " is due at %s (epoch %" PRId64
+               ", from %s)",
+               group->name, manifest->active.version, manifest->staged.version,
+               fs_time_format(manifest->activation_time, when), manifest->epoch, peer);
     if (manifest->state == FS_GROUP_FAILED && strcmp(manifest->reason, "") != 0 &&
         (!group->manifest || strcmp(group->manifest->reason, manifest->reason) != 0))
         fs_log(FS_LOG_WARNING, "FS0564",
@@ -181,7 +195,8 @@ static void log_taken(const fs_agent_group_t *group, const fs_manifest_t *manife
                group->name, manifest->reason, manifest->staged.version);
 }
 
-fs_take_t fs_group_take(fs_agent_group_t *group, fs_manifest_t *manifest, const char *peer)
+fs_take_t fs_group_take(fs_agent_group_t *group, fs_manifest_t *manifest, const char *peer,
+                        fs_usec_t asked)
 {
     fs_usec_t farm, bound;
     int measured;
@@ -209,11 +224,11 @@ fs_take_t fs_group_take(fs_agent_group_t *group, fs_manifest_t *manifest, const 
         take = FS_TAKE_NEW;
     if (take == FS_TAKE_NEW) {
         log_taken(group, manifest, peer);
-        adopt(group, manifest);
+        adopt(group, manifest, asked);
         return take;
     }
     if (take == FS_TAKE_SAME)
-        fs_group_confirm(group);
+        fs_group_confirm(group, asked);
     else
         refuse(group, manifest, peer, take);
     fs_manifest_free(manifest);

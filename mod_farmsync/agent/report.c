@@ -19,10 +19,14 @@
 #define ANSWER_LIMIT 65536
 #define SETTLING     FS_USEC_PER_SEC /* after the start, when nothing may be here yet */
 #define CLEAN_PERIOD (10 * FS_USEC_PER_SEC)
+/* Without a database a data server that is tried again takes one report: that is not the end of it.
+ */
+#define GOOD 3
 
 typedef struct report_t {
     fs_agent_t *agent;
     fs_trouble_t trouble;
+    unsigned good; /* reports in a row that arrived */
     fs_usec_t cleaned;
 } report_t;
 
@@ -75,9 +79,14 @@ static void describe_versions(const fs_agent_group_t *group, const fs_choice_t *
     member->version_active = choice->version;
     if (group->record.staged_view)
         member->version_staged = group->record.staged_version;
-    for (unsigned i = 0; i < group->views.count; i++)
-        if (choice->view && group->views.views[i].id == choice->view)
-            memcpy(member->digest, group->views.views[i].digest, sizeof(member->digest));
+    for (unsigned i = 0; i < group->views.count; i++) {
+        const fs_plan_view_t *view = &group->views.views[i];
+
+        if (choice->view && view->id == choice->view)
+            memcpy(member->digest, view->digest, sizeof(member->digest));
+        if (group->record.staged_view && view->id == group->record.staged_view)
+            memcpy(member->digest_staged, view->digest, sizeof(member->digest_staged));
+    }
 }
 
 static void describe_clock(const fs_agent_t *agent, fs_member_t *member)
@@ -233,7 +242,8 @@ static void tell(report_t *r)
         return;
     if (status && agent->config.database)
         status = tell_sql(r, members, agent->group_count, &result);
-    if (!status || result.problem[0])
+    r->good = status ? 0 : r->good + 1;
+    if (status ? result.problem[0] != '\0' : r->good >= GOOD)
         fs_agent_trouble(&r->trouble, FS_LOG_INFO, status ? &result : NULL, "FS0606",
                          "this server's state is reported again");
 }
@@ -310,9 +320,22 @@ static void remove_views(fs_agent_t *agent, const keep_t *keep)
     free(ids);
 }
 
-void fs_agent_clean(fs_agent_t *agent)
+/* All locks are held. Adds what a roll-back may want again, while there is room. */
+static void spare(const fs_agent_t *agent, keep_t *keep, unsigned room, int short_of_room)
 {
-    size_t room = agent->group_count * (size_t)(FS_PLAN_VIEWS + 2) * FS_CONTROL_DATASETS;
+    struct statvfs disk;
+    uint64_t left = 0;
+
+    if (!short_of_room && statvfs(agent->image_dir, &disk) == 0)
+        left = (uint64_t)disk.f_bavail * disk.f_frsize;
+    keep->digest_count += fs_images_spare(agent->image_dir, keep->digests, keep->digest_count, left,
+                                          fs_time_wall(), keep->digests + keep->digest_count, room);
+}
+
+void fs_agent_clean(fs_agent_t *agent, int short_of_room)
+{
+    const unsigned spares = agent->group_count * FS_CONTROL_DATASETS * FS_IMAGES_SPARED;
+    size_t room = agent->group_count * (size_t)(FS_PLAN_VIEWS + 2) * FS_CONTROL_DATASETS + spares;
     keep_t *keep = calloc(1, sizeof(*keep));
     unsigned removed;
 
@@ -324,6 +347,7 @@ void fs_agent_clean(fs_agent_t *agent)
         pthread_mutex_lock(&agent->page_lock);
         if (collect(agent, keep)) {
             remove_views(agent, keep);
+            spare(agent, keep, spares, short_of_room);
             removed = fs_images_clean(agent->image_dir, keep->digests, keep->digest_count,
                                       fs_time_wall(), FS_IMAGES_LEFTOVER_AGE);
             if (removed)
@@ -381,7 +405,7 @@ void *fs_report_run(void *baton)
         tell(&r);
         if (now - r.cleaned > CLEAN_PERIOD) {
             r.cleaned = now;
-            fs_agent_clean(r.agent);
+            fs_agent_clean(r.agent, 0);
         }
         fs_agent_sql_idle(&r.agent->sql);
         wait_for_report(r.agent);

@@ -85,6 +85,11 @@ BEGIN
     FROM sync WHERE group_name = p_group;
   IF v_time > v_now AND v_time < '9999-01-01' THEN
     CALL next_activation(p_group, v_version <> v_active, v_next);
+    IF v_version = v_active THEN
+      CALL look_ahead(p_group, v_now, v_next);
+    ELSE
+      CALL not_before_due(p_group, v_next);
+    END IF;
     UPDATE sync SET activation_time = IF(v_version = v_active, v_next, LEAST(v_time, v_next))
      WHERE group_name = p_group;
   END IF;
@@ -189,7 +194,7 @@ DROP PROCEDURE IF EXISTS activate_now //
 CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE activate_now(IN p_group VARCHAR(255))
   MODIFIES SQL DATA
 BEGIN
-  DECLARE v_now, v_soon, v_planned, v_until DATETIME(6);
+  DECLARE v_now, v_soon, v_due, v_planned, v_until DATETIME(6);
   DECLARE v_waits TINYINT;
   DECLARE v_members, v_ready BIGINT;
   DECLARE v_text VARCHAR(900) DEFAULT '';
@@ -204,16 +209,21 @@ BEGIN
   SELECT v_now + INTERVAL LEAST(CAST(min_lead * 1000000 AS SIGNED), sync_interval * 1000000 DIV 2) MICROSECOND
     INTO v_soon FROM sync WHERE group_name = p_group;
   CALL need_running(p_group);
+  SET v_due = v_soon;
+  CALL not_before_due(p_group, v_due);
   CALL ready_waits(p_group, v_waits, v_planned, v_until);
   IF v_waits THEN
     CALL ready_count(p_group, v_members, v_ready, v_text);
-    UPDATE sync SET planned_time = v_now WHERE group_name = p_group;
+    UPDATE sync SET planned_time = IF(v_due > v_soon, v_due, v_now) WHERE group_name = p_group;
     CALL ready_go(p_group, '');
     UPDATE sync SET wanted_time = v_now WHERE group_name = p_group;
   ELSE
-    UPDATE sync SET activation_time = LEAST(activation_time, IF(version = active_version, v_now, v_soon)),
+    UPDATE sync SET activation_time = LEAST(activation_time, IF(version = active_version, v_now, v_due)),
                     wanted_time = v_now
      WHERE group_name = p_group;
+  END IF;
+  IF v_due > v_soon THEN
+    SET v_text = CONCAT_WS('; ', NULLIF(v_text, ''), CONCAT('what is staged holds a change that isn''t due before ', v_due, ' UTC'));
   END IF;
   CALL note(p_group, 'activate_now', NULL, v_text);
   COMMIT;
@@ -225,7 +235,7 @@ DROP PROCEDURE IF EXISTS activate_at //
 CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE activate_at(IN p_group VARCHAR(255), IN p_time DATETIME(6))
   MODIFIES SQL DATA
 BEGIN
-  DECLARE v_now, v_time, v_planned, v_until DATETIME(6);
+  DECLARE v_now, v_time, v_planned, v_until, v_due DATETIME(6);
   DECLARE v_lead, v_version, v_active, v_step BIGINT;
   DECLARE v_waits TINYINT;
   DECLARE EXIT HANDLER FOR SQLEXCEPTION
@@ -248,6 +258,12 @@ BEGIN
     CALL fail(CONCAT('FS1045: ', COALESCE(p_time, 'NULL'), ' is too soon: it is ', v_now, ' UTC, and servers need ',
                      TRIM(TRAILING '.' FROM TRIM(TRAILING '0' FROM v_lead / 1000000)),
                      ' s; give a later time (UTC) or activate_now'));
+  END IF;
+  SET v_due = p_time;
+  CALL not_before_due(p_group, v_due);
+  IF v_due > p_time THEN
+    CALL fail(CONCAT('FS1078: version ', v_version, ' is staged and holds a change that isn''t due before ', v_due,
+                     ' UTC; give that time or a later one'));
   END IF;
   IF v_waits THEN
     UPDATE sync SET planned_time = p_time, ready_until = p_time + INTERVAL ready_limit SECOND

@@ -598,12 +598,13 @@ END_TEST
 #define HEX_A "00000000000000000000000000000000000000000000000000000000000000aa"
 #define GROUP_VALUES                                                                               \
     TEXT("default"), TEXT("12"), TEXT("11"), TEXT("17"), TEXT("failed"), TEXT("0"),                \
-        TEXT("FS0104: because"), TEXT("1790000000000000"), TEXT("600000000"), TEXT("2000000")
+        TEXT("FS0104: because"), TEXT("1790000000000000"), TEXT("1790000000000000"),                 \
+        TEXT("600000000"), TEXT("2000000")
 
 static const row_t manifest_rows[] = {
-    {15, {GROUP_VALUES, TEXT("12"), TEXT("z"), TEXT(HEX_A), TEXT("100"), TEXT("3")}},
-    {15, {GROUP_VALUES, TEXT("12"), TEXT("a"), TEXT(HEX_A), TEXT("100"), TEXT("3")}},
-    {15, {GROUP_VALUES, TEXT("11"), TEXT("z"), TEXT(HEX_A), TEXT("90"), TEXT("2")}},
+    {16, {GROUP_VALUES, TEXT("12"), TEXT("z"), TEXT(HEX_A), TEXT("100"), TEXT("3")}},
+    {16, {GROUP_VALUES, TEXT("12"), TEXT("a"), TEXT(HEX_A), TEXT("100"), TEXT("3")}},
+    {16, {GROUP_VALUES, TEXT("11"), TEXT("z"), TEXT(HEX_A), TEXT("90"), TEXT("2")}},
 };
 
 START_TEST(manifest_comes_from_one_statement)
@@ -629,9 +630,9 @@ END_TEST
 START_TEST(manifest_of_a_group_without_images_is_empty)
 {
     static const row_t rows[] = {
-        {15,
+        {16,
          {TEXT("g"), TEXT("0"), TEXT("0"), TEXT("1"), TEXT("running"), TEXT("0"), TEXT(""),
-          TEXT("1790000000000000"), TEXT("1000000"), TEXT("500000"), SQL_NULL, SQL_NULL, SQL_NULL,
+          TEXT("1790000000000000"), TEXT("1790000000000000"), TEXT("1000000"), TEXT("500000"), SQL_NULL, SQL_NULL, SQL_NULL,
           SQL_NULL, SQL_NULL}}};
     fs_manifest_t *manifest;
 
@@ -650,14 +651,14 @@ END_TEST
 /* One value of the good rows replaced: refused, and nothing is leaked (sanitizers look). */
 START_TEST(manifest_that_makes_no_sense_is_refused)
 {
-    for (unsigned value = 0; value < 15; value++) {
+    for (unsigned value = 0; value < 16; value++) {
         row_t rows[3] = {manifest_rows[0], manifest_rows[1], manifest_rows[2]};
         fs_manifest_t *manifest;
 
         if (value == 6) /* any text is a reason */
             continue;
-        rows[value < 10 ? 0 : 2].values[value] =
-            value == 11 ? (fs_slice_t)TEXT("") : (fs_slice_t)TEXT("x");
+        rows[value < 11 ? 0 : 2].values[value] =
+            value == 12 ? (fs_slice_t)TEXT("") : (fs_slice_t)TEXT("x");
         if (value == 0)
             rows[0].values[0] = (fs_slice_t)SQL_NULL;
         db.rows = rows;

@@ -303,6 +303,7 @@ static fs_manifest_t group_of(fs_usec_t activation, fs_usec_t interval, fs_usec_
     memset(&manifest, 0, sizeof(manifest));
     strcpy(manifest.group, "default");
     manifest.activation_time = activation;
+    manifest.grid = activation;
     manifest.interval = interval;
     manifest.min_lead = min_lead;
     return manifest;
@@ -390,6 +391,14 @@ START_TEST(silence_is_harmless_until_something_newer_can_be_in_force)
     /* Nobody promoted for long: the next place on the grid that leaves the lead. */
     ck_assert_int_eq(fs_cycle_stale_after(&manifest, EPOCH_US + 5 * interval - 5),
                      EPOCH_US + 6 * interval);
+    /* Activated off the grid: the grid stays. */
+    manifest.grid = EPOCH_US - 7 * interval - 90 * FS_USEC_PER_SEC;
+    ck_assert_int_eq(fs_cycle_stale_after(&manifest, EPOCH_US + 5),
+                     EPOCH_US + interval - 90 * FS_USEC_PER_SEC);
+    manifest.grid = EPOCH_US + 3 * interval + 90 * FS_USEC_PER_SEC;
+    ck_assert_int_eq(fs_cycle_stale_after(&manifest, EPOCH_US + 5),
+                     EPOCH_US + 90 * FS_USEC_PER_SEC);
+    manifest.grid = EPOCH_US;
     /* Held for an hour: not stale as long as that is confirmed now and then. */
     manifest.state = FS_GROUP_HELD;
     ck_assert_int_ge(fs_cycle_stale_after(&manifest, EPOCH_US + 7 * interval - 5),
