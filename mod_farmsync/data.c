@@ -115,11 +115,17 @@ static fs_data_status_t find_row(const fs_slice_t *parts, int count, fs_data_t *
 
     if (count != 1 + keys && count != 2 + keys)
         return FS_DATA_BAD_PATH;
+    if (count == 2 + keys) {
+        data->column = fs_image_column(data->image, column->data, column->length);
+        if (keys == 1 && data->column >= 0)
+            data->value = fs_image_value(data->image, parts[1], (unsigned)data->column);
+        if (data->value.data)
+            return FS_DATA_FOUND;
+    }
     if (!fs_image_find(data->image, parts + 1, (unsigned)keys, &data->row))
         return FS_DATA_NO_ROW;
     if (count == 1 + keys)
         return FS_DATA_FOUND;
-    data->column = fs_image_column(data->image, column->data, column->length);
     if (data->column < 0)
         return FS_DATA_NO_COLUMN;
     data->value = fs_row_value(&data->row, (unsigned)data->column);

@@ -140,6 +140,7 @@ static apr_status_t examine(fs_image_t *image, const char *path, fs_result_t *re
     take_header(image, header);
     if (index_columns(image))
         return fs_result_set(result, APR_ENOMEM, "FS0111", "cannot open %s: out of memory", path);
+    fs_image_index(image);
     return APR_SUCCESS;
 }
 
@@ -223,6 +224,7 @@ void fs_image_close(fs_image_t *image)
     if (image->mapped)
         munmap((void *)(uintptr_t)image->base, (size_t)image->bytes);
     free((void *)(uintptr_t)image->stored_at);
+    free((void *)(uintptr_t)image->index);
     free(image->names);
     free(image->schema.columns);
     free(image);

@@ -156,6 +156,13 @@ int fs_image_find(const fs_image_t *image, const fs_slice_t *key, unsigned key_c
                   fs_row_t *row);
 
 /*
+ * The quickest look-up, for keys of one column: the value of column `column` of the row with this
+ * key. data NULL where there is no such row or column, for SQL NULL, and for other keys; ask
+ * fs_image_find which it is.
+ */
+fs_slice_t fs_image_value(const fs_image_t *image, fs_slice_t key, unsigned column);
+
+/*
  * Finds `count` rows at once, hiding memory latency; `keys` holds count * key_count slices.
  * rows[i].data is NULL where nothing was found. Returns how many were found.
  */

@@ -2,7 +2,11 @@
 /*
  * Looking up. One hash, one entry of the directory (which the caches hold), then the bucket, whose
  * cache lines are asked for all at once: they arrive in the time of one. The fingerprints, compared
- * eight at a time, tell which row to compare.
+ * eight at a time, tell which row to compare. A small image, which the caches hold as a whole, has
+ * an index of its rows instead (fs_image_index.c): there the steps themselves are what takes time.
+ *
+ * What nearly all rows and buckets have in common is asked by branches, which the processor
+ * foretells, not computed from what was just read, for which it would have to wait.
  *
  * Every step is held inside the bucket, the bucket inside the heap, and the rows of a bucket are no
  * more than opening allowed.
@@ -13,6 +17,13 @@
 #define LINE           64u
 #define PREFETCH_LINES 8u /* of a bucket; few are longer */
 #define BATCH          16u
+
+/* What is wanted of a row: the whole of it, or where `row` is NULL a value. */
+typedef struct answer_t {
+    fs_row_t *row;
+    unsigned stored;
+    fs_slice_t value;
+} answer_t;
 
 /* Where a key's row can be. */
 typedef struct range_t {
@@ -92,8 +103,34 @@ static inline uint64_t match_bytes(uint64_t eight, uint8_t byte)
     return (differ - ones) & ~differ & (ones << 7);
 }
 
+/* Answers from the row if it is whole and has the key. */
+ALWAYS_INLINE int answer_row_as(const fs_image_t *image, const uint8_t *row, uint64_t room,
+                                uint32_t code, const fs_slice_t *key, unsigned key_count,
+                                answer_t *answer)
+{
+    fs_row_shape_t shape;
+
+    if (!fs_row_parse_as(row, room, code, image->column_count, &shape) ||
+        !row_has_key(row, &shape, key, key_count))
+        return 0;
+    if (answer->row)
+        *answer->row = fs_row_make(image, row, &shape);
+    else
+        answer->value = fs_row_stored(row, &shape, answer->stored);
+    return 1;
+}
+
+/* Rows below 256 bytes get code of their own, in which the width of their offsets is a constant. */
+ALWAYS_INLINE int answer_row(const fs_image_t *image, const uint8_t *row, uint64_t room,
+                             const fs_slice_t *key, unsigned key_count, answer_t *answer)
+{
+    if (__builtin_expect(row[0] == 0, 1))
+        return answer_row_as(image, row, room, 0, key, key_count, answer);
+    return answer_row_as(image, row, room, row[0], key, key_count, answer);
+}
+
 ALWAYS_INLINE int find_in_range(const fs_image_t *image, range_t range, uint64_t hash,
-                                const fs_slice_t *key, unsigned key_count, fs_row_t *row)
+                                const fs_slice_t *key, unsigned key_count, answer_t *answer)
 {
     fs_bucket_t bucket;
 
@@ -105,37 +142,71 @@ ALWAYS_INLINE int find_in_range(const fs_image_t *image, range_t range, uint64_t
 
         for (; match; match &= match - 1) {
             unsigned index = first + (unsigned)__builtin_ctzll(match) / 8;
-            const uint8_t *at;
-            fs_row_shape_t shape;
+            uint64_t offset;
 
             if (index >= bucket.rows)
                 break;
-            if (fs_bucket_row(&bucket, index, image->column_count, &at, &shape) &&
-                row_has_key(at, &shape, key, key_count)) {
-                *row = fs_row_make(image, at, &shape);
+            offset = fs_bucket_offset(&bucket, index);
+            if (offset < bucket.room && answer_row(image, bucket.data + offset,
+                                                   bucket.room - offset, key, key_count, answer))
                 return 1;
-            }
         }
     }
     return 0;
 }
 
-ALWAYS_INLINE int find(const fs_image_t *image, const fs_slice_t *key, unsigned key_count,
-                       fs_row_t *row)
+/* When the index was made, each place was seen to be in the heap, and its end was left free. */
+ALWAYS_INLINE int find_in_index(const fs_image_t *image, uint64_t hash, const fs_slice_t *key,
+                                unsigned key_count, answer_t *answer)
+{
+    const uint32_t *slot = image->index + fs_hash_bucket(hash, image->index_slots);
+    const uint32_t *end = slot + FS_INDEX_PROBES;
+
+    for (; slot < end && *slot; slot++) {
+        uint64_t place = *slot & FS_INDEX_PLACE;
+
+        __builtin_prefetch(image->heap + place + LINE);
+        if (*slot >> FS_INDEX_PLACE_BITS == fs_index_tag(hash) &&
+            answer_row(image, image->heap + place, image->heap_units * FS_IMAGE_UNIT - place, key,
+                       key_count, answer))
+            return 1;
+    }
+    return 0;
+}
+
+ALWAYS_INLINE int find_for(const fs_image_t *image, const fs_slice_t *key, unsigned key_count,
+                           answer_t *answer)
 {
     uint64_t hash = fs_key_hash(key, key_count, image->seed);
-    range_t range = bucket_range(image, hash);
+    range_t range;
 
+    if (image->index)
+        return find_in_index(image, hash, key, key_count, answer);
+    range = bucket_range(image, hash);
     prefetch_range(image, &range);
-    return find_in_range(image, range, hash, key, key_count, row);
+    return find_in_range(image, range, hash, key, key_count, answer);
 }
 
 int fs_image_find(const fs_image_t *image, const fs_slice_t *key, unsigned key_count, fs_row_t *row)
 {
+    answer_t answer = {row, 0, {NULL, 0}};
+
     if (key_count != image->key_count)
         return 0;
     /* most keys have one column: a constant lets the compiler drop the loops over columns */
-    return key_count == 1 ? find(image, key, 1, row) : find(image, key, key_count, row);
+    return key_count == 1 ? find_for(image, key, 1, &answer)
+                          : find_for(image, key, key_count, &answer);
+}
+
+__attribute__((flatten)) fs_slice_t fs_image_value(const fs_image_t *image, fs_slice_t key, unsigned column)
+{
+    answer_t answer = {NULL, 0, {NULL, 0}};
+
+    if (column >= image->column_count || image->key_count != 1)
+        return answer.value;
+    answer.stored = image->stored_at[column];
+    find_for(image, &key, 1, &answer);
+    return answer.value;
 }
 
 /* Asks for the lines in which the first row with the right fingerprint begins. */
@@ -184,8 +255,10 @@ static unsigned find_some(const fs_image_t *image, const fs_slice_t *keys, unsig
     for (unsigned i = 0; i < count; i++)
         prefetch_row(image, &ranges[i], hashes[i]);
     for (unsigned i = 0; i < count; i++) {
+        answer_t answer = {&rows[i], 0, {NULL, 0}};
+
         if (find_in_range(image, ranges[i], hashes[i], keys + (size_t)i * key_count, key_count,
-                          &rows[i]))
+                          &answer))
             found++;
         else
             rows[i].data = NULL;

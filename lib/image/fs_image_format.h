@@ -90,6 +90,8 @@ struct fs_image_t {
     uint8_t longest_probe;
     uint8_t small;             /* a second-level cache holds most of it */
     const uint16_t *stored_at; /* column of the schema -> column of the row */
+    const uint32_t *index;     /* of the rows of a small image, or NULL */
+    uint64_t index_slots;
 
     const uint8_t *order;
     uint64_t place_mask; /* which bits of eight bytes are an entry of the order */
@@ -104,6 +106,27 @@ struct fs_image_t {
     uint16_t *names; /* hash table of column numbers + 1 by name; 0 is free */
     unsigned name_mask;
 };
+
+/*
+ * The index of a small image, made by each process that opens it: open addressing, each slot a
+ * row's place in the heap and some bits of its hash, 0 if free. It is never full, and ends with
+ * free slots.
+ */
+#define FS_INDEX_MOST_ROWS  4096u
+#define FS_INDEX_PLACE_BITS 18u /* FS_IMAGE_SMALL */
+#define FS_INDEX_PLACE      ((1u << FS_INDEX_PLACE_BITS) - 1)
+#define FS_INDEX_PROBES     64u /* the furthest that a row may be from its slot */
+
+_Static_assert(FS_IMAGE_SMALL == FS_INDEX_PLACE + 1, "a slot holds any place of a small heap");
+
+static inline uint32_t fs_index_tag(uint64_t hash)
+{
+    return (uint32_t)hash & (UINT32_MAX >> FS_INDEX_PLACE_BITS);
+}
+
+/* Makes the index if the image is small and its rows are sound; without one, look-ups go through
+ * the buckets. */
+void fs_image_index(fs_image_t *image);
 
 /* Where a row's parts are, checked against the room it has. */
 typedef struct fs_row_shape_t {
@@ -142,11 +165,12 @@ static inline uint32_t fs_row_end(const uint8_t *row, uint32_t code, unsigned st
     return fs_load32(row + FS_IMAGE_ROW_HEAD + ((size_t)stored << code)) & keep;
 }
 
-/* 1 if a whole row with `columns` columns lies in the `room` bytes at `row`. */
-static inline int fs_row_parse(const uint8_t *row, uint64_t room, unsigned columns,
-                               fs_row_shape_t *shape)
+/* 1 if a whole row with `columns` columns lies in the `room` bytes at `row`, its width being
+ * `code`.
+ */
+static inline int fs_row_parse_as(const uint8_t *row, uint64_t room, uint32_t code,
+                                  unsigned columns, fs_row_shape_t *shape)
 {
-    uint32_t code = row[0];
     uint32_t table = FS_IMAGE_ROW_HEAD + (columns << (code & 3));
 
     if (code > 2 || table > room)
@@ -155,6 +179,12 @@ static inline int fs_row_parse(const uint8_t *row, uint64_t room, unsigned colum
     shape->table = table;
     shape->total = fs_row_end(row, code, columns - 1);
     return shape->total <= room - table;
+}
+
+static inline int fs_row_parse(const uint8_t *row, uint64_t room, unsigned columns,
+                               fs_row_shape_t *shape)
+{
+    return fs_row_parse_as(row, room, row[0], columns, shape);
 }
 
 static inline uint64_t fs_row_bytes(const fs_row_shape_t *shape)

@@ -107,8 +107,9 @@ static const char *check_order(const fs_image_t *image)
         if (!fs_image_at(image, i, &row))
             return "its order leads out of the rows";
         shape = fs_row_shape(&row);
+        /* a batch looks through the buckets, not through an index that is made of the order */
         if (!fs_row_key((const uint8_t *)row.data, &shape, image->key_count, key) ||
-            !fs_image_find(image, key, image->key_count, &found) || found.data != row.data)
+            !fs_image_find_batch(image, key, image->key_count, 1, &found) || found.data != row.data)
             return "its order doesn't lead to the rows";
         if (i && fs_key_compare(keys[(i & 1) ^ 1], key, image->key_count) >= 0)
             return "its rows aren't in key order";

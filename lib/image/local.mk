@@ -2,7 +2,7 @@ noinst_LTLIBRARIES += lib/image/libfs_image.la
 lib_image_libfs_image_la_SOURCES = \
 	lib/image/fs_image.h lib/image/fs_image.c \
 	lib/image/fs_image_format.h lib/image/fs_image_schema.c \
-	lib/image/fs_image_find.c lib/image/fs_image_verify.c \
+	lib/image/fs_image_find.c lib/image/fs_image_index.c lib/image/fs_image_verify.c \
 	lib/image/fs_image_builder.h lib/image/fs_image_builder.c \
 	lib/image/fs_image_build.c lib/image/fs_image_update.c \
 	lib/image/fs_image_table.h lib/image/fs_image_table.c \

@@ -45,6 +45,8 @@ static void exercise(const fs_image_t *image)
         memcpy(key + keys, key, keys * sizeof(*key));
         if (fs_image_find(image, key, keys, &row))
             read_row(image, &row, key + keys);
+        for (unsigned c = 0; c < fs_image_schema(image)->column_count; c++)
+            kept += read_value(fs_image_value(image, key[0], c));
         fs_image_find_batch(image, key, keys, 2, rows);
         fs_image_seek(image, key, keys);
         fs_image_seek(image, key, 1);
