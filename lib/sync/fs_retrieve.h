@@ -128,6 +128,18 @@ unsigned fs_images_clean(const char *dir, const fs_digest_t *keep, unsigned coun
 
 #define FS_IMAGES_LEFTOVER_AGE (FS_USEC_PER_SEC * 3600)
 
+/*
+ * What fs_images_clean is to keep beside what is in use, so that a roll-back transfers nothing: of
+ * each dataset in use the FS_IMAGES_SPARED images that were in use last. None when the disk has no
+ * room for as much as is in use (`disk_free` bytes; 0 lets go of all). To be called with the
+ * `count` digests in use every few seconds, for it notes that they are, in the files' atime. Writes
+ * up to `room` digests to `spared` and returns how many. Any thread, any process.
+ */
+#define FS_IMAGES_SPARED 3
+unsigned fs_images_spare(const char *dir, const fs_digest_t *used, unsigned count,
+                         uint64_t disk_free, fs_usec_t wall_now, fs_digest_t *spared,
+                         unsigned room);
+
 /* Writes "<dir>/<hex>.fsi". Returns 0, or -1 if it doesn't fit into `size`. */
 int fs_images_path(char *out, size_t size, const char *dir, const fs_digest_t *digest);
 

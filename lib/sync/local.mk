@@ -13,7 +13,7 @@ lib_sync_libfs_sync_la_SOURCES = \
 	lib/sync/fs_retrieve_job.h lib/sync/fs_retrieve_delta.c \
 	lib/sync/fs_part.c lib/sync/fs_part.h \
 	lib/sync/fs_verified.c lib/sync/fs_verified.h \
-	lib/sync/fs_images.c
+	lib/sync/fs_images.c lib/sync/fs_images_spare.c
 lib_sync_libfs_sync_la_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS)
 lib_sync_libfs_sync_la_LIBADD = $(JANSSON_LIBS)
 

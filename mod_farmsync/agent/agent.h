@@ -182,7 +182,10 @@ void *fs_follow_run(void *group);
 void *fs_fetch_run(void *group);
 /* Makes the reporter report soon. Any thread, any lock held. */
 void fs_report_soon(fs_agent_t *agent);
-/* Removes views and images that nobody needs. */
-void fs_agent_clean(fs_agent_t *agent);
+/*
+ * Removes views and images that nobody needs. Images that a roll-back may want again stay, unless
+ * the disk is `short_of_room`.
+ */
+void fs_agent_clean(fs_agent_t *agent, int short_of_room);
 
 #endif

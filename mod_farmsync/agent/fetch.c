@@ -274,7 +274,7 @@ static void note_failure(fetch_t *f, const work_t *work, const fs_result_t *resu
     fs_group_tell_troubles(f->group);
     pthread_mutex_unlock(&f->group->lock);
     if (APR_STATUS_IS_ENOSPC(result->status))
-        fs_agent_clean(f->agent);
+        fs_agent_clean(f->agent, 1);
     fs_report_soon(f->agent);
 }
 

@@ -544,6 +544,65 @@ START_TEST(cleaning_knows_parts_of_deltas)
 }
 END_TEST
 
+/* When an image was in use last. Images were made now. */
+static fs_usec_t used_at(const fs_image_made_t *image)
+{
+    struct stat info;
+
+    ck_assert_int_eq(stat(path_in(images_dir, image), &info), 0);
+    return (fs_usec_t)info.st_atim.tv_sec * FS_USEC_PER_SEC;
+}
+
+static int is_among(const fs_digest_t *digests, unsigned among, const fs_image_made_t *image)
+{
+    for (unsigned i = 0; i < among; i++)
+        if (fs_digest_equal(&digests[i], &image->digest))
+            return 1;
+    return 0;
+}
+
+/* A roll-back finds the images of the versions before; what nobody can want goes. */
+START_TEST(images_that_were_in_use_last_are_spared)
+{
+    const fs_usec_t now = fs_time_wall() + 1000 * FS_USEC_PER_SEC;
+    fs_image_made_t prices[6], other;
+    fs_digest_t spared[8], none[1];
+    unsigned found;
+
+    other = make_image(images_dir, "gone", 1); /* its dataset was dropped */
+    for (int i = 0; i < 6; i++) {
+        prices[i] = make_image(images_dir, "made", 10 + i);
+        /* Each is in use for a while; this is what an agent calls every few seconds. */
+        fs_images_spare(images_dir, &prices[i].digest, 1, UINT64_MAX, now + i * FS_USEC_PER_SEC,
+                        spared, 8);
+        ck_assert_int_eq(used_at(&prices[i]),
+                         (now + i * FS_USEC_PER_SEC) / FS_USEC_PER_SEC * FS_USEC_PER_SEC);
+    }
+    /* Rolled back to the second: it is in use again, later than all others. */
+    found = fs_images_spare(images_dir, &prices[1].digest, 1, UINT64_MAX,
+                            now + 10 * FS_USEC_PER_SEC, spared, 8);
+    ck_assert_uint_eq(found, FS_IMAGES_SPARED);
+    ck_assert(is_among(spared, found, &prices[5]));
+    ck_assert(is_among(spared, found, &prices[4]));
+    ck_assert(is_among(spared, found, &prices[3]));
+    found = fs_images_spare(images_dir, &prices[5].digest, 1, UINT64_MAX,
+                            now + 11 * FS_USEC_PER_SEC, spared, 8);
+    ck_assert_uint_eq(found, FS_IMAGES_SPARED);
+    ck_assert(is_among(spared, found, &prices[1]));
+    ck_assert(!is_among(spared, found, &other));
+    ck_assert(!is_among(spared, found, &prices[5]));
+
+    /* Only while the disk has room for one more set of what is in use, and the caller for digests.
+     */
+    ck_assert_uint_eq(
+        fs_images_spare(images_dir, &prices[5].digest, 1, prices[5].bytes - 1, now, spared, 8), 0);
+    ck_assert_uint_eq(
+        fs_images_spare(images_dir, &prices[5].digest, 1, prices[5].bytes, now, spared, 2), 2);
+    ck_assert_uint_eq(fs_images_spare(images_dir, none, 0, UINT64_MAX, now, spared, 8), 0);
+    ck_assert_uint_eq(fs_images_spare("/nonexistent", none, 0, UINT64_MAX, now, spared, 8), 0);
+}
+END_TEST
+
 START_TEST(random_faults_never_publish_anything_wrong)
 {
     unsigned seed = 7, by_delta = 0;
@@ -592,6 +651,7 @@ static Suite *delta_suite(void)
     tcase_add_test(tcase, other_server_helps_out_for_a_busy_one);
     tcase_add_test(tcase, database_is_asked_only_when_patience_is_over);
     tcase_add_test(tcase, cleaning_knows_parts_of_deltas);
+    tcase_add_test(tcase, images_that_were_in_use_last_are_spared);
     tcase_add_test(tcase, random_faults_never_publish_anything_wrong);
     suite_add_tcase(suite, tcase);
     return suite;
