@@ -91,7 +91,7 @@ static void record_error(server_t *server, int64_t at, const char *text)
 
     if (server->errors++ >= MAX_ERRORS)
         return;
-    for (i = 0; text[i] && i < sizeof(clean) - 1; i++)
+    for (i = 0; i < sizeof(clean) - 1 && text[i]; i++)
         clean[i] = text[i] == '"' || text[i] == '\\' || text[i] < ' ' ? '\'' : text[i];
     clean[i] = '\0';
     emit("{\"event\":\"error\",\"server\":%u,\"at\":%" PRId64 ",\"text\":\"%s\"}\n", server->index,
