@@ -21,3 +21,53 @@ EXTRA_DIST += scripts/farm scripts/test scripts/bench scripts/packages.txt doc/i
 	scripts/farmlib/setup.py \
 	scripts/farmlib/testing.py \
 	scripts/farmlib/user.py
+
+# farmsyncctl: Python that is put on workstations, too; the entry learns where its package lies.
+farmctldir = $(pkgdatadir)/farmctl
+dist_farmctl_DATA = \
+	scripts/farmctl/__init__.py \
+	scripts/farmctl/act.py \
+	scripts/farmctl/cli.py \
+	scripts/farmctl/command.py \
+	scripts/farmctl/database.py \
+	scripts/farmctl/errors.py \
+	scripts/farmctl/facts.py \
+	scripts/farmctl/options.py \
+	scripts/farmctl/race.py \
+	scripts/farmctl/scratch.py \
+	scripts/farmctl/snapshot.py \
+	scripts/farmctl/text.py \
+	scripts/farmctl/times.py
+farmctlcommandsdir = $(farmctldir)/commands
+dist_farmctlcommands_DATA = \
+	scripts/farmctl/commands/__init__.py \
+	scripts/farmctl/commands/activate.py \
+	scripts/farmctl/commands/acts.py \
+	scripts/farmctl/commands/approve.py \
+	scripts/farmctl/commands/check_db.py \
+	scripts/farmctl/commands/checks.py \
+	scripts/farmctl/commands/cycle.py \
+	scripts/farmctl/commands/data.py \
+	scripts/farmctl/commands/diagnosis.py \
+	scripts/farmctl/commands/diff.py \
+	scripts/farmctl/commands/status.py \
+	scripts/farmctl/commands/watch.py
+farmctldoctordir = $(farmctldir)/doctor
+dist_farmctldoctor_DATA = \
+	scripts/farmctl/doctor/__init__.py \
+	scripts/farmctl/doctor/groups.py \
+	scripts/farmctl/doctor/hosts.py \
+	scripts/farmctl/doctor/local.py \
+	scripts/farmctl/doctor/members.py \
+	scripts/farmctl/doctor/schema.py \
+	scripts/farmctl/doctor/sources.py \
+	scripts/farmctl/doctor/urls.py
+bashcompletiondir = $(datadir)/bash-completion/completions
+dist_bashcompletion_DATA = scripts/completion/farmsyncctl
+sbin_SCRIPTS = scripts/bin/farmsyncctl
+EXTRA_DIST += scripts/farmsyncctl doc/farmsyncctl.md
+CLEANFILES += scripts/bin/farmsyncctl
+scripts/bin/farmsyncctl: $(srcdir)/scripts/farmsyncctl Makefile
+	$(AM_V_GEN)$(MKDIR_P) scripts/bin && \
+	sed 's|@pkgdatadir[@]|$(pkgdatadir)|' $(srcdir)/scripts/farmsyncctl >$@.new && \
+	chmod 755 $@.new && mv $@.new $@

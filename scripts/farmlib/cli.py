@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 
-from . import ports, setup
+from . import paths, ports, setup
 from .errors import FarmError
 from .farm import DEFAULT_INTERVAL_S, Farm, checked_mpms
 from .part import http_get
@@ -67,7 +67,7 @@ def parser():
         command.add_argument("--mpm", default="event", help="event, prefork or worker; a list "
                              "(event,prefork) gives them to the servers in turn")
     add("build", "install what is missing and build, without starting anything")
-    add("env", "shell assignments: FARM_DIR, FARM_SQL, FARM_WEB_1, FARM_PID_WEB_1, ...")
+    add("env", "shell assignments: FARM_DIR, FARM_SQL, FARM_CTL, FARM_WEB_1, FARM_PID_WEB_1, ...")
     add("status", "what runs where, and what each server has")
     command = add("sql", "run SQL as the farm's administrator")
     command.add_argument("statement", nargs="?", help="without it: the client, interactive or "
@@ -92,6 +92,9 @@ def assignments(farm):
     """Name and value of what `env` prints."""
     yield "FARM_DIR", farm.directory
     yield "FARM_SQL", shlex.join(farm.database.client_command())
+    yield "FARM_CTL", shlex.join([
+        os.path.join(paths.REPO, "scripts", "farmsyncctl"),
+        f"--defaults-file={os.path.join(farm.directory, 'etc', 'operator.cnf')}"])
     for word, parts in (("WEB", farm.webs), ("DATASRV", farm.datasrvs)):
         for number, part in enumerate(parts, 1):
             yield f"FARM_{word}_{number}", part.url

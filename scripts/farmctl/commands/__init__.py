@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The table of commands. A new one gets a file here that has COMMANDS, a list of Command, and a line below.
+"""
+
+from . import acts, activate, approve, checks, check_db, cycle, data, diff, diagnosis, status, watch
+
+MODULES = (status, watch, data, diff, checks, activate, cycle, acts, approve, check_db, diagnosis)
+COMMANDS = [command for module in MODULES for command in module.COMMANDS]

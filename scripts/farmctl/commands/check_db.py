@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""check-db: can the locking of this database or cluster be trusted?"""
+
+import argparse
+
+from ..command import Command
+from ..errors import OK, TROUBLE
+from ..options import host_name
+from ..race import Race
+from ..scratch import Scratch, host_facts
+from ..snapshot import Snapshot, dropped
+from ..text import plural, printable
+
+DESCRIPTION = """\
+Runs the race of promotions on the database that the options name, in a scratch schema that is made for
+it and dropped, with connections to all hosts: name every node of a cluster with --host. The
+farm's own data isn't touched. Takes some seconds and needs an account with
+  GRANT ALL PRIVILEGES ON `farmsync\\_check\\_%`.* TO account
+"""
+
+
+def number(least, most):
+    def convert(text):
+        if not text.isdigit() or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f'"{text}" is not a number from {least} to {most}')
+        return int(text)
+    return convert
+
+
+def arguments(parser):
+    parser.add_argument("--connections", type=number(2, 64), default=6, metavar="N",
+                        help="how many race, over all hosts (default 6)")
+    parser.add_argument("--cycles", type=number(1, 100000), default=100, metavar="N",
+                        help="how many promotions (default 100)")
+    # For the tests: makes the locking bad, to see that it is found.
+    parser.add_argument("--sabotage", choices=("MyISAM", "Aria", "read-then-write"),
+                        help=argparse.SUPPRESS)
+
+
+def servers(scratch):
+    """A line of facts for each host."""
+    for host in scratch.hosts:
+        connection = scratch.connect(host)
+        try:
+            yield {"host": host_name(host), **host_facts(connection)}
+        finally:
+            connection.close()
+
+
+def configuration_reasons(found):
+    for one in found:
+        if one["statement_log"]:
+            yield (f"{one['host']} writes its binary log as statements, which InnoDB refuses at READ "
+                   "COMMITTED; set binlog_format = ROW")
+    if len(found) > 1 and not all(one["galera"] for one in found) \
+            and "OFF" not in {one["single_primary"] for one in found}:
+        yield ("the hosts are no Galera cluster and no multi-primary group: name one server that all "
+               "promoters use, or the nodes of one cluster")
+
+
+def run(context):
+    chosen = context.options
+    engine = chosen.sabotage if chosen.sabotage in ("MyISAM", "Aria") else "InnoDB"
+    with Scratch(context.target, engine) as scratch:
+        reasons = list(scratch.reasons)
+        race = Race(scratch, max(chosen.connections, len(scratch.hosts)), chosen.cycles,
+                    chosen.sabotage)
+        snapshot, code, found = Snapshot(scratch), 0, []
+        if not any("separate databases" in one for one in reasons):
+            found = list(servers(scratch))
+            reasons += configuration_reasons(found)
+            context.say(f"Racing in the scratch schema {scratch.name} with "
+                        f"{plural(len(race.hosts), 'connection')} ...")
+            reasons += race.run(context.say)
+            reasons += snapshot.run()
+            more, code = dropped(scratch)
+            reasons += more
+        notes = scratch.notes
+    trusted = not reasons
+    result = {"trusted": trusted, "reasons": reasons, "notes": notes,
+              "hosts": [{key: value for key, value in one.items() if key != "identity"}
+                        for one in found],
+              "race": race.as_json(), "snapshot": {"reads": snapshot.reads, "torn": snapshot.torn},
+              "dropped_transaction": code}
+    context.show(result, lines(result))
+    return OK if trusted else TROUBLE
+
+
+def lines(result):
+    for one in result["hosts"]:
+        kind = f"Galera, {one['cluster_size']} nodes" if one["galera"] else "one server"
+        yield f"{one['host']}: {printable(one['version'])} ({kind})"
+    for note in result["notes"]:
+        yield "note: " + printable(note)
+    race = result["race"]
+    conflicts = ", ".join(f"{count} × {code}" for code, count in race["conflicts"].items()) or "none"
+    yield (f"race: {race['promoted']} of {race['cycles']} cycles promoted, {race['double']} of them "
+           f"more than once; {race['broken_off']} broken off; conflicts: {conflicts}")
+    yield (f"snapshots: {result['snapshot']['reads']} statements over two tables, "
+           f"{result['snapshot']['torn']} saw half of a transaction")
+    if result["trusted"]:
+        yield "The locking of this database can be trusted."
+        return
+    yield "The locking of this database cannot be trusted:"
+    for reason in result["reasons"]:
+        yield "  " + printable(reason)
+
+
+COMMANDS = [Command("check-db", "run the promotion race here: can the locking be trusted?", run,
+                    arguments, DESCRIPTION)]
