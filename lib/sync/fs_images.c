@@ -142,3 +142,19 @@ unsigned fs_images_clean(const char *dir, const fs_digest_t *keep, unsigned coun
     closedir(stream);
     return cleaning.removed;
 }
+
+void fs_images_each(const char *dir, void (*see)(void *baton, const fs_digest_t *digest),
+                    void *baton)
+{
+    DIR *stream = opendir(dir);
+    const struct dirent *entry;
+    fs_digest_t digest;
+
+    if (!stream)
+        return;
+    while ((entry = readdir(stream)) != NULL) {
+        if (named_by_digest(entry->d_name, "", IMAGE_SUFFIX, &digest))
+            see(baton, &digest);
+    }
+    closedir(stream);
+}

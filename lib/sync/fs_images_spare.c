@@ -7,14 +7,10 @@
  */
 #include "sync/fs_retrieve.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-
-#define SUFFIX     ".fsi"
-#define HEX_LENGTH (FS_DIGEST_HEX_SIZE - 1)
 
 typedef struct seen_t {
     fs_digest_t digest;
@@ -70,8 +66,9 @@ static void note_use(const char *path, fs_usec_t now)
     (void)utimensat(AT_FDCWD, path, times, AT_SYMLINK_NOFOLLOW);
 }
 
-static void look_at(looking_t *looking, const fs_digest_t *digest)
+static void look_at(void *baton, const fs_digest_t *digest)
 {
+    looking_t *looking = baton;
     seen_t seen = {.digest = *digest, .used = is_used(looking, digest)}, *grown;
     char path[PATH_MAX];
     struct stat info;
@@ -95,28 +92,6 @@ static void look_at(looking_t *looking, const fs_digest_t *digest)
         looking->all = grown;
     }
     looking->all[looking->count++] = seen;
-}
-
-static void look_around(looking_t *looking)
-{
-    DIR *stream = opendir(looking->dir);
-    const struct dirent *entry;
-
-    if (!stream)
-        return;
-    while ((entry = readdir(stream)) != NULL) {
-        char hex[FS_DIGEST_HEX_SIZE];
-        fs_digest_t digest;
-
-        if (strlen(entry->d_name) != HEX_LENGTH + sizeof(SUFFIX) - 1 ||
-            strcmp(entry->d_name + HEX_LENGTH, SUFFIX) != 0)
-            continue;
-        memcpy(hex, entry->d_name, HEX_LENGTH);
-        hex[HEX_LENGTH] = '\0';
-        if (fs_digest_parse(&digest, hex) == 0)
-            look_at(looking, &digest);
-    }
-    closedir(stream);
 }
 
 static int same_dataset(const seen_t *a, const seen_t *b)
@@ -163,7 +138,7 @@ unsigned fs_images_spare(const char *dir, const fs_digest_t *used, unsigned coun
     unsigned found = 0;
     uint64_t bytes = 0;
 
-    look_around(&looking);
+    fs_images_each(dir, look_at, &looking);
     for (unsigned i = 0; i < looking.count; i++)
         bytes += looking.all[i].used ? looking.all[i].bytes : 0;
     if (looking.count && disk_free >= bytes) {

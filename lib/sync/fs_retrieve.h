@@ -143,4 +143,8 @@ unsigned fs_images_spare(const char *dir, const fs_digest_t *used, unsigned coun
 /* Writes "<dir>/<hex>.fsi". Returns 0, or -1 if it doesn't fit into `size`. */
 int fs_images_path(char *out, size_t size, const char *dir, const fs_digest_t *digest);
 
+/* Calls `see` for each file in `dir` that is named as an image is, in any order; it may remove it. */
+void fs_images_each(const char *dir, void (*see)(void *baton, const fs_digest_t *digest),
+                    void *baton);
+
 #endif

@@ -11,7 +11,6 @@
  */
 #include "sync/fs_retrieve_job.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,8 +20,6 @@
 
 #define MAGIC       "FSDELTA\n" /* how a delta begins (doc/image-format.md) */
 #define MAGIC_BYTES 8
-#define SUFFIX      ".fsi"
-#define HEX_LENGTH  (FS_DIGEST_HEX_SIZE - 1)
 #define SHORT_HEX   12
 #define MOST_ROUNDS 64 /* over the servers, for one delta in one call */
 
@@ -37,8 +34,9 @@ void fs_retrieve_forget_held(fs_retrieve_t *retrieve)
     retrieve->held_known = 0;
 }
 
-static void hold(fs_retrieve_t *retrieve, const fs_digest_t *digest)
+static void hold(void *baton, const fs_digest_t *digest)
 {
+    fs_retrieve_t *retrieve = baton;
     const fs_image_schema_t *schema;
     char path[PATH_MAX];
     fs_image_t *image;
@@ -58,29 +56,6 @@ static void hold(fs_retrieve_t *retrieve, const fs_digest_t *digest)
         memcpy(held->dataset, schema->dataset, sizeof(held->dataset));
     }
     fs_image_close(image);
-}
-
-static void look_around(fs_retrieve_t *retrieve)
-{
-    DIR *stream = opendir(retrieve->dir);
-    const struct dirent *entry;
-
-    retrieve->held_known = 1;
-    if (!stream)
-        return;
-    while ((entry = readdir(stream)) != NULL) {
-        char hex[FS_DIGEST_HEX_SIZE];
-        fs_digest_t digest;
-
-        if (strlen(entry->d_name) != HEX_LENGTH + sizeof(SUFFIX) - 1 ||
-            strcmp(entry->d_name + HEX_LENGTH, SUFFIX) != 0)
-            continue;
-        memcpy(hex, entry->d_name, HEX_LENGTH);
-        hex[HEX_LENGTH] = '\0';
-        if (fs_digest_parse(&digest, hex) == 0)
-            hold(retrieve, &digest);
-    }
-    closedir(stream);
 }
 
 /* Read through once, as everything is that is used. */
@@ -103,8 +78,10 @@ static const fs_held_t *find_old(fs_job_t *job, char path[PATH_MAX])
 {
     fs_retrieve_t *retrieve = job->retrieve;
 
-    if (!retrieve->held_known)
-        look_around(retrieve);
+    if (!retrieve->held_known) {
+        retrieve->held_known = 1;
+        fs_images_each(retrieve->dir, hold, retrieve);
+    }
     for (;;) {
         fs_held_t *newest = NULL;
 
