@@ -6,7 +6,7 @@ TESTS += tests/check_messages.sh
 
 # A release carries the pages, so that only who builds from the repository needs pandoc.
 if MAN_PAGES
-dist_man_MANS += doc/datasrv.8 doc/farmsync-agent.8 doc/farmsync-image.1
+dist_man_MANS += doc/datasrv.8 doc/farmsync-agent.8 doc/farmsync-image.1 doc/farmsyncctl.8
 dist_check_SCRIPTS += tests/check_man_pages.sh
 TESTS += tests/check_man_pages.sh
 MAINTAINERCLEANFILES = $(dist_man_MANS)
@@ -18,4 +18,6 @@ doc/farmsync-agent.8: doc/agent.md
 	$(FS_MAN) --output $@ $(srcdir)/doc/agent.md
 doc/farmsync-image.1: doc/farmsync-image.md
 	$(FS_MAN) --output $@ $(srcdir)/doc/farmsync-image.md
+doc/farmsyncctl.8: doc/farmsyncctl.md
+	$(FS_MAN) --output $@ $(srcdir)/doc/farmsyncctl.md
 endif

@@ -4,7 +4,7 @@
 set -u
 command -v man >/dev/null || exit 77
 bad=0
-for page in datasrv.8 farmsync-agent.8 farmsync-image.1; do
+for page in datasrv.8 farmsync-agent.8 farmsync-image.1 farmsyncctl.8; do
     file=doc/$page
     [ -f "$file" ] || file=$srcdir/doc/$page
     complaints=$(MANWIDTH=100 LC_ALL=C.UTF-8 man --warnings -l "$file" 2>&1 >/dev/null | grep -v 'cannot adjust line')
