@@ -66,6 +66,15 @@ static int parts_of(const char *dataset, const char *const *key, const apr_size_
     return (int)key_count + 1;
 }
 
+/*
+ * A path says by its length whether it ends in a column; here the caller says so, and with a wrong
+ * number of key parts the column's name must not be looked for among the keys.
+ */
+static int has_key_of(const fs_data_t *data, unsigned key_count)
+{
+    return !data->image || fs_image_schema(data->image)->key_count == key_count;
+}
+
 static int farmsync_value(request_rec *r, const char *dataset, const char *const *key,
                           const apr_size_t *key_lengths, unsigned key_count, const char *column,
                           const char **value, apr_size_t *length)
@@ -80,10 +89,11 @@ static int farmsync_value(request_rec *r, const char *dataset, const char *const
         return FARMSYNC_BAD_KEY;
     parts[count].data = column;
     parts[count].length = (uint32_t)strlen(column);
-    if (fs_data_find(r, parts, count + 1, &data) != FS_DATA_FOUND)
+    fs_data_find(r, parts, count + 1, &data);
+    if (!has_key_of(&data, key_count))
+        return FARMSYNC_BAD_KEY;
+    if (data.status != FS_DATA_FOUND)
         return code_of(data.status);
-    if (data.column < 0)
-        return FARMSYNC_BAD_KEY; /* one key part less than the dataset has */
     *value = data.value.data;
     *length = data.value.length;
     return FARMSYNC_FOUND;
@@ -100,10 +110,11 @@ static int farmsync_row(request_rec *r, const char *dataset, const char *const *
 
     if (count < 0)
         return FARMSYNC_BAD_KEY;
-    if (fs_data_find(r, parts, count, &data) != FS_DATA_FOUND)
+    fs_data_find(r, parts, count, &data);
+    if (!has_key_of(&data, key_count))
+        return FARMSYNC_BAD_KEY;
+    if (data.status != FS_DATA_FOUND)
         return code_of(data.status);
-    if (data.column >= 0)
-        return FARMSYNC_BAD_KEY; /* one key part more than the dataset has */
     schema = fs_image_schema(data.image);
     for (unsigned i = 0; i < schema->column_count; i++) {
         fs_slice_t value = fs_row_value(&data.row, i);
