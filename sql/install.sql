@@ -31,11 +31,14 @@ CALL check_installed(CONCAT(
     'fail,run_sql,note,need_group,take_group,next_activation,promote_check,promote_read,promote_apply,',
     'promote_work,promote,promote_image,promote_done,promote_failed,report_members,',
     'trigger_bodies,trigger_sql,show_triggers,drop_triggers,find_changes,make_triggers,check_change_options,',
+    'schedule_columns,count_schedules,check_schedule_options,take_schedule_column,take_schedule,plan_schedule,refuse_double,',
+    'check_schedule_key,check_doubles,schedule_moments,due_change,promote_time,put_off,look_ahead,look_ahead_if_readable,',
+    'pending_time,not_before_due,late_changes,make_scheduled,',
     'take_changes,plan_changes,changes_seen,forget_member,purge_dataset,prune,parse_source,check_source,mark_keys,take_columns,',
     'check_key,add_dataset_work,make_pending,make_views,add_dataset,add_dataset_with,',
     'undo_dataset,drop_dataset,show_pending,add_group,drop_group,set_interval,set_lead,',
     'return_dataset,return_work,return_keep,return_ordered,return_now,return_session,roll_back,pin,unpin,',
     'ready_times,ready_stage,ready_waits,ready_count,ready_go,ready_note,ready_act,decide,ready_again,set_ready,',
     'set_keep_age,oldest_kept,set_keep_versions,hold,resume,need_running,activate_now,activate_at'),
-    'column_sql,datasets,sync_us,readiness,cycle,farm,versions,pending');
+    'column_sql,datasets,sync_us,readiness,cycle,farm,versions,pending,scheduled');
 DROP PROCEDURE check_installed;

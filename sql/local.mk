@@ -10,6 +10,8 @@ dist_sqlprocedures_DATA = \
 	sql/procedures/changes.sql \
 	sql/procedures/common.sql \
 	sql/procedures/promotion.sql \
+	sql/procedures/ready.sql \
+	sql/procedures/schedule.sql \
 	sql/procedures/upkeep.sql \
 	sql/procedures/dataset_source.sql \
 	sql/procedures/datasets.sql \

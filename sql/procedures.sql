@@ -32,6 +32,7 @@ SET SESSION sql_mode = 'STRICT_TRANS_TABLES,STRICT_ALL_TABLES,ALLOW_INVALID_DATE
 SOURCE procedures/common.sql
 SOURCE procedures/ready.sql
 SOURCE procedures/changes.sql
+SOURCE procedures/schedule.sql
 SOURCE procedures/promotion.sql
 SOURCE procedures/upkeep.sql
 SOURCE procedures/versions.sql

@@ -34,6 +34,7 @@ CREATE TABLE IF NOT EXISTS sync (
   grid_time       DATETIME(6)  NOT NULL COMMENT 'a moment of the grid that activations are kept on',
   wanted_time     DATETIME(6)  NULL COMMENT 'one activation off the grid that an operator asked for',
   promoting       TINYINT      NOT NULL DEFAULT 0 COMMENT '1 only inside a promotion that is not done',
+  content_time    DATETIME(6)  NULL COMMENT 'the moment for which version holds what is right then',
   ready_percent   TINYINT UNSIGNED NULL COMMENT 'of the servers that must be ready; NULL: time alone counts',
   ready_limit     INT UNSIGNED NOT NULL DEFAULT 300 COMMENT 'seconds that an activation is put off at most',
   ready_on_limit  ENUM('activate','hold') NOT NULL DEFAULT 'activate',
@@ -61,6 +62,7 @@ CREATE TABLE IF NOT EXISTS dataset (
   `columns`       JSON         NOT NULL,
   activate_column VARCHAR(64)  NULL,
   expire_column   VARCHAR(64)  NULL,
+  schedule_types  JSON         NULL COMMENT 'SQL types of these two',
   options         JSON         NULL,
   dropped         TINYINT      NOT NULL DEFAULT 0,
   added_at        DATETIME(6)  NOT NULL,
@@ -177,4 +179,7 @@ CALL add_column('sync', 'put_off', 'INT UNSIGNED NOT NULL DEFAULT 0 COMMENT ''ho
 CALL add_column('sync', 'staged_digest',
   'VARCHAR(64) NOT NULL DEFAULT '''' COMMENT ''what a server that is ready reports''');
 CALL add_column('member', 'digest_staged', 'VARCHAR(64) NOT NULL DEFAULT ''''');
+CALL add_column('sync', 'content_time',
+  'DATETIME(6) NULL COMMENT ''the moment for which version holds what is right then''');
+CALL add_column('dataset', 'schedule_types', 'JSON NULL COMMENT ''SQL types of these two''');
 DROP PROCEDURE add_column;

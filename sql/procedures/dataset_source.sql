@@ -228,6 +228,7 @@ CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE check_key(
 BEGIN
   DECLARE v_bad, v_null, v_list, v_text LONGTEXT;
   DECLARE v_bytes BIGINT;
+  DECLARE v_scheduled INT;
   SELECT GROUP_CONCAT(c.column_name, ' (', c.data_type, ')' SEPARATOR ', ') INTO v_bad
     FROM information_schema.columns c JOIN dataset_column k
       ON k.dataset = p_name AND k.key_place > 0 AND k.name = c.column_name
@@ -258,8 +259,11 @@ BEGIN
     CALL run_sql(CONCAT('SELECT COUNT(*) INTO @farmsync_count FROM (SELECT 1 FROM ', p_source, ' AS p WHERE ',
                         v_null, ' LIMIT 1) AS x'));
     SET @farmsync_text = NULL;
-    CALL run_sql(CONCAT('SELECT CONCAT_WS(''/'', ', v_list, ') INTO @farmsync_text FROM ', p_source,
-                        ' AS p GROUP BY ', v_list, ' HAVING COUNT(*) > 1 LIMIT 1'));
+    SELECT COUNT(*) INTO v_scheduled FROM dataset WHERE name = p_name AND schedule_types IS NOT NULL;
+    IF v_scheduled = 0 THEN
+      CALL run_sql(CONCAT('SELECT CONCAT_WS(''/'', ', v_list, ') INTO @farmsync_text FROM ', p_source,
+                          ' AS p GROUP BY ', v_list, ' HAVING COUNT(*) > 1 LIMIT 1'));
+    END IF;
   END;
   IF @farmsync_count > 0 THEN
     CALL fail(CONCAT('FS1023: a row of ', p_source, ' has NULL in ', v_list,
@@ -268,6 +272,9 @@ BEGIN
   IF @farmsync_text IS NOT NULL THEN
     CALL fail(CONCAT('FS1024: ', v_list, ' isn''t unique in ', p_source, ': ''', LEFT(@farmsync_text, 64),
                      ''' occurs more than once; name all key columns'));
+  END IF;
+  IF v_scheduled > 0 THEN
+    CALL check_schedule_key(p_name, p_source);
   END IF;
 END //
 
@@ -288,6 +295,8 @@ BEGIN
   CALL check_source(v_source);
   CALL take_columns(p_name, v_schema, v_table, p_options, v_definitions);
   CALL mark_keys(p_name, v_source, p_keys);
+  UPDATE dataset SET source = v_source WHERE name = p_name;
+  CALL take_schedule(p_name, v_schema, v_table, p_options);
   CALL check_key(p_name, v_schema, v_table, v_source);
 
   SELECT GROUP_CONCAT(quoted ORDER BY key_place SEPARATOR ', '),

@@ -10,17 +10,23 @@ CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE make_pending()
 BEGIN
   DECLARE v_length BIGINT DEFAULT @@SESSION.group_concat_max_len;
   DECLARE v_sql LONGTEXT;
+  CALL make_scheduled();
   SET SESSION group_concat_max_len = 16777216;
   SELECT GROUP_CONCAT('SELECT ', QUOTE(group_name), ' AS group_name, ', QUOTE(name), ' AS dataset, ',
            'CAST(COALESCE(SUM(fs_change = ''new''), 0) AS SIGNED) AS new_rows, ',
            'CAST(COALESCE(SUM(fs_change = ''changed''), 0) AS SIGNED) AS changed_rows, ',
-           'CAST(COALESCE(SUM(fs_change = ''gone''), 0) AS SIGNED) AS gone_rows ',
+           'CAST(COALESCE(SUM(fs_change = ''gone''), 0) AS SIGNED) AS gone_rows, ',
+           IF(schedule_types IS NULL, 'NULL', CONCAT('(SELECT MIN(m.at) FROM farmsync.scheduled AS m WHERE m.dataset = ',
+              QUOTE(name), ')')), ' AS next_scheduled, ',
+           IF(schedule_types IS NULL, '0', CONCAT('(SELECT CAST(COALESCE(SUM(m.starts + m.ends), 0) AS SIGNED) FROM ',
+              'farmsync.scheduled AS m WHERE m.dataset = ', QUOTE(name), ')')), ' AS scheduled_rows ',
            'FROM farmsync.`pending_', name, '`' ORDER BY group_name, name SEPARATOR ' UNION ALL ')
     INTO v_sql FROM dataset WHERE dropped = 0;
   SET SESSION group_concat_max_len = v_length;
   CALL run_sql(CONCAT('CREATE OR REPLACE DEFINER = ''farmsync''@''localhost'' SQL SECURITY DEFINER VIEW ',
     'farmsync.pending AS ', COALESCE(v_sql, CONCAT(
-      'SELECT group_name, group_name AS dataset, 0 AS new_rows, 0 AS changed_rows, 0 AS gone_rows ',
+      'SELECT group_name, group_name AS dataset, 0 AS new_rows, 0 AS changed_rows, 0 AS gone_rows, ',
+      'activation_time AS next_scheduled, 0 AS scheduled_rows ',
       'FROM farmsync.sync WHERE FALSE'))));
 END //
 
@@ -30,7 +36,8 @@ CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE make_views(IN p_name VARCHAR(6
   MODIFIES SQL DATA
 BEGIN
   DECLARE v_length BIGINT DEFAULT @@SESSION.group_concat_max_len;
-  DECLARE v_columns, v_read, v_same, v_on, v_keys, v_keys_p LONGTEXT;
+  DECLARE v_columns, v_read, v_same, v_on, v_keys, v_keys_p, v_rows, v_only, v_due, v_doubles LONGTEXT;
+  DECLARE v_join, v_time TEXT;
   DECLARE v_group VARCHAR(64);
   DECLARE v_source VARCHAR(193);
   DECLARE v_head VARCHAR(255) DEFAULT 'CREATE OR REPLACE DEFINER = ''farmsync''@''localhost'' SQL SECURITY DEFINER VIEW ';
@@ -45,6 +52,15 @@ BEGIN
          CONCAT('SELECT ', GROUP_CONCAT(read_sql ORDER BY key_place SEPARATOR ', '), ' FROM ', v_source,
                 ' AS p WHERE ', GROUP_CONCAT('p.', quoted, ' IS NOT NULL' SEPARATOR ' AND '))
     INTO v_on, v_keys, v_keys_p FROM column_sql WHERE dataset = p_name AND key_place > 0;
+  SET v_rows = CONCAT(v_source, ' AS p'), v_only = '';
+  -- What is staged is compared with what is right at its moment, else with what is right when it's looked at next.
+  SET v_join = CONCAT('JOIN farmsync.sync AS s ON s.group_name = ', QUOTE(v_group));
+  SET v_time = CONCAT('GREATEST(UTC_TIMESTAMP(6), IF(s.version <> s.active_version, COALESCE(s.content_time, UTC_TIMESTAMP(6)), ',
+                      's.activation_time))');
+  CALL plan_schedule(p_name, v_source, v_time, v_join, 1, v_rows, v_only, v_due, v_doubles);
+  IF v_due IS NOT NULL THEN
+    SET v_keys_p = CONCAT(REPLACE(v_keys_p, ' AS p WHERE ', CONCAT(' AS p ', v_join, ' WHERE ')), ' AND ', v_due);
+  END IF;
   SET SESSION group_concat_max_len = v_length;
   CALL run_sql(CONCAT(v_head, 'farmsync.`staged_', p_name, '` AS SELECT ', v_columns,
     ' FROM farmsync.sync AS s JOIN farmsync.`data_', p_name, '` AS d WHERE s.group_name = ', QUOTE(v_group),
@@ -54,9 +70,9 @@ BEGIN
     ' AND d.fs_from <= IF(UTC_TIMESTAMP(6) < s.activation_time, s.active_version, s.version)',
     ' AND d.fs_to > IF(UTC_TIMESTAMP(6) < s.activation_time, s.active_version, s.version)'));
   CALL run_sql(CONCAT(v_head, 'farmsync.`pending_', p_name, '` AS SELECT ',
-    'IF(d.fs_from IS NULL, ''new'', ''changed'') AS fs_change, ', v_read, ' FROM ', v_source,
-    ' AS p LEFT JOIN farmsync.`data_', p_name, '` AS d FORCE INDEX (PRIMARY) ON ', v_on,
-    ' AND d.fs_to = 9223372036854775807 WHERE d.fs_from IS NULL OR NOT (', v_same, ')',
+    'IF(d.fs_from IS NULL, ''new'', ''changed'') AS fs_change, ', v_read, ' FROM ', v_rows,
+    ' LEFT JOIN farmsync.`data_', p_name, '` AS d FORCE INDEX (PRIMARY) ON ', v_on,
+    ' AND d.fs_to = 9223372036854775807 WHERE ', v_only, '(d.fs_from IS NULL OR NOT (', v_same, '))',
     ' UNION ALL SELECT ''gone'', ', v_columns, ' FROM farmsync.`data_', p_name,
     '` AS d WHERE d.fs_to = 9223372036854775807 AND (', v_keys, ') NOT IN (', v_keys_p, ')'));
 END //
@@ -72,7 +88,7 @@ END //
 
 -- The same with options, a JSON object: {"group": "default", "columns": ["sku", "price"], "json": ["tags"]}
 -- columns: only these of the source's; json: text columns of a view that hold JSON; changes, overlap, full_every: how
--- changes are found, see changes.sql.
+-- changes are found, see changes.sql; activate_column, expire_column: from when and until when a row counts, see schedule.sql.
 -- The name is claimed by a row of its own first, so that two who add the same name at once, on two nodes of
 -- a cluster, can't take each other's tables; whatever fails after that is undone.
 DROP PROCEDURE IF EXISTS add_dataset_with //
@@ -101,16 +117,19 @@ BEGIN
       CALL fail('FS1014: the options must be a JSON object, like {"group": "default"}');
     END IF;
     SELECT MIN(o.k) INTO v_text FROM JSON_TABLE(JSON_KEYS(p_options), '$[*]' COLUMNS (k VARCHAR(255) PATH '$')) AS o
-     WHERE o.k NOT IN ('group', 'columns', 'json', 'changes', 'overlap', 'full_every');
+     WHERE o.k NOT IN ('group', 'columns', 'json', 'changes', 'overlap', 'full_every',
+                       'activate_column', 'expire_column');
     IF v_text IS NOT NULL THEN
       CALL fail(CONCAT('FS1014: there is no option "', v_text,
-                       '"; there are group, columns, json, changes, overlap and full_every'));
+                       '"; there are group, columns, json, changes, overlap, full_every, activate_column and ',
+                       'expire_column'));
     END IF;
     IF COALESCE(JSON_TYPE(JSON_EXTRACT(p_options, '$.columns')), 'ARRAY') <> 'ARRAY'
        OR COALESCE(JSON_TYPE(JSON_EXTRACT(p_options, '$.json')), 'ARRAY') <> 'ARRAY' THEN
       CALL fail('FS1014: the options columns and json are arrays of column names');
     END IF;
     CALL check_change_options(p_options);
+    CALL check_schedule_options(p_options);
     SET v_group = COALESCE(JSON_UNQUOTE(JSON_EXTRACT(p_options, '$.group')), v_group);
   END IF;
   CALL need_group(v_group);

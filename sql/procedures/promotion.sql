@@ -29,9 +29,10 @@ END //
 
 -- Fills the temporary table `difference`: ds = place of the dataset in the order of names; op: 'n' new,
 -- 'c' changed, 'g' gone ('c' and 'g': number = fs_from of the row that ends); of a full comparison 't' number =
--- rows in all; 'k' number = id of a note of the triggers; 'm' newest = newest value of the change column.
+-- rows in all; 'k' number = id of a note of the triggers; 'm' newest = newest value of the change column; 'x' a key
+-- that a schedule has twice for one time. p_time: what is right then is read, where a dataset has a schedule.
 DROP PROCEDURE IF EXISTS promote_read //
-CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE promote_read(IN p_group VARCHAR(64))
+CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE promote_read(IN p_group VARCHAR(64), IN p_time DATETIME(6))
   MODIFIES SQL DATA
 BEGIN
   DECLARE v_done, v_errno, v_ds INT DEFAULT 0;
@@ -39,7 +40,7 @@ BEGIN
   DECLARE v_source VARCHAR(193);
   DECLARE v_text TEXT;
   DECLARE v_slots, v_sql, v_values, v_same, v_on, v_keys_p, v_keys_d, v_set, v_nulls LONGTEXT;
-  DECLARE v_rows, v_only, v_marks, v_gone, v_keys, v_d_is_k, v_p_is_k, v_no_p, v_data, v_head LONGTEXT;
+  DECLARE v_rows, v_only, v_marks, v_gone, v_keys, v_d_is_k, v_p_is_k, v_no_p, v_data, v_head, v_due, v_doubles LONGTEXT;
   DECLARE v_how VARCHAR(8);
   DECLARE v_key_index VARCHAR(130);
   DECLARE v_each CURSOR FOR
@@ -82,9 +83,13 @@ BEGIN
       INTO v_on, v_set, v_keys_p, v_keys, v_d_is_k, v_p_is_k, v_no_p
       FROM column_sql WHERE dataset = v_name AND key_place > 0;
     CALL plan_changes(v_name, v_ds, v_source, v_nulls, v_how, v_rows, v_only, v_marks, v_key_index);
+    CALL plan_schedule(v_name, v_source, CONCAT('''', p_time, ''''), NULL, 0, v_rows, v_only, v_due, v_doubles);
     SET v_data = CONCAT('farmsync.`data_', v_name, '` AS d');
     SET v_head = CONCAT(' UNION ALL SELECT ', v_ds, ', ''g'', d.fs_from, NULL, ', v_keys_d, ' FROM ');
-    IF v_how = 'full' THEN
+    IF v_due IS NOT NULL THEN
+      SET v_gone = CONCAT(v_head, v_data, ' WHERE d.fs_to = 9223372036854775807 AND (', v_set, ') NOT IN (', v_keys_p, ' AND ',
+        v_due, ') UNION ALL SELECT ', v_ds, ', ''x'', NULL, NULL, ', v_keys_d, ' FROM (', v_doubles, ') AS d');
+    ELSEIF v_how = 'full' THEN
       SET v_gone = CONCAT(v_head, v_data, ' WHERE d.fs_to = 9223372036854775807 AND (', v_set, ') NOT IN (', v_keys_p,
         ') UNION ALL SELECT ', v_ds, ', ''t'', COUNT(*), NULL, ', v_nulls, ' FROM ', v_source, ' AS p');
     ELSE
@@ -155,6 +160,7 @@ BEGIN
          GROUP_CONCAT(quoted ORDER BY key_place SEPARATOR ', ')
     INTO v_key_slots, v_null, v_keys FROM column_sql WHERE dataset = p_name AND key_place > 0;
 
+  CALL check_doubles(p_name, p_ds);
   CALL run_sql(CONCAT('SELECT COUNT(*), SUM(t.op = ''n'' AND (', v_null, ')) INTO @farmsync_changes, ',
     '@farmsync_nulls FROM farmsync.difference t WHERE t.ds = ', p_ds, ' AND t.op IN (''n'', ''c'', ''g'')'));
   SET p_changes = @farmsync_changes;
@@ -196,12 +202,14 @@ promotion: BEGIN
   DECLARE v_version, v_changes, v_rows BIGINT DEFAULT 0;
   DECLARE v_return BIGINT;
   DECLARE v_name VARCHAR(64);
-  DECLARE v_next DATETIME(6);
+  DECLARE v_next, v_time, v_before, v_since DATETIME(6);
   DECLARE v_detail VARCHAR(1024) DEFAULT '';
+  DECLARE v_late, v_text TEXT;
   DECLARE v_each CURSOR FOR
     SELECT name FROM dataset WHERE group_name = p_group AND dropped = 0 ORDER BY name;
   DECLARE CONTINUE HANDLER FOR NOT FOUND SET v_done = 1;
 
+  SELECT MAX(promoted_at) INTO v_before FROM sync WHERE group_name = p_group;
   -- The compare-and-swap: first of all, in the transaction of the work. Whoever else tries meets this row.
   UPDATE sync SET epoch = epoch + 1, active_version = version, promoted_by = p_who,
                   promoted_at = UTC_TIMESTAMP(6), state = 'running', reason = '', promoting = 0
@@ -212,7 +220,7 @@ promotion: BEGIN
       FROM sync WHERE group_name = p_group;
     LEAVE promotion;
   END IF;
-  SELECT version, return_to INTO v_version, v_return FROM sync WHERE group_name = p_group;
+  SELECT version, return_to, content_time INTO v_version, v_return, v_since FROM sync WHERE group_name = p_group;
   IF v_return IS NOT NULL THEN
     CALL return_ordered(p_group);
     LEAVE promotion;
@@ -226,9 +234,10 @@ promotion: BEGIN
     LEFT JOIN dataset d ON d.name = i.dataset AND d.group_name = p_group AND d.dropped = 0
    WHERE i.group_name = p_group AND i.version = v_version AND d.name IS NULL;
 
+  CALL promote_time(p_group, IF(v_version > 0, v_since, NULL), v_time);
   SELECT COUNT(*) INTO v_datasets FROM dataset WHERE group_name = p_group AND dropped = 0;
   IF v_datasets > 0 THEN
-    CALL promote_read(p_group);
+    CALL promote_read(p_group, v_time);
     SET v_done = 0;
     OPEN v_each;
     each_dataset: LOOP
@@ -242,6 +251,10 @@ promotion: BEGIN
       IF v_changes > 0 THEN
         SET v_rows = v_rows + v_changes;
         SET v_detail = LEFT(CONCAT(v_detail, IF(v_detail = '', '', ', '), v_name, ' ', v_changes), 1024);
+        IF v_version > 0 THEN
+          CALL late_changes(v_name, v_version + 1, v_before, v_since, v_time, v_text);
+          SET v_late = CONCAT_WS('; ', v_late, v_text);
+        END IF;
       ELSE
         INSERT INTO image (group_name, version, dataset, digest, bytes, row_count, since)
         SELECT group_name, v_version + 1, dataset, digest, bytes, row_count, since FROM image
@@ -253,8 +266,9 @@ promotion: BEGIN
   END IF;
 
   IF v_rows > 0 OR v_staged > 0 THEN
-    CALL next_activation(p_group, 1, v_next);
-    UPDATE sync SET version = v_version + 1, activation_time = v_next, promoting = 1
+    SET v_detail = LEFT(CONCAT_WS('; ', v_detail, NULLIF(v_late, '')), 1024);
+    UPDATE sync SET version = v_version + 1, activation_time = v_time, content_time = v_time, promoting = 1,
+                    reason = LEFT(COALESCE(v_late, ''), 512)
      WHERE group_name = p_group;
     INSERT INTO history (at, group_name, action, version, who, rows_changed, detail, account)
     VALUES (UTC_TIMESTAMP(6), p_group, 'promote', v_version + 1, p_who, v_rows, v_detail, LEFT(USER(), 255));
@@ -262,7 +276,10 @@ promotion: BEGIN
   ELSE
     DELETE FROM image WHERE group_name = p_group AND version = v_version + 1;
     CALL next_activation(p_group, 0, v_next);
-    UPDATE sync SET activation_time = v_next, wanted_time = IF(wanted_time > v_next, wanted_time, NULL)
+    CALL count_schedules(p_group, v_staged);
+    SET v_next = IF(v_staged > 0, LEAST(v_next, v_time), v_next);
+    UPDATE sync SET activation_time = v_next, content_time = v_time,
+                    wanted_time = IF(wanted_time > v_next, wanted_time, NULL)
      WHERE group_name = p_group;
     SELECT 'unchanged' AS outcome, v_version AS version, 0 AS rows_changed;
   END IF;
@@ -346,6 +363,7 @@ BEGIN
   IF v_time < UTC_TIMESTAMP(6) + INTERVAL v_lead MICROSECOND THEN
     -- The work took so long that the servers wouldn't get their lead.
     CALL next_activation(p_group, 1, v_next);
+    CALL put_off(p_group, p_version, v_time, v_next);
     SET v_time = v_next;
   END IF;
   UPDATE sync SET promoting = 0, activation_time = v_time,
@@ -374,6 +392,7 @@ BEGIN
      AND activation_time <= UTC_TIMESTAMP(6);
   IF ROW_COUNT() = 1 THEN
     CALL next_activation(p_group, 0, v_next);
+    CALL look_ahead_if_readable(p_group, UTC_TIMESTAMP(6) + INTERVAL 1 SECOND, v_next);
     UPDATE sync SET activation_time = v_next, wanted_time = IF(wanted_time > v_next, wanted_time, NULL)
      WHERE group_name = p_group;
     INSERT INTO history (at, group_name, action, version, who, detail, account)

@@ -113,7 +113,7 @@ work: BEGIN
   -- Whatever the cheap ways have seen was brought into rows that have ended now.
   UPDATE dataset_changes c JOIN dataset d ON d.name = c.dataset SET c.full_at = NULL WHERE d.group_name = p_group;
   -- Last of all, so that the servers get the whole lead.
-  UPDATE sync SET version = p_new, promoting = 0, wanted_time = NULL, promoted_at = UTC_TIMESTAMP(6),
+  UPDATE sync SET version = p_new, promoting = 0, wanted_time = NULL, content_time = NULL, promoted_at = UTC_TIMESTAMP(6),
                   state = IF(state = 'waiting', 'running', state), planned_time = NULL, ready_until = NULL,
                   activation_time = UTC_TIMESTAMP(6) + INTERVAL
                     LEAST(CAST(min_lead * 1000000 AS SIGNED), sync_interval * 1000000 DIV 2) MICROSECOND

@@ -4,9 +4,11 @@ EXTRA_DIST += tests/check_messages.sh \
 	tests/farm/agreeing.py \
 	tests/farm/conftest.py \
 	tests/farm/lone_httpd.py \
+	tests/farm/mod_foreign.c \
 	tests/farm/sql_fixtures.py \
 	tests/farm/test_agent.py \
 	tests/farm/test_agent_process.py \
+	tests/farm/test_c_api.py \
 	tests/farm/test_cli.py \
 	tests/farm/test_clock.py \
 	tests/farm/test_delta.py \
@@ -15,6 +17,7 @@ EXTRA_DIST += tests/check_messages.sh \
 	tests/farm/test_load.py \
 	tests/farm/test_module.py \
 	tests/farm/test_samples.py \
+	tests/farm/test_operation.py \
 	tests/farm/test_scripts.py \
 	tests/farm/test_source.py \
 	tests/farm/test_sql_audit.py \
@@ -22,5 +25,6 @@ EXTRA_DIST += tests/check_messages.sh \
 	tests/farm/test_sql_datasets.py \
 	tests/farm/test_sql_changes.py \
 	tests/farm/test_sql_promotion.py \
+	tests/farm/test_sql_schedule.py \
 	tests/farm/test_switch.py \
 	tests/farm/test_valgrind.py

@@ -252,7 +252,7 @@ def test_key_types(db):
     assert db.cycle() == "staged"
     assert db.cycle() == "unchanged"
     db.script("UPDATE shop.k SET v = 2 WHERE a = 7; DELETE FROM shop.k WHERE a = 8; UPDATE shop.k SET a = 99 WHERE a = 9")
-    assert db.run("SELECT * FROM farmsync.pending") == [("default", "k", "1", "1", "2")]
+    assert db.run("SELECT * FROM farmsync.pending") == [("default", "k", "1", "1", "2", None, "0")]
     assert db.cycle() == "staged"
     assert db.cycle() == "unchanged"
 
@@ -363,12 +363,12 @@ def test_drop_of_what_was_never_promoted_leaves_nothing(shop):
 def test_pending_counts_and_names_what_is_broken(shop):
     shop.run("CALL farmsync.add_dataset('p', 'shop.price', 'sku')")
     shop.run("CALL farmsync.add_dataset('good', 'shop.good', 'sku')")
-    assert shop.run("SELECT * FROM farmsync.pending") == [("default", "good", "2", "0", "0"),
-                                                          ("default", "p", "2", "0", "0")]
+    assert shop.run("SELECT * FROM farmsync.pending") == [("default", "good", "2", "0", "0", None, "0"),
+                                                          ("default", "p", "2", "0", "0", None, "0")]
     assert shop.cycle() == "staged"
     shop.script("UPDATE shop.price SET price = 9 WHERE sku = 'a'; DELETE FROM shop.price WHERE sku = 'b';"
                 "INSERT INTO shop.price VALUES ('c', 3, ''), ('d', 4, '')")
-    assert shop.run("SELECT * FROM farmsync.pending WHERE dataset = 'p'") == [("default", "p", "2", "1", "1")]
+    assert shop.run("SELECT * FROM farmsync.pending WHERE dataset = 'p'") == [("default", "p", "2", "1", "1", None, "0")]
     assert sorted(shop.run("SELECT fs_change, sku FROM farmsync.pending_p")) == [
         ("changed", "a"), ("gone", "b"), ("new", "c"), ("new", "d")]
     shop.run("DROP VIEW shop.good")
