@@ -193,15 +193,23 @@ static void print_group(struct evbuffer *out, fs_service_t *service, const fs_gr
         evbuffer_add_printf(out, "Version <b>%" PRId64 "</b> is staged. ",
                             manifest->staged.version);
     if (manifest->pinned_version)
-        evbuffer_add_printf(out, "Pinned to version %" PRId64 ". ", manifest->pinned_version);
+        evbuffer_add_printf(out, "<b class=\"warn\">Pinned to version %" PRId64 "</b>. ",
+                            manifest->pinned_version);
     evbuffer_add_printf(out,
                         "<span class=\"soft\">%s, every %.6g s, epoch %" PRId64 "%s</span></p>\n"
                         "<p>Activation <span class=\"count\" data-until=\"%" PRId64 "\"></span> "
                         "<span class=\"soft\">at %s</span></p>\n",
-                        state_text(manifest), (double)manifest->interval / FS_USEC_PER_SEC,
-                        manifest->epoch, facts->promoting ? ", being promoted here" : "",
-                        manifest->activation_time,
+                        manifest->pinned_version && manifest->state == FS_GROUP_RUNNING
+                            ? "nothing is promoted"
+                            : state_text(manifest),
+                        (double)manifest->interval / FS_USEC_PER_SEC, manifest->epoch,
+                        facts->promoting ? ", being promoted here" : "", manifest->activation_time,
                         fs_time_format(manifest->activation_time, stamp));
+    if (manifest->reason[0]) {
+        evbuffer_add_printf(out, "<p class=\"warn\">");
+        escaped(out, manifest->reason);
+        evbuffer_add_printf(out, "</p>\n");
+    }
     evbuffer_add_printf(out, "<table><tr><th>Version</th><th>Dataset</th><th class=\"n\">Rows</th>"
                              "<th class=\"n\">Size</th><th>Digest</th><th>Image</th></tr>\n");
     count = fs_published_versions(published, now, versions);
@@ -281,13 +289,13 @@ static void print_history(struct evbuffer *out, const fs_table_t *history)
     evbuffer_add_printf(out, "</table>\n");
 }
 
-/* What only the database knows, from the latest look of the database thread. */
+/* What only the database knows, from the scribe's latest look. */
 static void print_glance(struct evbuffer *out, fs_service_t *service)
 {
     fs_glance_t *glance = fs_overview_look(service->overview);
 
     if (!glance) {
-        fs_bell_ring(service->changed); /* somebody looks: read the tables now */
+        fs_bell_ring(service->looked); /* somebody looks: read the tables now */
         evbuffer_add_printf(out, "<p class=\"soft\">Members and history are being read.</p>\n");
         return;
     }

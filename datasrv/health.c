@@ -69,7 +69,9 @@ static void look_at_group(fs_health_t *health, const fs_group_facts_t *facts,
     if (!published)
         return;
     manifest = published->manifest;
-    if (manifest->state == FS_GROUP_FAILED)
+    if (manifest->pinned_version)
+        find(health, 0, facts->name, "FS0891", "nothing is promoted: %s", manifest->reason);
+    else if (manifest->state == FS_GROUP_FAILED)
         find(health, 0, facts->name, "FS0847",
              "the last promotion was refused, the farm stays on version %lld: %s",
              (long long)manifest->staged.version, manifest->reason);

@@ -159,6 +159,10 @@ static double held_of(const fs_manifest_t *m)
 {
     return m->state == FS_GROUP_HELD;
 }
+static double pinned_of(const fs_manifest_t *m)
+{
+    return (double)m->pinned_version;
+}
 static double failed_of(const fs_manifest_t *m)
 {
     return m->state == FS_GROUP_FAILED;
@@ -181,6 +185,7 @@ static void print_manifests(const look_t *look, struct evbuffer *out)
         {"group_activation_timestamp_seconds", "The activation time, farm time.", activation_of},
         {"group_interval_seconds", "Between two activations.", interval_of},
         {"group_held", "1 while held by an operator.", held_of},
+        {"group_pinned_version", "Version that an operator pinned it to, 0 if none.", pinned_of},
         {"group_failed", "1 if the last promotion was refused.", failed_of},
         {"group_waiting", "1 while the staged version waits for servers to be ready.", waiting_of},
     };

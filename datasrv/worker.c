@@ -40,6 +40,7 @@ struct fs_worker_t {
     said_t promotion_said, image_said;
     uint64_t connects; /* of the database thread: another number means the database is back */
     int64_t epoch;     /* of `current` as last seen, to notice a change */
+    int64_t pinned;    /* to which version, as last said; 0 none */
     double jitter;     /* of this cycle, 0..1 */
     unsigned promote_failures, build_failures;
     fs_usec_t promote_after; /* mono: not before, after a failure */
@@ -415,6 +416,21 @@ static void prune(fs_worker_t *worker)
 /* --- the thread ----------------------------------------------------------------------------------
  */
 
+/* Of one of the few things that people forget. */
+static void say_pin(fs_worker_t *worker)
+{
+    const fs_manifest_t *manifest = worker->current->manifest;
+
+    if (manifest->pinned_version == worker->pinned)
+        return;
+    worker->pinned = manifest->pinned_version;
+    if (worker->pinned)
+        fs_log(FS_LOG_NOTICE, "FS0892", "group %s: nothing is promoted any more: %s", worker->group,
+               manifest->reason);
+    else
+        fs_log(FS_LOG_NOTICE, "FS0893", "group %s is pinned no longer", worker->group);
+}
+
 static void look_at_board(fs_worker_t *worker)
 {
     fs_published_t *latest;
@@ -430,6 +446,7 @@ static void look_at_board(fs_worker_t *worker)
     if (!latest || latest->manifest->epoch == worker->epoch)
         return;
     worker->epoch = latest->manifest->epoch;
+    say_pin(worker);
     worker->jitter = random_part();
     worker->promote_after = 0;
     worker->promote_failures = 0;

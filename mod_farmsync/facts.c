@@ -160,6 +160,18 @@ const char *fs_facts_group_state(const fs_group_facts_t *group)
     return "unknown";
 }
 
+int64_t fs_facts_pinned(const fs_group_facts_t *group)
+{
+    switch (group->record.pinned) {
+    case FS_PIN_ACTIVE:
+        return group->record.active_version;
+    case FS_PIN_STAGED:
+        return group->record.staged_version;
+    default:
+        return 0;
+    }
+}
+
 const char *fs_facts_span(apr_pool_t *pool, fs_usec_t span)
 {
     double seconds = (double)span / FS_USEC_PER_SEC;

@@ -58,6 +58,8 @@ void fs_facts_done(fs_facts_t *facts, fs_view_cache_t *cache);
 
 const char *fs_facts_clock_state(const fs_facts_t *facts);
 const char *fs_facts_group_state(const fs_group_facts_t *group);
+/* The version that an operator has pinned the group to, 0 if none. */
+int64_t fs_facts_pinned(const fs_group_facts_t *group);
 /* "42.5 s", "3 min", "2 h" of a span; "never" below zero. */
 const char *fs_facts_span(apr_pool_t *pool, fs_usec_t span);
 

@@ -128,6 +128,9 @@ static void html_group(fs_text_t *text, const fs_facts_t *facts, const fs_group_
     ROW(text, "serving version", "%" PRId64 "%s", group->choice.version,
         group->choice.stale ? " (stale)" : "");
     row(text, "state", fs_facts_group_state(group));
+    if (fs_facts_pinned(group))
+        ROW(text, "pinned", "to version %" PRId64 ": nothing newer comes until farmsync.unpin",
+            fs_facts_pinned(group));
     html_switch(text, facts, group);
     ROW(text, "requests", "%" PRIu64 ", look-ups %" PRIu64 ", misses %" PRIu64 ", refused %" PRIu64,
         group->requests, group->lookups, group->misses, group->refused);

@@ -53,6 +53,7 @@ static void add_group(fs_text_t *text, const fs_facts_t *facts, const fs_group_f
                    record->active_version, record->staged_version,
                    record->active_view ? "true" : "false", record->staged_view ? "true" : "false",
                    record->epoch);
+    add_time(text, "pinned_version", fs_facts_pinned(group), fs_facts_pinned(group) != 0);
     add_time(text, "activation_time_us", record->activation_time, group->known);
     add_time(text, "until_activation_us", group->until_activation,
              group->known && facts->clock_known);

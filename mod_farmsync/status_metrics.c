@@ -99,6 +99,12 @@ static int lookups(const fs_facts_t *facts, const fs_group_facts_t *group, doubl
     return group->known;
 }
 
+static int pinned_version(const fs_facts_t *facts, const fs_group_facts_t *group, double *value)
+{
+    *value = (double)fs_facts_pinned(group);
+    return group->known;
+}
+
 static int misses(const fs_facts_t *facts, const fs_group_facts_t *group, double *value)
 {
     *value = (double)group->misses;
@@ -124,6 +130,8 @@ static const struct {
     {"farmsync_staged_version", "gauge", "Version in force from the activation time on.",
      staged_version},
     {"farmsync_staged_here", "gauge", "1 if the staged version is on this server.", staged_here},
+    {"farmsync_pinned_version", "gauge", "Version that the group is pinned to; 0 if it isn't.",
+     pinned_version},
     {"farmsync_stale", "gauge", "1 if a newer version than the served one may be in force.", stale},
     {"farmsync_activation_seconds", "gauge",
      "Seconds until the activation time; negative once it has passed.", until_activation},

@@ -13,6 +13,7 @@ dist_sqlprocedures_DATA = \
 	sql/procedures/ready.sql \
 	sql/procedures/schedule.sql \
 	sql/procedures/upkeep.sql \
+	sql/procedures/versions.sql \
 	sql/procedures/dataset_source.sql \
 	sql/procedures/datasets.sql \
 	sql/procedures/operators.sql

@@ -171,6 +171,19 @@ static void adopt(fs_agent_group_t *group, fs_manifest_t *manifest, fs_usec_t as
     fs_report_soon(group->agent);
 }
 
+static void log_pin(const fs_agent_group_t *group, const fs_manifest_t *manifest)
+{
+    int64_t before = group->manifest ? group->manifest->pinned_version : 0;
+
+    if (manifest->pinned_version == before)
+        return;
+    if (manifest->pinned_version)
+        fs_log(FS_LOG_NOTICE, "FS0641", "group %s: nothing newer comes: %s", group->name,
+               manifest->reason);
+    else
+        fs_log(FS_LOG_NOTICE, "FS0642", "group %s is pinned no longer", group->name);
+}
+
 static void log_taken(const fs_agent_group_t *group, const fs_manifest_t *manifest,
                       const char *peer)
 {
@@ -224,6 +237,7 @@ fs_take_t fs_group_take(fs_agent_group_t *group, fs_manifest_t *manifest, const 
         take = FS_TAKE_NEW;
     if (take == FS_TAKE_NEW) {
         log_taken(group, manifest, peer);
+        log_pin(group, manifest);
         adopt(group, manifest, asked);
         return take;
     }

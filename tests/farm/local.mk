@@ -16,6 +16,7 @@ EXTRA_DIST += tests/check_messages.sh \
 	tests/farm/test_incremental.py \
 	tests/farm/test_load.py \
 	tests/farm/test_module.py \
+	tests/farm/test_roll_back.py \
 	tests/farm/test_samples.py \
 	tests/farm/test_operation.py \
 	tests/farm/test_scripts.py \
@@ -26,5 +27,6 @@ EXTRA_DIST += tests/check_messages.sh \
 	tests/farm/test_sql_changes.py \
 	tests/farm/test_sql_promotion.py \
 	tests/farm/test_sql_schedule.py \
+	tests/farm/test_sql_versions.py \
 	tests/farm/test_switch.py \
 	tests/farm/test_valgrind.py
