@@ -2,6 +2,7 @@
 #include "roster.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -53,6 +54,17 @@ static unsigned place_of(const fs_roster_t *roster, const fs_member_t *member)
     return low;
 }
 
+/* Two servers of one name would take turns in one row of the farm: said where people look. */
+static void tell_namesake(fs_member_t *member, const char *other)
+{
+    if (other[0] && member->address[0] && strcmp(other, member->address) != 0)
+        snprintf(
+            member->problem, sizeof(member->problem),
+            "FS0899: two servers report by this name, %.80s and %.80s; give each a FarmSyncServer "
+            "of its own",
+            other, member->address);
+}
+
 /* Lock held. `newer`: replaces what is there. */
 static int put(fs_roster_t *roster, const fs_member_t *member, int newer)
 {
@@ -60,8 +72,12 @@ static int put(fs_roster_t *roster, const fs_member_t *member, int newer)
     fs_member_t *made;
 
     if (place < roster->count && !compare(roster->members[place], member)) {
-        if (newer)
+        if (newer) {
+            fs_member_t before = *roster->members[place];
+
             *roster->members[place] = *member;
+            tell_namesake(roster->members[place], before.address);
+        }
         return 1;
     }
     if (roster->count == FS_ROSTER_MEMBERS || !(made = malloc(sizeof(*made))))

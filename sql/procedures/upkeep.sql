@@ -29,11 +29,17 @@ BEGIN
            clock_source VARCHAR(64) PATH '$.clock_source',
            problem VARCHAR(1024) PATH '$.problem')) AS j
    ORDER BY j.name, j.group_name
-  ON DUPLICATE KEY UPDATE kind = VALUES(kind), address = VALUES(address),
+  ON DUPLICATE KEY UPDATE
+    -- Two servers of one name take turns in one row; a server that moved does so once.
+    problem = IF(member.address <> '' AND VALUES(address) <> '' AND member.address <> VALUES(address)
+                 AND member.seen > UTC_TIMESTAMP(6) - INTERVAL 5 SECOND,
+                 LEFT(CONCAT('FS1052: two servers report by this name, ', member.address, ' and ', VALUES(address),
+                             '; give each a FarmSyncServer of its own'), 256), VALUES(problem)),
+    kind = VALUES(kind), address = VALUES(address),
     version_active = VALUES(version_active), version_staged = VALUES(version_staged),
     digest = VALUES(digest), digest_staged = VALUES(digest_staged), clock_offset_us = VALUES(clock_offset_us),
     clock_bound_us = VALUES(clock_bound_us), clock_source = VALUES(clock_source),
-    problem = VALUES(problem), seen = VALUES(seen);
+    seen = VALUES(seen);
 END //
 
 -- Takes a server that is no more out of the view farm.

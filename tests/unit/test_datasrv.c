@@ -48,6 +48,28 @@ START_TEST(roster_keeps_the_newest_word_of_each)
 }
 END_TEST
 
+/* web1 at 10.0.0.1 and another one that calls itself web1, too. */
+START_TEST(roster_tells_servers_of_one_name)
+{
+    fs_roster_t *roster = fs_roster_create();
+    fs_member_t member = {.name = "web1", .group = "a", .address = "10.0.0.1:80"};
+    fs_member_t *taken;
+
+    fs_roster_put(roster, &member);
+    fs_roster_put(roster, &member);
+    ck_assert_uint_eq(fs_roster_take(roster, &taken), 1);
+    ck_assert_str_eq(taken[0].problem, "");
+    free(taken);
+    fs_roster_put(roster, &member);
+    snprintf(member.address, sizeof(member.address), "10.0.0.2:80");
+    fs_roster_put(roster, &member);
+    ck_assert_uint_eq(fs_roster_take(roster, &taken), 1);
+    ck_assert_ptr_nonnull(strstr(taken[0].problem, "10.0.0.1:80 and 10.0.0.2:80"));
+    free(taken);
+    fs_roster_destroy(roster);
+}
+END_TEST
+
 /* What could not be written isn't lost, and doesn't put newer word out. */
 START_TEST(roster_takes_back_what_could_not_be_written)
 {
@@ -309,6 +331,7 @@ static Suite *suite(void)
     TCase *tests = tcase_create("parts");
 
     tcase_add_test(tests, roster_keeps_the_newest_word_of_each);
+    tcase_add_test(tests, roster_tells_servers_of_one_name);
     tcase_add_test(tests, roster_takes_back_what_could_not_be_written);
     tcase_add_test(tests, roster_is_bounded);
     tcase_add_test(tests, board_keeps_images_of_superseded_versions);
