@@ -19,6 +19,7 @@ EXTRA_DIST += tests/check_messages.sh \
 	tests/farm/test_roll_back.py \
 	tests/farm/test_samples.py \
 	tests/farm/test_operation.py \
+	tests/farm/test_schedule.py \
 	tests/farm/test_scripts.py \
 	tests/farm/test_source.py \
 	tests/farm/test_sql_audit.py \
