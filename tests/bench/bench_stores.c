@@ -298,10 +298,12 @@ static void memcached_store_close(void *data)
 }
 
 const bench_store_t bench_stores[] = {
-    {"tinycdb", cdb_store_open, cdb_store_get, cdb_store_close, 200000},
-    {"LMDB", lmdb_store_open, lmdb_store_get, lmdb_store_close, 200000},
-    {"apr_hash", hash_store_open, hash_store_get, hash_store_close, 200000},
-    {"RewriteMap dbm (hit)", hash_store_open, rewrite_store_get, hash_store_close, 100000},
-    {"memcached (socket)", memcached_store_open, memcached_store_get, memcached_store_close, 5000},
-    {NULL, NULL, NULL, NULL, 0},
+    {"tinycdb", "tinycdb", cdb_store_open, cdb_store_get, cdb_store_close, 200000, 0},
+    {"LMDB", "lmdb", lmdb_store_open, lmdb_store_get, lmdb_store_close, 200000, 0},
+    {"apr_hash", "apr_hash", hash_store_open, hash_store_get, hash_store_close, 200000, 0},
+    {"RewriteMap dbm (hit)", "rewritemap", hash_store_open, rewrite_store_get, hash_store_close,
+     100000, 0},
+    {"memcached (socket)", "memcached", memcached_store_open, memcached_store_get,
+     memcached_store_close, 5000, 1},
+    {NULL, NULL, NULL, NULL, NULL, 0, 0},
 };
