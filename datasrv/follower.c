@@ -6,14 +6,11 @@
 #include <string.h>
 
 #include "base/fs_log.h"
-#include "self.h"
 #include "sync/fs_source.h"
 
 #define QUICK_SAMPLES     FS_CLOCK_SAMPLES
 #define SAMPLE_EVERY      (1 * FS_USEC_PER_SEC)
 #define POLL_EVERY        (250 * FS_USEC_PER_MSEC)
-#define WRITE_EVERY       (1 * FS_USEC_PER_SEC)
-#define TIDY_EVERY        (1 * FS_USEC_PER_SEC)
 #define RECONNECT_FIRST   (50 * FS_USEC_PER_MSEC)
 #define RECONNECT_LAST    (1 * FS_USEC_PER_SEC)
 #define SHORT_STATEMENT_S 3 /* all statements of this thread are short: no answer means away */
@@ -30,8 +27,7 @@ struct fs_follower_t {
     int connected, up;
     unsigned failures;    /* of connecting, in a row */
     fs_usec_t away_since; /* mono */
-    fs_usec_t sample_at, poll_at, write_at, tidy_at;
-    fs_self_t self;
+    fs_usec_t sample_at, poll_at;
 };
 
 /* --- the database's coming and going
@@ -113,61 +109,6 @@ static apr_status_t poll_groups(fs_follower_t *follower, fs_result_t *result)
     return status;
 }
 
-/* Members that cannot be written now are kept: newer word replaces theirs, or they go next time. */
-static apr_status_t write_members(fs_follower_t *follower, fs_result_t *result)
-{
-    fs_roster_t *roster = follower->parts.roster;
-    fs_member_t *members;
-    unsigned count;
-    apr_status_t status = APR_SUCCESS;
-
-    fs_self_report(&follower->self, &follower->parts.shared, follower->parts.address, roster);
-    count = fs_roster_take(roster, &members);
-    follower->write_at = fs_time_mono() + WRITE_EVERY;
-    if (count)
-        status = fs_source_report(follower->sql, members, count, result);
-    if (status == APR_SUCCESS) {
-        free(members);
-        return status;
-    }
-    if (fs_sql_error(follower->sql) == FS_SQL_REFUSED) { /* would be refused for ever */
-        fs_log(FS_LOG_WARNING, "FS0860", "the rows of %u members could not be written: %s: %s",
-               count, result->problem, result->detail);
-        free(members);
-        return APR_SUCCESS;
-    }
-    fs_roster_give_back(roster, members, count);
-    return fs_sql_error(follower->sql) == FS_SQL_CONFLICT ? APR_SUCCESS : status;
-}
-
-static apr_status_t read_overview(fs_follower_t *follower, fs_result_t *result)
-{
-    apr_status_t status = fs_overview_read(follower->parts.overview, follower->sql, result);
-
-    if (status != APR_SUCCESS && fs_sql_error(follower->sql) != FS_SQL_LOST) {
-        fs_log(FS_LOG_DEBUG, "FS0865", "the dashboard's tables could not be read: %s: %s",
-               result->problem, result->detail);
-        return APR_SUCCESS;
-    }
-    return status;
-}
-
-static int is_named(void *baton, const fs_digest_t *digest)
-{
-    return fs_board_names(baton, digest, 1);
-}
-
-static void tidy(fs_follower_t *follower)
-{
-    fs_board_t *board = follower->parts.shared.board;
-    fs_usec_t now = fs_time_mono();
-
-    if (fs_board_complete(board))
-        fs_store_tidy(follower->parts.shared.store, now, is_named, board);
-    fs_deltas_tidy(follower->parts.deltas);
-    follower->tidy_at = now + TIDY_EVERY;
-}
-
 /* Everything that is due now, in the order of its urgency. */
 static apr_status_t do_due(fs_follower_t *follower, fs_result_t *result)
 {
@@ -178,24 +119,12 @@ static apr_status_t do_due(fs_follower_t *follower, fs_result_t *result)
         status = poll_groups(follower, result);
     if (status == APR_SUCCESS && follower->sample_at <= now)
         status = take_sample(follower, result);
-    if (status == APR_SUCCESS && follower->write_at <= now)
-        status = write_members(follower, result);
-    if (status == APR_SUCCESS && fs_overview_due(follower->parts.overview) <= now)
-        status = read_overview(follower, result);
-    if (status == APR_SUCCESS && follower->tidy_at <= now)
-        tidy(follower);
     return status;
 }
 
-static fs_usec_t earliest(fs_follower_t *follower)
+static fs_usec_t earliest(const fs_follower_t *follower)
 {
-    fs_usec_t times[] = {follower->poll_at, follower->sample_at, follower->write_at,
-                         follower->tidy_at, fs_overview_due(follower->parts.overview)};
-    fs_usec_t first = INT64_MAX;
-
-    for (unsigned i = 0; i < sizeof(times) / sizeof(times[0]); i++)
-        first = times[i] < first ? times[i] : first;
-    return first;
+    return follower->poll_at < follower->sample_at ? follower->poll_at : follower->sample_at;
 }
 
 /* --- the thread
@@ -216,7 +145,7 @@ static fs_usec_t round_once(fs_follower_t *follower)
         status = fs_sql_connect(follower->sql, &result);
         if (status == APR_SUCCESS) {
             follower->connected = 1;
-            follower->poll_at = follower->write_at = 0;
+            follower->poll_at = 0;
             status = take_first_samples(follower, &result);
         }
     }

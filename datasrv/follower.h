@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The database thread: follows the database with one connection of short statements only. Measures
- * farm time, polls the groups' state, writes the members' rows, tidies the image directory.
+ * farm time and polls the groups' state. Both only read, and nothing else is done here: an agent
+ * that asks whether there is anything new is sent away if the database hasn't confirmed that for
+ * long. What writes or may take its time is the scribe's.
  *
  *   8 quick samples, then 1 a second    farm time
  *   every 250 ms, at once when rung     state of all groups: one statement
- *   once a second, if any               members: one statement, however many reported
- *   every 2 s while looked at           the dashboard's tables
  *
  * While the database is away everything stays as it was last known; the connection is tried again
  * within a second.
@@ -14,19 +14,12 @@
 #ifndef FS_DATASRV_FOLLOWER_H
 #define FS_DATASRV_FOLLOWER_H
 
-#include "deltas.h"
 #include "groups.h"
-#include "overview.h"
-#include "roster.h"
 
 /* All owned by the caller and outliving the follower. */
 typedef struct fs_follower_parts_t {
     fs_worker_shared_t shared; /* its `changed` bell is this thread's */
-    fs_deltas_t *deltas;
     fs_groups_t *groups;
-    fs_roster_t *roster;
-    fs_overview_t *overview;
-    const char *address; /* of this data server, for its member rows */
 } fs_follower_parts_t;
 
 typedef struct fs_follower_t fs_follower_t;

@@ -16,6 +16,7 @@ datasrv_datasrv_SOURCES = \
 	datasrv/groups.c datasrv/groups.h \
 	datasrv/self.c datasrv/self.h \
 	datasrv/follower.c datasrv/follower.h \
+	datasrv/scribe.c datasrv/scribe.h \
 	datasrv/service.c datasrv/service.h \
 	datasrv/waiters.c \
 	datasrv/images.c \

@@ -57,7 +57,7 @@ fs_overview_t *fs_overview_create(void);
 void fs_overview_destroy(fs_overview_t *overview);
 /* Somebody looks. Returns the latest glance (drop it), NULL if there is none yet; any thread. */
 fs_glance_t *fs_overview_look(fs_overview_t *overview);
-/* Mono time at which to read again, INT64_MAX while nobody looks. Database thread. */
+/* Mono time at which to read again, INT64_MAX while nobody looks. The scribe's. */
 fs_usec_t fs_overview_due(fs_overview_t *overview);
 apr_status_t fs_overview_read(fs_overview_t *overview, fs_sql_t *sql, fs_result_t *result);
 

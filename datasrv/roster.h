@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What members told of themselves since it was last written to the database: the newest word of
- * each member and group. Collected by the HTTP thread, taken by the database thread once a second,
+ * each member and group. Collected by the HTTP thread, taken by the scribe once a second,
  * so that a thousand agents cost the database the same one statement as one. Bounded; any thread.
  */
 #ifndef FS_DATASRV_ROSTER_H

@@ -18,6 +18,7 @@
 #include "follower.h"
 #include "logfile.h"
 #include "net/fs_sql.h"
+#include "scribe.h"
 #include "service.h"
 #include "settings.h"
 
@@ -35,7 +36,8 @@ typedef struct server_t {
     fs_overview_t *overview;
     fs_groups_t *groups;
     fs_follower_t *follower;
-    fs_bell_t changed;
+    fs_scribe_t *scribe;
+    fs_bell_t changed, looked;
     fs_service_t service;
     fs_http_server_t *http;
     struct event *on_stop[2], *on_reload, *watchdog;
@@ -176,13 +178,16 @@ static void stop(int signal_number, short what, void *baton)
     fs_log(FS_LOG_NOTICE, "FS0821", "stopping on signal %s", strsignal(signal_number));
     fs_notify("STOPPING=1");
     fs_follower_stop(server->follower);
+    fs_scribe_stop(server->scribe);
     fs_http_server_stop(server->http);
 }
 
 /* Ends the threads. A statement that still runs is given up: the database rolls it back. */
 static void end_threads(server_t *server)
 {
-    if (fs_follower_join(server->follower, fs_time_mono() + STOP_WITHIN))
+    fs_usec_t until = fs_time_mono() + STOP_WITHIN;
+
+    if (fs_follower_join(server->follower, until) && fs_scribe_join(server->scribe, until))
         return;
     fs_log(FS_LOG_WARNING, "FS0823",
            "a statement still runs in the database after %d s; leaving it to be rolled back",
@@ -288,6 +293,17 @@ static apr_status_t make_http(server_t *server, fs_result_t *result)
     return APR_SUCCESS;
 }
 
+static fs_worker_shared_t shared_parts(server_t *server)
+{
+    return (fs_worker_shared_t){server->board,
+                                server->store,
+                                server->settings->database,
+                                server->settings->name,
+                                &server->changed,
+                                image_made,
+                                server};
+}
+
 static apr_status_t make_parts(server_t *server, fs_result_t *result)
 {
     fs_worker_shared_t shared;
@@ -296,19 +312,14 @@ static apr_status_t make_parts(server_t *server, fs_result_t *result)
     if (status != APR_SUCCESS)
         return status;
     fs_bell_init(&server->changed);
+    fs_bell_init(&server->looked);
     server->board = fs_board_create(server->settings->keep_images);
     server->roster = fs_roster_create();
     server->overview = fs_overview_create();
     server->deltas = fs_deltas_create(server->store, image_made, server);
     if (!server->board || !server->roster || !server->overview || !server->deltas)
         return APR_ENOMEM;
-    shared = (fs_worker_shared_t){server->board,
-                                  server->store,
-                                  server->settings->database,
-                                  server->settings->name,
-                                  &server->changed,
-                                  image_made,
-                                  server};
+    shared = shared_parts(server);
     server->groups = fs_groups_create(&shared, published, server);
     if (!server->groups)
         return APR_ENOMEM;
@@ -320,7 +331,7 @@ static apr_status_t make_parts(server_t *server, fs_result_t *result)
         .max_transfers = server->settings->max_transfers,
         .roster = server->roster,
         .overview = server->overview,
-        .changed = &server->changed,
+        .looked = &server->looked,
         .name = server->settings->name,
         .signed_members = server->ring.count > 0,
         .started = fs_time_mono(),
@@ -330,22 +341,26 @@ static apr_status_t make_parts(server_t *server, fs_result_t *result)
     return status;
 }
 
-static apr_status_t start_follower(server_t *server, fs_result_t *result)
+static apr_status_t start_threads(server_t *server, fs_result_t *result)
 {
-    fs_follower_parts_t parts = {{server->board, server->store, server->settings->database,
-                                  server->settings->name, &server->changed, image_made, server},
-                                 server->deltas,
-                                 server->groups,
-                                 server->roster,
-                                 server->overview,
-                                 server->address};
+    const fs_worker_shared_t shared = shared_parts(server);
+    const fs_follower_parts_t follower = {shared, server->groups};
+    const fs_scribe_parts_t scribe = {shared,           server->deltas,  server->roster,
+                                      server->overview, &server->looked, server->address};
     sigset_t blocked, before;
     apr_status_t status;
 
     /* Signals are the main thread's: the others inherit this mask. */
     sigfillset(&blocked);
     pthread_sigmask(SIG_BLOCK, &blocked, &before);
-    status = fs_follower_start(&server->follower, &parts, result);
+    status = fs_scribe_start(&server->scribe, &scribe, result);
+    if (status == APR_SUCCESS) {
+        status = fs_follower_start(&server->follower, &follower, result);
+        if (status != APR_SUCCESS) { /* the scribe has nothing to do yet */
+            fs_scribe_stop(server->scribe);
+            fs_scribe_join(server->scribe, INT64_MAX);
+        }
+    }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return status;
 }
@@ -410,7 +425,7 @@ int fs_server_run(const char *config, int background)
     if (status == APR_SUCCESS)
         status = make_parts(&server, &result);
     if (status == APR_SUCCESS)
-        status = start_follower(&server, &result);
+        status = start_threads(&server, &result);
     if (status == APR_SUCCESS)
         serve(&server);
     else

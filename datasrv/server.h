@@ -3,7 +3,8 @@
  * The program: puts the parts together, starts and stops them, reloads.
  *
  *   main thread        HTTP (service.h) and signals
- *   database thread    follower.h: clock, state of the groups, members, tidying
+ *   database thread    follower.h: clock, state of the groups; only reads
+ *   scribe             scribe.h: members' rows, the dashboard's tables, tidying; may take its time
  *   a thread a group   worker.h: promotion, images, pruning
  */
 #ifndef FS_DATASRV_SERVER_H

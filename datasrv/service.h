@@ -36,7 +36,7 @@ typedef struct fs_service_t {
     fs_deltas_t *deltas;
     fs_roster_t *roster;
     fs_overview_t *overview;
-    fs_bell_t *changed; /* of the database thread */
+    fs_bell_t *looked; /* of the thread that reads the dashboard's tables */
     const char *name;
     fs_http_server_t *server; /* set before it runs */
     unsigned max_transfers;   /* images and deltas sent at once */

@@ -502,6 +502,41 @@ def test_database_gone_and_back(server, database, group, how):
                server.log)
 
 
+@contextlib.contextmanager
+def locked(database, table):
+    """A session that has locked this table, as a backup or a careless client does."""
+    client = subprocess.Popen(database.server.client("--batch", "--unbuffered", "--skip-column-names"),
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        client.stdin.write(f"LOCK TABLES {table} WRITE; SELECT 'locked';\n".encode())
+        client.stdin.flush()
+        assert client.stdout.readline() == b"locked\n"
+        yield
+    finally:
+        client.communicate(timeout=20)
+
+
+def test_who_asks_is_not_sent_away_while_members_cannot_be_written(server, database, group):
+    """
+    A write waits for disks, other nodes, backups. Whether there is anything new is confirmed meanwhile:
+    answers of 503 would send all agents to the database, just when it is slow.
+    """
+    epoch = server.manifest(group)["epoch"]
+    away, hung, name = server.said("FS0830"), server.said("FS0871"), f"{group}-late"
+    answers = set()
+    with locked(database, "farmsync.member"):
+        assert server.put(member(name, group))[0] == 204
+
+        def noticed():
+            answers.add(server.get(f"/v1/groups/{group}/manifest?epoch={epoch}&wait=100")[0])
+            return server.said("FS0871") > hung or server.said("FS0830") > away
+        wait_until(noticed, 40, "the writes to be given up", server.log)
+    assert answers == {304} and server.said("FS0830") == away
+    wait_until(lambda: database.number("SELECT COUNT(*) FROM farmsync.member WHERE "
+                                       f"name = '{name}'") == 1, 60, "what was kept", server.log)
+    wait_until(lambda: server.said("FS0877") > 0, 20, "it to be said", server.log)
+
+
 def test_started_without_the_database_it_waits_for_it(servers, database, group):
     database.server.stop()
     one = servers(Group=group).start()
