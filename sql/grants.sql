@@ -46,4 +46,15 @@ GRANT EXECUTE ON PROCEDURE farmsync.resume TO farmsync_operator;
 GRANT EXECUTE ON PROCEDURE farmsync.activate_now TO farmsync_operator;
 GRANT EXECUTE ON PROCEDURE farmsync.activate_at TO farmsync_operator;
 GRANT EXECUTE ON PROCEDURE farmsync.forget_member TO farmsync_operator;
+GRANT EXECUTE ON PROCEDURE farmsync.add_check TO farmsync_operator;
+GRANT EXECUTE ON PROCEDURE farmsync.add_reference TO farmsync_operator;
+GRANT EXECUTE ON PROCEDURE farmsync.drop_check TO farmsync_operator;
+GRANT EXECUTE ON PROCEDURE farmsync.set_limits TO farmsync_operator;
+GRANT EXECUTE ON PROCEDURE farmsync.allow_once TO farmsync_operator;
+GRANT EXECUTE ON PROCEDURE farmsync.dry_run TO farmsync_operator;
+GRANT EXECUTE ON PROCEDURE farmsync.show_difference TO farmsync_operator;
+GRANT EXECUTE ON PROCEDURE farmsync.request_approval TO farmsync_operator;
+GRANT EXECUTE ON PROCEDURE farmsync.approve TO farmsync_operator;
+GRANT EXECUTE ON PROCEDURE farmsync.reject TO farmsync_operator;
+-- Not set_approval: who may switch it off needs nobody's approval.
 GRANT EXECUTE ON PROCEDURE farmsync.set_ready TO farmsync_operator;

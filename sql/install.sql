@@ -33,12 +33,16 @@ CALL check_installed(CONCAT(
     'trigger_bodies,trigger_sql,show_triggers,drop_triggers,find_changes,make_triggers,check_change_options,',
     'schedule_columns,count_schedules,check_schedule_options,take_schedule_column,take_schedule,plan_schedule,refuse_double,',
     'check_schedule_key,check_doubles,schedule_moments,due_change,promote_time,put_off,look_ahead,look_ahead_if_readable,',
-    'pending_time,not_before_due,late_changes,make_scheduled,',
+    'pending_time,not_before_due,late_changes,count_scheduled,make_scheduled,',
     'take_changes,plan_changes,changes_seen,forget_member,purge_dataset,prune,parse_source,check_source,mark_keys,take_columns,',
     'check_key,add_dataset_work,make_pending,make_views,add_dataset,add_dataset_with,',
     'undo_dataset,drop_dataset,show_pending,add_group,drop_group,set_interval,set_lead,',
     'return_dataset,return_work,return_keep,return_ordered,return_now,return_session,roll_back,pin,unpin,',
     'ready_times,ready_stage,ready_waits,ready_count,ready_go,ready_note,ready_act,decide,ready_again,set_ready,',
+    'need_dataset,parse_rule,key_as_json,count_wrong,check_rows,evaluate_check,limits_of,evaluate_limits,evaluate_checks,',
+    'first_failed,promote_checks,need_check_name,enter_check,add_check,add_reference,drop_check,set_limits,allow_once,',
+    'datasets_moved,compare_in_full,pending_digest,account_name,promote_gate,set_approval,need_approval,request_approval,',
+    'approve,reject,try_promotion,session_for_promotion,session_back,dry_run,difference_sql,need_version,show_difference,',
     'set_keep_age,oldest_kept,set_keep_versions,hold,resume,need_running,activate_now,activate_at'),
-    'column_sql,datasets,sync_us,readiness,cycle,farm,versions,pending,scheduled');
+    'column_sql,datasets,sync_us,readiness,cycle,farm,versions,checks,approval,pending,scheduled');
 DROP PROCEDURE check_installed;

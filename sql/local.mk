@@ -8,7 +8,11 @@ dist_sql_DATA = \
 sqlproceduresdir = $(sqldir)/procedures
 dist_sqlprocedures_DATA = \
 	sql/procedures/changes.sql \
+	sql/procedures/approval.sql \
+	sql/procedures/checks.sql \
 	sql/procedures/common.sql \
+	sql/procedures/difference.sql \
+	sql/procedures/dry_run.sql \
 	sql/procedures/promotion.sql \
 	sql/procedures/ready.sql \
 	sql/procedures/schedule.sql \

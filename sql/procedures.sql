@@ -4,7 +4,8 @@
 -- For datasrv and agents: promote, promote_image, promote_done, promote_failed, decide, report_members, prune.
 -- For operators: add_dataset, add_dataset_with, drop_dataset, show_triggers, show_pending, add_group, drop_group,
 --   set_interval, set_lead, set_keep_versions, set_keep_age, hold, resume, activate_now, activate_at, roll_back, pin,
---   unpin, forget_member.
+--   unpin, forget_member, add_check, add_reference,
+--   drop_check, set_limits, allow_once, dry_run, show_difference, set_approval, request_approval, approve, reject.
 -- The others are their parts, which no account is granted.
 --
 -- How a promotion reads production. All datasets of a group are read by one INSERT ... SELECT ... UNION
@@ -34,6 +35,10 @@ SOURCE procedures/ready.sql
 SOURCE procedures/changes.sql
 SOURCE procedures/schedule.sql
 SOURCE procedures/promotion.sql
+SOURCE procedures/checks.sql
+SOURCE procedures/approval.sql
+SOURCE procedures/dry_run.sql
+SOURCE procedures/difference.sql
 SOURCE procedures/upkeep.sql
 SOURCE procedures/versions.sql
 SOURCE procedures/dataset_source.sql

@@ -111,6 +111,47 @@ CREATE TABLE IF NOT EXISTS image (
   PRIMARY KEY (group_name, version, dataset)
 ) ENGINE=InnoDB;
 
+-- What must find nothing wrong in a version; procedures/checks.sql explains it.
+CREATE TABLE IF NOT EXISTS dataset_check (
+  dataset       VARCHAR(64)  NOT NULL,
+  name          VARCHAR(64)  NOT NULL,
+  kind          ENUM('rule','reference') NOT NULL,
+  expression    TEXT         NOT NULL COMMENT 'for people',
+  condition_sql LONGTEXT     NULL COMMENT 'of a rule, over the row d',
+  columns_json  JSON         NULL COMMENT 'of a reference',
+  other         VARCHAR(64)  NULL COMMENT 'dataset that a reference is to',
+  every_row     TINYINT      NOT NULL COMMENT '1: rows that stay are looked at, too',
+  passed        BIGINT       NULL COMMENT 'newest version that passed',
+  added_at      DATETIME(6)  NOT NULL,
+  added_by      VARCHAR(255) NOT NULL,
+  PRIMARY KEY (dataset, name)
+) ENGINE=InnoDB;
+
+-- Limits of a dataset that aren't the defaults.
+CREATE TABLE IF NOT EXISTS dataset_limits (
+  dataset     VARCHAR(64)  NOT NULL,
+  min_rows    BIGINT       NULL,
+  max_gone    DECIMAL(5,2) NULL COMMENT 'percent',
+  max_changed DECIMAL(5,2) NULL COMMENT 'percent',
+  small       BIGINT       NULL COMMENT 'percentages count from so many rows on',
+  PRIMARY KEY (dataset)
+) ENGINE=InnoDB;
+
+-- What a promotion of the group must have been granted; procedures/approval.sql and checks.sql explain it.
+CREATE TABLE IF NOT EXISTS group_gate (
+  group_name   VARCHAR(64)  NOT NULL,
+  approval     TINYINT      NOT NULL DEFAULT 0 COMMENT '1: a second account confirms what is pending',
+  waits_for    CHAR(64)     NULL COMMENT 'digest that history has told of',
+  requested    CHAR(64)     NULL COMMENT 'digest',
+  requested_by VARCHAR(255) NULL,
+  requested_at DATETIME(6)  NULL,
+  approved_by  VARCHAR(255) NULL,
+  approved_at  DATETIME(6)  NULL,
+  allowed_by   VARCHAR(255) NULL COMMENT 'who lets the next version break limits',
+  allowed_at   DATETIME(6)  NULL,
+  PRIMARY KEY (group_name)
+) ENGINE=InnoDB;
+
 CREATE TABLE IF NOT EXISTS member (
   name            VARCHAR(64)  NOT NULL,
   kind            VARCHAR(8)   NOT NULL,

@@ -123,6 +123,32 @@ SELECT i.group_name, i.version,
  GROUP BY i.group_name, i.version, s.activation_time, s.active_version, s.version, s.pinned_version, h.at, h.who, h.rows_changed,
        h.detail;
 
+-- For people: what a version must pass before it is staged.
+CREATE OR REPLACE DEFINER = 'farmsync'@'localhost' SQL SECURITY DEFINER VIEW checks AS
+SELECT d.group_name, d.name AS dataset, n.name, n.kind,
+       CASE n.name
+         WHEN 'min_rows' THEN COALESCE(CONCAT('at least ', l.min_rows, ' rows'), 'not empty, if it had 5 rows or more')
+         WHEN 'max_gone' THEN CONCAT('at most ', COALESCE(l.max_gone, 50) + 0e0, ' % of the rows gone, from ',
+                                     COALESCE(l.small, 20), ' rows on')
+         ELSE COALESCE(CONCAT('at most ', l.max_changed + 0e0, ' % of the rows changed, from ', COALESCE(l.small, 20),
+                              ' rows on'), 'no limit')
+       END AS rule,
+       CAST(NULL AS DATETIME(6)) AS added_at, '' AS added_by
+  FROM dataset d
+  JOIN (SELECT 'min_rows' AS name, 'limit' AS kind UNION ALL SELECT 'max_gone', 'limit' UNION ALL SELECT 'max_changed', 'limit') AS n
+  LEFT JOIN dataset_limits l ON l.dataset = d.name
+ WHERE d.dropped = 0
+ UNION ALL
+SELECT d.group_name, c.dataset, c.name, c.kind, c.expression, c.added_at, c.added_by
+  FROM dataset_check c JOIN dataset d ON d.name = c.dataset WHERE d.dropped = 0;
+
+-- For people: which groups need approval, what was requested and approved, and who lets the next version break limits.
+CREATE OR REPLACE DEFINER = 'farmsync'@'localhost' SQL SECURITY DEFINER VIEW approval AS
+SELECT s.group_name, IF(COALESCE(g.approval, 0), 'on', 'off') AS approval, g.waits_for, g.requested, g.requested_by,
+       g.requested_at, g.approved_by, g.approved_at,
+       IF(g.allowed_at > UTC_TIMESTAMP(6) - INTERVAL 1 DAY, g.allowed_by, NULL) AS limits_allowed_by
+  FROM sync s LEFT JOIN group_gate g ON g.group_name = s.group_name;
+
 -- `pending` (what the next promotion would change) has a line per dataset: made by make_pending. The views of
 -- datasets that are there are made anew, in case their form has changed.
 DROP PROCEDURE IF EXISTS make_all_views;

@@ -218,6 +218,13 @@ BEGIN
   ELSE
     START TRANSACTION;
     CALL take_group(v_group);
+    SELECT MIN(CONCAT(dataset, ' ', name)) INTO v_left FROM dataset_check c
+     WHERE other = p_name AND dataset <> p_name
+       AND EXISTS (SELECT 1 FROM dataset d WHERE d.name = c.dataset AND d.dropped = 0);
+    IF v_left IS NOT NULL THEN
+      CALL fail(CONCAT('FS1107: dataset ', p_name, ' stays: check ', v_left, ' refers to it; CALL farmsync.drop_check(''',
+                       REPLACE(v_left, ' ', ''', '''), ''') first'));
+    END IF;
     UPDATE dataset SET dropped = 1 WHERE name = p_name;
     CALL note(v_group, 'drop_dataset', NULL, p_name);
     COMMIT;
@@ -239,6 +246,8 @@ BEGIN
   DECLARE v_done INT DEFAULT 0;
   DECLARE v_name VARCHAR(64);
   DECLARE v_result, v_text LONGTEXT;
+  DECLARE v_next DATETIME(6);
+  DECLARE v_scheduled BIGINT;
   DECLARE v_each CURSOR FOR
     SELECT name FROM dataset WHERE group_name = p_group AND dropped = 0 ORDER BY name;
   DECLARE CONTINUE HANDLER FOR NOT FOUND SET v_done = 1;
@@ -258,14 +267,16 @@ BEGIN
       CALL run_sql(CONCAT('SELECT COALESCE(SUM(fs_change = ''new''), 0), COALESCE(SUM(fs_change = ''changed''), 0), ',
         'COALESCE(SUM(fs_change = ''gone''), 0) INTO @farmsync_new, @farmsync_changed, @farmsync_gone ',
         'FROM farmsync.`pending_', v_name, '`'));
-      SET v_result = JSON_ARRAY_APPEND(v_result, '$', JSON_OBJECT('d', v_name, 'n', @farmsync_new, 'c',
-                                                                @farmsync_changed, 'g', @farmsync_gone));
+      CALL count_scheduled(v_name, v_next, v_scheduled);
+      SET v_result = JSON_ARRAY_APPEND(v_result, '$', JSON_OBJECT('d', v_name, 'n', @farmsync_new, 'c', @farmsync_changed,
+                                       'g', @farmsync_gone, 't', CAST(v_next AS CHAR), 's', v_scheduled));
     END;
   END LOOP;
   CLOSE v_each;
   SELECT p_group AS group_name, j.* FROM JSON_TABLE(v_result, '$[*]' COLUMNS (
     dataset VARCHAR(64) PATH '$.d', new_rows BIGINT PATH '$.n', changed_rows BIGINT PATH '$.c',
-    gone_rows BIGINT PATH '$.g', problem VARCHAR(512) PATH '$.p')) AS j;
+    gone_rows BIGINT PATH '$.g', problem VARCHAR(512) PATH '$.p', next_scheduled DATETIME(6) PATH '$.t',
+    scheduled_rows BIGINT PATH '$.s')) AS j;
 END //
 
 DELIMITER ;

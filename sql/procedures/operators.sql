@@ -44,6 +44,7 @@ BEGIN
   END IF;
   DELETE FROM image WHERE group_name = p_group;
   DELETE FROM member WHERE group_name = p_group;
+  DELETE FROM group_gate WHERE group_name = p_group;
   DELETE FROM sync WHERE group_name = p_group;
   CALL note(p_group, 'drop_group', NULL, '');
   COMMIT;

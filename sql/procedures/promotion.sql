@@ -47,6 +47,7 @@ BEGIN
     SELECT name, source FROM dataset WHERE group_name = p_group AND dropped = 0 ORDER BY name;
   DECLARE CONTINUE HANDLER FOR NOT FOUND SET v_done = 1;
 
+  CALL compare_in_full(p_group);
   SELECT GROUP_CONCAT(DISTINCT c.slot, ' ', c.carrier, ' NULL' ORDER BY c.slot SEPARATOR ', '),
          GROUP_CONCAT(DISTINCT c.slot ORDER BY c.slot SEPARATOR ', ')
     INTO v_sql, v_slots
@@ -114,7 +115,7 @@ BEGIN
     DECLARE EXIT HANDLER FOR SQLEXCEPTION
     BEGIN
       GET DIAGNOSTICS CONDITION 1 v_errno = MYSQL_ERRNO, v_text = MESSAGE_TEXT;
-      IF v_errno IN (1020, 1047, 1205, 1213, 1317, 1927, 3101) THEN
+      IF v_errno IN (1020, 1047, 1205, 1213, 1317, 1927, 3101, 4094) THEN
         RESIGNAL;
       END IF;
       CALL fail(CONCAT('FS1033: the production data can''t be read: ', v_text,
@@ -144,7 +145,7 @@ BEGIN
   DECLARE EXIT HANDLER FOR SQLEXCEPTION
   BEGIN
     GET DIAGNOSTICS CONDITION 1 v_errno = MYSQL_ERRNO, v_text = MESSAGE_TEXT;
-    IF v_errno IN (1020, 1047, 1205, 1213, 1317, 1644, 1927, 3101) THEN
+    IF v_errno IN (1020, 1047, 1205, 1213, 1317, 1644, 1927, 3101, 4094) THEN
       RESIGNAL;
     END IF;
     CALL fail(CONCAT('FS1032: dataset ', p_name, ': ', v_text, '; if ', v_source,
@@ -204,6 +205,8 @@ promotion: BEGIN
   DECLARE v_name VARCHAR(64);
   DECLARE v_next, v_time, v_before, v_since DATETIME(6);
   DECLARE v_detail VARCHAR(1024) DEFAULT '';
+  DECLARE v_waits TEXT;
+  DECLARE v_comment VARCHAR(512);
   DECLARE v_late, v_text TEXT;
   DECLARE v_each CURSOR FOR
     SELECT name FROM dataset WHERE group_name = p_group AND dropped = 0 ORDER BY name;
@@ -227,17 +230,14 @@ promotion: BEGIN
   END IF;
 
   -- The set of datasets itself may have changed; a version whose images are not all there is repeated.
-  SELECT COUNT(*) INTO v_staged FROM dataset d
-    LEFT JOIN image i ON i.group_name = p_group AND i.version = v_version AND i.dataset = d.name
-   WHERE d.group_name = p_group AND d.dropped = 0 AND i.dataset IS NULL;
-  SELECT v_staged + COUNT(*) INTO v_staged FROM image i
-    LEFT JOIN dataset d ON d.name = i.dataset AND d.group_name = p_group AND d.dropped = 0
-   WHERE i.group_name = p_group AND i.version = v_version AND d.name IS NULL;
-
+  CALL datasets_moved(p_group, v_version, v_staged);
   CALL promote_time(p_group, IF(v_version > 0, v_since, NULL), v_time);
   SELECT COUNT(*) INTO v_datasets FROM dataset WHERE group_name = p_group AND dropped = 0;
   IF v_datasets > 0 THEN
     CALL promote_read(p_group, v_time);
+  END IF;
+  CALL promote_gate(p_group, v_version, v_staged, v_datasets, p_who, v_waits, v_comment);
+  IF v_waits IS NULL THEN
     SET v_done = 0;
     OPEN v_each;
     each_dataset: LOOP
@@ -262,24 +262,27 @@ promotion: BEGIN
       END IF;
     END LOOP;
     CLOSE v_each;
-    DROP TEMPORARY TABLE IF EXISTS difference;
+    IF v_rows > 0 OR v_staged > 0 THEN
+      CALL promote_checks(p_group, v_version + 1);
+    END IF;
   END IF;
+  DROP TEMPORARY TABLE IF EXISTS difference;
 
-  IF v_rows > 0 OR v_staged > 0 THEN
+  IF v_waits IS NULL AND (v_rows > 0 OR v_staged > 0) THEN
     SET v_detail = LEFT(CONCAT_WS('; ', v_detail, NULLIF(v_late, '')), 1024);
     UPDATE sync SET version = v_version + 1, activation_time = v_time, content_time = v_time, promoting = 1,
                     reason = LEFT(COALESCE(v_late, ''), 512)
      WHERE group_name = p_group;
-    INSERT INTO history (at, group_name, action, version, who, rows_changed, detail, account)
-    VALUES (UTC_TIMESTAMP(6), p_group, 'promote', v_version + 1, p_who, v_rows, v_detail, LEFT(USER(), 255));
+    INSERT INTO history (at, group_name, action, version, who, rows_changed, detail, comment, account)
+    VALUES (UTC_TIMESTAMP(6), p_group, 'promote', v_version + 1, p_who, v_rows, v_detail, v_comment, LEFT(USER(), 255));
     SELECT 'staged' AS outcome, v_version + 1 AS version, v_rows AS rows_changed;
   ELSE
     DELETE FROM image WHERE group_name = p_group AND version = v_version + 1;
     CALL next_activation(p_group, 0, v_next);
     CALL count_schedules(p_group, v_staged);
-    SET v_next = IF(v_staged > 0, LEAST(v_next, v_time), v_next);
-    UPDATE sync SET activation_time = v_next, content_time = v_time,
-                    wanted_time = IF(wanted_time > v_next, wanted_time, NULL)
+    SET v_next = IF(v_staged > 0 AND v_waits IS NULL, LEAST(v_next, v_time), v_next);
+    UPDATE sync SET activation_time = v_next, content_time = IF(v_waits IS NULL, v_time, content_time),
+                    wanted_time = IF(wanted_time > v_next, wanted_time, NULL), reason = LEFT(COALESCE(v_waits, ''), 512)
      WHERE group_name = p_group;
     SELECT 'unchanged' AS outcome, v_version AS version, 0 AS rows_changed;
   END IF;

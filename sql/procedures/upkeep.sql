@@ -76,6 +76,8 @@ BEGIN
     -- By the group: else it would wait for the promotions of all others.
     DELETE FROM image WHERE group_name = v_group AND dataset = p_name;
     DELETE FROM dataset_changes WHERE dataset = p_name;
+    DELETE FROM dataset_check WHERE dataset = p_name;
+    DELETE FROM dataset_limits WHERE dataset = p_name;
     DELETE FROM dataset_column WHERE dataset = p_name;
     DELETE FROM dataset WHERE name = p_name;
     COMMIT;

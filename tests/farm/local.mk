@@ -22,7 +22,9 @@ EXTRA_DIST += tests/check_messages.sh \
 	tests/farm/test_schedule.py \
 	tests/farm/test_scripts.py \
 	tests/farm/test_source.py \
+	tests/farm/test_sql_approval.py \
 	tests/farm/test_sql_audit.py \
+	tests/farm/test_sql_checks.py \
 	tests/farm/test_sql_cycle.py \
 	tests/farm/test_sql_datasets.py \
 	tests/farm/test_sql_changes.py \

@@ -49,6 +49,7 @@ def ready(db, options):
     make_shop(db)
     age(db)
     add(db, options)
+    db.run("CALL farmsync.set_limits('prices', '{\"min_rows\": 0, \"max_gone\": 100}')")
     assert db.cycle() == "staged" and same(db)
     assert db.cycle() == "unchanged"
 
