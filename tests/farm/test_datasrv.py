@@ -420,7 +420,8 @@ def test_members_are_written_with_statements_that_do_not_grow_with_them(server, 
     wait_until(lambda: database.number("SELECT COUNT(*) FROM farmsync.member WHERE kind = 'agent' AND "
                                        f"group_name = '{group}'") == 400, 20, "all rows", server.log)
     seconds = time.monotonic() - began
-    assert calls() - before <= 2 * seconds + 5, "one statement a second, whatever the number of members"
+    # One a second, and whatever pruning calls meanwhile: nothing that 400 members could hide in.
+    assert calls() - before <= 2 * seconds + 20
 
 
 def test_newest_word_of_a_member_counts_and_bad_ones_are_refused(server, database, group):
@@ -449,9 +450,9 @@ def test_dashboard_metrics_and_health(server, database, group):
 
     def page():
         return server.get("/")[2].decode()
-    text = wait_until(lambda: (lambda t: t if f"{group}-web" in t else None)(page()), 20,
-                      "the member on the dashboard", server.log)
-    assert f"Group {group}" in text and "version 1" in text and ">promote<" in text
+    text = wait_until(lambda: (lambda t: t if f"{group}-web" in t and "version 1" in t else None)(page()),
+                      20, "the member and the version in force on the dashboard", server.log)
+    assert f"Group {group}" in text and ">promote<" in text
     assert "<script>alert" not in text and "&#60;script&#62;alert" in text
     assert not re.search(r"(src|href)\s*=", text), "nothing from elsewhere"
     assert server.get("/")[1]["Content-Security-Policy"].startswith("default-src 'none'")
