@@ -20,7 +20,7 @@ mod_farmsync_mod_farmsync_la_CPPFLAGS = $(AM_CPPFLAGS) $(HTTPD_CPPFLAGS) \
 mod_farmsync_mod_farmsync_la_LDFLAGS = -module -avoid-version -shared \
 	-export-symbols-regex '^farmsync_module$$'
 mod_farmsync_mod_farmsync_la_LIBADD = lib/control/libfs_control.la lib/image/libfs_image.la \
-	$(APR_LIBS) $(CRYPTO_LIBS) $(XXHASH_LIBS)
+	lib/net/libfs_secret.la $(APR_LIBS) $(CRYPTO_LIBS) $(XXHASH_LIBS)
 include_HEADERS += mod_farmsync/mod_farmsync.h
 EXTRA_DIST += doc/configuration.md
 dist_sample_DATA += mod_farmsync/farmsync.conf.sample

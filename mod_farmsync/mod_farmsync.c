@@ -48,6 +48,9 @@ static int check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, 
 
     fs_settings_complete(pconf, server);
     problem = fs_settings_problem(ptemp, fs_settings(server));
+    /* A server that runs isn't stopped by a file that only the agent needs, and may read later. */
+    if (!problem && ap_state_query(AP_SQ_RUN_MODE) == AP_SQ_RM_CONFIG_TEST)
+        problem = fs_settings_file_problem(ptemp, fs_settings(server));
     if (!problem)
         return OK;
     ap_log_error(APLOG_MARK, APLOG_EMERG | APLOG_STARTUP, 0, server, "%s", problem);

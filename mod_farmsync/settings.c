@@ -10,6 +10,7 @@
 #include <ctype.h>
 #include <stddef.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <ap_listen.h>
 #include <apr_strings.h>
@@ -17,6 +18,8 @@
 #include <util_time.h>
 
 #include "control/fs_control.h"
+#include "net/fs_key.h"
+#include "net/fs_sql_options.h"
 #include "module.h"
 
 #define POLL_MS_DEFAULT  1000
@@ -362,6 +365,25 @@ int fs_settings_have_source(const fs_settings_t *settings)
 int fs_settings_start_agent(const fs_settings_t *settings)
 {
     return strcmp(settings->agent, "none") != 0 && fs_settings_have_source(settings);
+}
+
+const char *fs_settings_file_problem(apr_pool_t *pool, const fs_settings_t *settings)
+{
+    apr_status_t status = APR_SUCCESS;
+    fs_sql_options_t options;
+    fs_keyring_t ring;
+    fs_result_t result;
+
+    /* Whoever runs configtest may not be allowed to read secrets: that is no error. */
+    if (settings->key_file && !access(settings->key_file, R_OK)) {
+        status = fs_keyring_read(&ring, settings->key_file, &result);
+        explicit_bzero(&ring, sizeof(ring));
+    }
+    if (!status && settings->database && !access(settings->database, R_OK)) {
+        status = fs_sql_options_read(&options, settings->database, &result);
+        explicit_bzero(&options, sizeof(options));
+    }
+    return status ? apr_psprintf(pool, "%s: %s", result.problem, result.detail) : NULL;
 }
 
 const char *fs_settings_problem(apr_pool_t *pool, const fs_settings_t *settings)

@@ -53,6 +53,8 @@ void fs_settings_complete(apr_pool_t *pool, server_rec *main_server);
 /* What is missing or contradicts itself, as a sentence that begins with its number; NULL if
  * nothing. */
 const char *fs_settings_problem(apr_pool_t *pool, const fs_settings_t *settings);
+/* What is wrong with the files that hold secrets, as the agent would say it; NULL if nothing. */
+const char *fs_settings_file_problem(apr_pool_t *pool, const fs_settings_t *settings);
 /* 1 if there is anything to get data from, so that an agent is of use. */
 int fs_settings_have_source(const fs_settings_t *settings);
 /* 1 if httpd is to start the agent. */

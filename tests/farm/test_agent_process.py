@@ -42,8 +42,8 @@ class Supervised(LoneHttpd):
         super().__init__(mpm, settings=settings)
         self.agent = self.path("farmsync-agent")
         self.write("farmsync-agent", STAND_IN, 0o755)
-        self.write("my.cnf", "[farmsync]\n")
-        self.write("farm.key", "k1 " + "00" * 32 + "\n")
+        self.write("my.cnf", "[farmsync]\n", 0o600)
+        self.write("farm.key", "k1 " + "00" * 32 + "\n", 0o600)
         self.configure()
 
     def write(self, name, text, mode=0o644):
@@ -239,11 +239,37 @@ def test_state_directory_that_cannot_be_used_is_told():
         server.remove()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="root may enter every directory")
+def test_state_directory_that_httpd_user_cannot_enter_is_told():
+    """Root makes it, but the agent and the children are others."""
+    server = Supervised("event", "")
+    server.settings = SETTINGS.format(server.directory)
+    os.mkdir(server.path("closed"), 0o700)
+    server.state = server.path("closed", "state")
+    server.configure()
+    try:
+        server.start()
+        wait_for(lambda: "FS0650" in server.log(), "the reason")
+        assert server.state in server.log() and "FarmSyncStateDir" in server.log()
+        assert server.get("/farmsync/data").status == 503
+    finally:
+        server.remove()
+
+
 # --- what configtest finds -----------------------------------------------------------------------
 
 @pytest.mark.parametrize("line, number, remedy", [
     ("FarmSyncServer 'two words'", "FS0660", "no other server of the farm"),
     ("FarmSyncServer ../x", "FS0660", "letters"),
+    ("FarmSyncServer " + "x" * 65, "FS0660", "1 to 64"),
+    ("FarmSyncStateDir " + "x" * 600, "FS0661", "local disk"),
+    ("FarmSyncCAFile /nonexistent.pem", "FS0662", "make it, or correct the path"),
+    ("FarmSyncCertificateFile /nonexistent.pem", "FS0662", "make it, or correct the path"),
+    ("FarmSyncCertificateFile /etc/hostname", "FS0669", "add that, or take it out"),
+    ("FarmSyncDataServer " + " ".join(f"http://d{i}" for i in range(65)), "FS0663", "at most 64"),
+    ("FarmSyncGroup ../x", "FS0664", "letters"),
+    ("FarmSyncVersionHeader maybe", "FarmSyncVersionHeader", "must be On or Off"),
+    ("FarmSyncAgent a b", "FarmSyncAgent", "takes one argument, path of farmsync-agent, or none"),
     ("FarmSyncDatabase /nonexistent/my.cnf", "FS0662", "make it, or correct the path"),
     ("FarmSyncKeyFile /", "FS0662", "not a file"),
     ("FarmSyncDataServer ds1:4470", "FS0663", "http://host:port"),
@@ -263,6 +289,52 @@ def test_configtest_finds_errors_and_names_the_remedy(line, number, remedy):
     try:
         status, said = server.run("-t")
         assert status != 0 and number in said and remedy in said, said
+    finally:
+        server.remove()
+
+
+DIRECTIVES = {  # and whether it is of the whole server
+    "FarmSyncServer": True, "FarmSyncStateDir": True, "FarmSyncDatabase": True, "FarmSyncDataServer": True,
+    "FarmSyncKeyFile": True, "FarmSyncCAFile": True, "FarmSyncCertificateFile": True, "FarmSyncGroup": True,
+    "FarmSyncAgent": True, "FarmSyncAgentLogLevel": True, "FarmSyncAgentPoll": True,
+    "FarmSyncOnStale": False, "FarmSyncVersionHeader": False}
+
+
+def test_every_directive_is_refused_without_an_argument_and_where_it_does_not_belong():
+    server = LoneHttpd("event")
+    try:
+        for name, whole in DIRECTIVES.items():
+            places = [f"{name}"]
+            if whole:
+                places += [f"<VirtualHost *:1>\n{name} 1\n</VirtualHost>", f"<Location />\n{name} 1\n</Location>"]
+            for place in places:
+                server.settings = place
+                server.configure()
+                status, said = server.run("-t")
+                assert status != 0 and name in said, f"{place}: {said}"
+    finally:
+        server.remove()
+
+
+@pytest.mark.parametrize("file, text, mode, number, remedy", [
+    ("farm.key", "k1 xyz\n", 0o600, "FS020", "hex"),
+    ("farm.key", "", 0o600, "FS020", "key"),
+    ("farm.key", "k1 " + "00" * 32 + "\n", 0o644, "FS0202", "chmod 0640"),
+    ("my.cnf", "[farmsync]\nhots=db\n", 0o600, "FS0302", "line 2: unknown option"),
+    ("my.cnf", "[farmsync]\npassword=x\n", 0o604, "FS0303", "chmod 0640"),
+])
+def test_configtest_reads_the_files_with_secrets(file, text, mode, number, remedy):
+    """As the agent will; a server that is started (or reloaded without a look) goes on without one."""
+    server = Supervised("event", "")
+    server.settings = SETTINGS.format(server.directory)
+    server.write(file, text, mode)
+    server.configure()
+    try:
+        status, said = server.run("-t")
+        assert status != 0 and number in said and remedy in said, said
+        assert "00" * 32 not in said and "password=x" not in said
+        server.start()
+        assert server.get("/farmsync/data").status == 503
     finally:
         server.remove()
 
