@@ -42,7 +42,14 @@ def act(context, procedure, *values):
     results = context.db.act(procedure, (context.group, *values), comment)
     row = facts.groups(context.db, context.group)[0]
     found = [one for result in results for one in result]
-    lines = [describe(row)] + [", ".join(f"{name}: {printable(value)}" for name, value in one.items())
-                               for one in found]
-    context.show({"act": procedure, "group": row, "answer": found}, lines)
+    context.show({"act": procedure, "group": row, "answer": found},
+                 [*map(answer, found), describe(row)])
     return OK
+
+
+def answer(row):
+    """What a procedure said, as a line: its sentence, or what has a value."""
+    if row.get("result"):
+        return printable(row["result"])
+    return ", ".join(f"{name} {printable(value)}" for name, value in row.items()
+                     if value not in (None, ""))

@@ -202,7 +202,7 @@ class Database:
         if code in DENIED:
             return Refused(f"{text}; the account needs the role farmsync_operator: GRANT "
                            "farmsync_operator TO account, SET DEFAULT ROLE farmsync_operator FOR "
-                           "account (MySQL: TO)")
+                           "account (MySQL: TO); if it has that, run install.sql of this release")
         if code in MISSING:
             return NotInstalled(f"{text}; farmsync isn't installed on {self.peer}, or in an older "
                                 "release: run install.sql of this release there")

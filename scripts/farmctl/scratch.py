@@ -5,7 +5,7 @@ import secrets
 import time
 
 from . import options as my
-from .database import NOT_READY, connect_host, pymysql, text_of
+from .database import DENIED, NOT_READY, connect_host, pymysql, text_of
 from .errors import NoScratch
 
 PREFIX = "farmsync_check_"
@@ -33,7 +33,9 @@ class Scratch:
         self.name = PREFIX + secrets.token_hex(4)
         self.hosts = []  # those that can be promoted on
         self.notes = []  # what people should know of the others
+        self.facts = []  # of host_facts, one for each of these
         self.reasons = []  # why it can't be trusted, found while setting up
+        self.blocked = False  # so that there is no use in racing
         self._owner = None
 
     def connect(self, host):
@@ -43,8 +45,10 @@ class Scratch:
     def __enter__(self):
         try:
             self._find_hosts()
-            self._create()
-            self._wait_everywhere()
+            self._look()
+            if not self.blocked:
+                self._create()
+                self._wait_everywhere()
         except BaseException:
             self.drop()
             raise
@@ -74,8 +78,23 @@ class Scratch:
             else:
                 identities[facts["identity"]] = name
                 self.hosts.append(host)
+                self.facts.append({"host": name, **facts})
         if not self.hosts:
             raise NoScratch("there is no host to check: " + "; ".join(self.notes))
+
+    def _look(self):
+        """What the settings alone say."""
+        for one in self.facts:
+            if one["statement_log"]:
+                self.blocked = True
+                self.reasons.append(
+                    f"{one['host']} writes its binary log as statements, which InnoDB refuses at READ "
+                    "COMMITTED; set binlog_format = ROW")
+        if len(self.facts) > 1 and not all(one["galera"] for one in self.facts) \
+                and "OFF" not in {one["single_primary"] for one in self.facts}:
+            self.reasons.append(
+                "the hosts are no Galera cluster and no multi-primary group: name one server that all "
+                "promoters use, or the nodes of one cluster")
 
     def _create(self):
         connection = connect_host(self.target, self.hosts[0], READ_S)
@@ -93,10 +112,10 @@ class Scratch:
                                "table_schema = %s", (self.name,))
                 engines = [row[0] for row in cursor.fetchall()]
         except pymysql.MySQLError as error:
-            raise NoScratch(
-                f"the scratch schema {self.name} can't be made: {text_of(error)}; check-db needs an "
-                "account with the right: GRANT ALL PRIVILEGES ON `farmsync\\_check\\_%`.* TO "
-                "account") from error
+            right = ("; check-db needs an account with the right: GRANT ALL PRIVILEGES ON "
+                     "`farmsync\\_check\\_%`.* TO account") if error.args[0] in DENIED else ""
+            raise NoScratch(f"the scratch schema {self.name} can't be made: {text_of(error)}"
+                            + right) from error
         if engines != ["InnoDB"]:
             self.reasons.append(f"tables are {', '.join(engines)}, which has no transactions that "
                                 "can be rolled back; use InnoDB")
@@ -111,6 +130,7 @@ class Scratch:
                     break
                 except pymysql.MySQLError as error:
                     if time.monotonic() > deadline:
+                        self.blocked = True
                         self.reasons.append(
                             f"what is written on {my.host_name(self.hosts[0])} isn't seen on "
                             f"{my.host_name(host)} within {APPEAR_S} s ({text_of(error)}): these are "

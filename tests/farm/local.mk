@@ -3,6 +3,7 @@ EXTRA_DIST += tests/check_messages.sh \
 	tests/farm/agree.lua \
 	tests/farm/agreeing.py \
 	tests/farm/conftest.py \
+	tests/farm/ctl_fixtures.py \
 	tests/farm/lone_httpd.py \
 	tests/farm/mod_foreign.c \
 	tests/farm/sql_fixtures.py \
@@ -11,6 +12,10 @@ EXTRA_DIST += tests/check_messages.sh \
 	tests/farm/test_c_api.py \
 	tests/farm/test_cli.py \
 	tests/farm/test_clock.py \
+	tests/farm/test_ctl.py \
+	tests/farm/test_ctl_check_db.py \
+	tests/farm/test_ctl_doctor.py \
+	tests/farm/test_ctl_farm.py \
 	tests/farm/test_delta.py \
 	tests/farm/test_failures.py \
 	tests/farm/test_incremental.py \

@@ -5,9 +5,8 @@ import argparse
 
 from ..command import Command
 from ..errors import OK, TROUBLE
-from ..options import host_name
 from ..race import Race
-from ..scratch import Scratch, host_facts
+from ..scratch import Scratch
 from ..snapshot import Snapshot, dropped
 from ..text import plural, printable
 
@@ -37,27 +36,6 @@ def arguments(parser):
                         help=argparse.SUPPRESS)
 
 
-def servers(scratch):
-    """A line of facts for each host."""
-    for host in scratch.hosts:
-        connection = scratch.connect(host)
-        try:
-            yield {"host": host_name(host), **host_facts(connection)}
-        finally:
-            connection.close()
-
-
-def configuration_reasons(found):
-    for one in found:
-        if one["statement_log"]:
-            yield (f"{one['host']} writes its binary log as statements, which InnoDB refuses at READ "
-                   "COMMITTED; set binlog_format = ROW")
-    if len(found) > 1 and not all(one["galera"] for one in found) \
-            and "OFF" not in {one["single_primary"] for one in found}:
-        yield ("the hosts are no Galera cluster and no multi-primary group: name one server that all "
-               "promoters use, or the nodes of one cluster")
-
-
 def run(context):
     chosen = context.options
     engine = chosen.sabotage if chosen.sabotage in ("MyISAM", "Aria") else "InnoDB"
@@ -65,10 +43,8 @@ def run(context):
         reasons = list(scratch.reasons)
         race = Race(scratch, max(chosen.connections, len(scratch.hosts)), chosen.cycles,
                     chosen.sabotage)
-        snapshot, code, found = Snapshot(scratch), 0, []
-        if not any("separate databases" in one for one in reasons):
-            found = list(servers(scratch))
-            reasons += configuration_reasons(found)
+        snapshot, code = Snapshot(scratch), 0
+        if not scratch.blocked:
             context.say(f"Racing in the scratch schema {scratch.name} with "
                         f"{plural(len(race.hosts), 'connection')} ...")
             reasons += race.run(context.say)
@@ -77,9 +53,9 @@ def run(context):
             reasons += more
         notes = scratch.notes
     trusted = not reasons
-    result = {"trusted": trusted, "reasons": reasons, "notes": notes,
+    result = {"trusted": trusted, "reasons": reasons, "notes": notes, "raced": not scratch.blocked,
               "hosts": [{key: value for key, value in one.items() if key != "identity"}
-                        for one in found],
+                        for one in scratch.facts],
               "race": race.as_json(), "snapshot": {"reads": snapshot.reads, "torn": snapshot.torn},
               "dropped_transaction": code}
     context.show(result, lines(result))
@@ -92,18 +68,23 @@ def lines(result):
         yield f"{one['host']}: {printable(one['version'])} ({kind})"
     for note in result["notes"]:
         yield "note: " + printable(note)
-    race = result["race"]
-    conflicts = ", ".join(f"{count} × {code}" for code, count in race["conflicts"].items()) or "none"
-    yield (f"race: {race['promoted']} of {race['cycles']} cycles promoted, {race['double']} of them "
-           f"more than once; {race['broken_off']} broken off; conflicts: {conflicts}")
-    yield (f"snapshots: {result['snapshot']['reads']} statements over two tables, "
-           f"{result['snapshot']['torn']} saw half of a transaction")
+    if result["raced"]:
+        yield from race_lines(result)
     if result["trusted"]:
         yield "The locking of this database can be trusted."
         return
     yield "The locking of this database cannot be trusted:"
     for reason in result["reasons"]:
         yield "  " + printable(reason)
+
+
+def race_lines(result):
+    race = result["race"]
+    conflicts = ", ".join(f"{count} × {code}" for code, count in race["conflicts"].items()) or "none"
+    yield (f"race: {race['promoted']} of {race['cycles']} cycles promoted, {race['double']} of them "
+           f"more than once; {race['broken_off']} broken off; conflicts: {conflicts}")
+    yield (f"snapshots: {result['snapshot']['reads']} statements over two tables, "
+           f"{result['snapshot']['torn']} saw half of a transaction")
 
 
 COMMANDS = [Command("check-db", "run the promotion race here: can the locking be trusted?", run,

@@ -28,6 +28,7 @@ COLOURS = {"ok": GREEN, "running": GREEN, "failed": RED, "late": RED, "silent": 
 READ_S = 5
 MIN_SERVERS = 3
 BAR = 30
+BESIDE_BAR = 66  # columns that the rest of a group's line takes
 HISTORY = 5
 
 
@@ -54,18 +55,18 @@ def left_now(row, age):
     return None if row["seconds_left"] is None else float(row["seconds_left"]) - age
 
 
-def countdown(row, age):
+def countdown(row, age, bar):
     left = left_now(row, age)
     if left is None:
         return "waits"
     if left <= 0:
         return "due"
     whole = float(row["interval_s"] or 1)
-    done = int(BAR * max(0.0, min(1.0, 1 - left / whole)))
-    return f"[{'#' * done}{'.' * (BAR - done)}] {span(left)}"
+    done = int(bar * max(0.0, min(1.0, 1 - left / whole)))
+    return f"{span(left):>11}" + (f" [{'#' * done}{'.' * (bar - done)}]" if bar > 0 else "")
 
 
-def group_rows(groups, age):
+def group_rows(groups, age, bar):
     rows = []
     for row in groups:
         in_force, staged = row["in_force"], row["staged"]
@@ -75,7 +76,7 @@ def group_rows(groups, age):
         rows.append({"group": row["group_name"], "state": facts.standing(row), "in force": in_force,
                      "staged": staged, "ready": row.get("ready"),
                      "at": row["next_activation"] and f"{row['next_activation']:%H:%M:%S}",
-                     "activation": countdown(row, age)})
+                     "activation": countdown(row, age, bar)})
     return columns(rows, (("group", "group"), ("state", "state"), ("in force", "in force"),
                           ("staged", "staged"), ("ready", "?ready"), ("at", "at"),
                           ("activation", "activation")))
@@ -106,15 +107,15 @@ def server_rows(servers):
 
 def history_lines(rows):
     for row in rows:
-        yield f"{moment(row['at'])[:19]}  {row['group_name']}  {row['action']}" \
-              + (f" {row['version']}" if row["version"] else "") \
-              + f"  {printable(row['who'])}  {printable(row['detail'])}"
+        yield (f"{moment(row['at'])[:19]}  {row['group_name']}  {row['action']}"
+               + (f" {row['version']}" if row["version"] else "")
+               + f"  {printable(row['who'])}  {printable(row['detail'])}").rstrip()
 
 
-def frame(farm, history, age=0.0, height=None):
-    """The lines of one picture, the servers cut so that it fits `height`."""
+def frame(farm, history, age=0.0, height=None, width=80):
+    """The lines of one picture, the servers cut so that it fits `height`, the bar as there is room."""
     lines = [f"farmsync  {farm.peer}  {moment(farm.now)[:19]} UTC  {facts.summary(farm)}", ""]
-    lines += group_rows(farm.groups, age)
+    lines += group_rows(farm.groups, age, min(BAR, width - BESIDE_BAR))
     lines += notes(farm.groups)
     servers = server_rows(farm.servers) if farm.servers else ["No server has reported yet."]
     past = list(history_lines(history))
@@ -206,7 +207,7 @@ def live(context):
     with screen() as keys:
         while True:
             size = shutil.get_terminal_size()
-            lines = frame(farm, history, time.monotonic() - taken, size.lines - 2)
+            lines = frame(farm, history, time.monotonic() - taken, size.lines - 2, size.columns)
             last = problem or "q quits"
             paint([*lines[:size.lines - 2], last], size)
             if wait_key(keys, min(1.0, context.options.interval)):

@@ -12,6 +12,8 @@ BOUND_MS = 100
 WALL_MS = 1000
 FORGET_S = 24 * 3600
 PACE_S = 0.2
+TWINS = ("FS0899", "FS1052")  # what datasrv and the database say of two servers of one name
+ONE_NAME = "give each server its own FarmSyncServer (data servers: Name)"
 
 
 def check(patient):
@@ -58,7 +60,9 @@ def of_server(row):
             else "see whether httpd (or datasrv) runs there and reaches the database or a datasrv"
         yield error("server", f"{name} was last heard of {span(ago)} ago", remedy)
         return
-    if row["state"] in facts.BAD_STATES:
+    if row["problem"].startswith(TWINS):
+        yield error("server-name", f"{name}: {printable(row['problem'])}", ONE_NAME)
+    elif row["state"] in facts.BAD_STATES:
         yield error("server", f"{name}: {facts.server_problem(row)}",
                     "see its error log; doc/messages.md explains the number"
                     if row["state"] == "problem" else "see its error log: it can't retrieve in time")
@@ -81,12 +85,12 @@ def names(patient, rows):
         if len(found) > 1:
             yield warning("server-address", f"{' and '.join(sorted(found))} have one address, {address}",
                           "CALL farmsync.forget_member for the name that is no longer used")
-    turns = changing(patient)
+    known = {row["name"] for row in rows if row["problem"].startswith(TWINS)}
+    turns = {name: found for name, found in changing(patient).items() if name not in known}
     for name, found in turns.items():
         yield error("server-name", f"two servers are called {printable(name)}: its reports come from "
-                    + " and ".join(sorted(map(printable, found))),
-                    "give each server its own FarmSyncServer (data servers: Name)")
-    if rows and not turns:
+                    + " and ".join(sorted(map(printable, found))), ONE_NAME)
+    if rows and not turns and not known:
         yield ok("server-name", "no two servers have one name")
 
 
