@@ -18,7 +18,8 @@ SHOP = os.path.join(paths.SQL_DIR, "sample", "shop.sql")
 PROBES_PER_SECOND = 500  # to each server
 
 DATASETS = (("prices", "shop.price", "sku"), ("shipping", "shop.shipping", "country,service"),
-            ("promotions", "shop.promotion", "code"))
+            ("promotions", "shop.promotion", "code"),
+            ("offers", "shop.offer", "sku", '{"activate_column": "starts", "expire_column": "ends"}'))
 CATALOGUE = ("packages", "debian.packages", "name")
 
 # What the demo changes, as one transaction that a person might type; {n} differs from run to run.
@@ -41,7 +42,7 @@ def load_data(farm):
     """Loads what isn't there yet; returns the names of the datasets."""
     present = {row[0] for row in farm.sql("SELECT name FROM dataset WHERE dropped = 0")}
     missing = [one for one in DATASETS if one[0] not in present]
-    with step("Loading the shop: prices, shipping, promotions"):
+    with step("Loading the shop: prices, shipping, promotions, offers"):
         farm.database.run_file(SHOP)
     with step("Loading the package catalogue of this machine's Debian") as shown:
         if CATALOGUE[0] not in present:
@@ -60,8 +61,9 @@ def add_datasets(farm, missing):
     if farm.sql("SELECT state FROM sync WHERE group_name = 'default'") != [["held"]]:
         farm.sql("CALL hold('default')")
     try:
-        for name, source, key in missing:
-            farm.sql(f"CALL add_dataset('{name}', '{source}', '{key}')")
+        for name, source, key, *options in missing:
+            farm.sql(f"CALL add_dataset_with('{name}', '{source}', '{key}', "
+                     + (f"'{options[0]}')" if options else "NULL)"))
     finally:
         farm.sql("CALL resume('default')")
 

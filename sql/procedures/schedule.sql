@@ -432,6 +432,24 @@ BEGIN
   END IF;
 END //
 
+-- For show_pending: when something of the dataset changes next by its schedule, and how many rows begin or end.
+DROP PROCEDURE IF EXISTS count_scheduled //
+CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE count_scheduled(
+  IN p_name VARCHAR(64), OUT p_next DATETIME(6), OUT p_count BIGINT)
+  MODIFIES SQL DATA
+BEGIN
+  DECLARE v_starts, v_ends LONGTEXT;
+  DECLARE v_length BIGINT DEFAULT @@SESSION.group_concat_max_len;
+  SET SESSION group_concat_max_len = 16777216;
+  CALL schedule_moments(p_name, 1, '%at% > UTC_TIMESTAMP(6)', v_starts, v_ends);
+  SET SESSION group_concat_max_len = v_length;
+  SET @farmsync_at = NULL, @farmsync_count = 0, v_starts = CONCAT_WS(' UNION ALL ', v_starts, v_ends);
+  IF v_starts <> '' THEN
+    CALL run_sql(CONCAT('SELECT MIN(e.at), COUNT(*) INTO @farmsync_at, @farmsync_count FROM (', v_starts, ') AS e'));
+  END IF;
+  SET p_next = @farmsync_at, p_count = @farmsync_count;
+END //
+
 -- The view `scheduled` has a line per dataset and moment to come; it is made anew when a dataset comes or goes.
 DROP PROCEDURE IF EXISTS make_scheduled //
 CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE make_scheduled()

@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: Apache-2.0
--- A small shop to try farmsync with: three tables that change together. May be run again: it only adds
+-- A small shop to try farmsync with: four tables that change together. May be run again: it only adds
 -- what is missing.
 SET NAMES utf8mb4;
 CREATE DATABASE IF NOT EXISTS shop CHARACTER SET utf8mb4;
@@ -31,6 +31,18 @@ CREATE TABLE IF NOT EXISTS promotion (
   PRIMARY KEY (code)
 ) ENGINE=InnoDB;
 
+CREATE TABLE IF NOT EXISTS offer (
+  id     INT           NOT NULL AUTO_INCREMENT,
+  sku    VARCHAR(32)   NOT NULL,
+  price  DECIMAL(10,2) NOT NULL,
+  starts DATETIME      NULL COMMENT 'UTC; NULL: always',
+  ends   DATETIME      NULL COMMENT 'UTC; NULL: never',
+  PRIMARY KEY (id),
+  UNIQUE KEY schedule (sku, starts),
+  KEY starts (starts),
+  KEY ends (ends)
+) ENGINE=InnoDB;
+
 INSERT IGNORE INTO price (sku, name, price) VALUES
   ('sku-1', 'Espresso cup, 80 ml', 7.90),
   ('sku-2', 'Cappuccino cup, 180 ml', 9.90),
@@ -49,8 +61,15 @@ INSERT IGNORE INTO promotion (code, title, percent, rules) VALUES
   ('WELCOME', 'Welcome: 5 % off your first order', 5.00, '{"first_order": true}'),
   ('CUPS', 'Six cups, ten percent off', 10.00, '{"sku": ["sku-1", "sku-2"], "from": 6}');
 
+INSERT IGNORE INTO offer (id, sku, price, starts, ends) VALUES
+  (1, 'sku-4', 26.00, NULL, NULL),
+  (2, 'sku-4', 19.90, UTC_DATE() + INTERVAL 1 DAY, UTC_DATE() + INTERVAL 2 DAY),
+  (3, 'sku-5', 49.00, UTC_DATE() + INTERVAL 1 DAY, NULL);
+
 -- farmsync reads the shop with this account's rights; then
 --   CALL farmsync.add_dataset('prices', 'shop.price', 'sku');
 --   CALL farmsync.add_dataset('shipping', 'shop.shipping', 'country,service');
 --   CALL farmsync.add_dataset('promotions', 'shop.promotion', 'code');
+--   CALL farmsync.add_dataset_with('offers', 'shop.offer', 'sku',
+--     '{"activate_column": "starts", "expire_column": "ends"}');
 GRANT SELECT ON shop.* TO 'farmsync'@'localhost';

@@ -605,7 +605,7 @@ def test_views(db, kind, zone):
     assert db.run("SELECT at, starts, ends, state FROM farmsync.scheduled ORDER BY at") == [
         (t1, "1", "0", "staged"), (t2, "0", "2", "waiting"), (t3, "1", "0", "waiting")]
     assert db.run("SELECT * FROM farmsync.pending") == [("default", "prices", "0", "0", "0", t1, "4")]
-    assert db.run("CALL farmsync.show_pending('default')")[0][:5] == ("default", "prices", "0", "0", "0")
+    assert db.run("CALL farmsync.show_pending('default')") == [("default", "prices", "0", "0", "0", None, t1, "4")]
     db.run("SET time_zone = '+00:00'")
     put(db, 9, None, None, "mug")
     db.run("DELETE FROM shop.price WHERE sku = 'jug'")
