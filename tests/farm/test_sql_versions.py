@@ -523,6 +523,29 @@ def test_in_the_middle_of_a_promotion(four, connect):
     assert rows(four, 6) == four.held[1][0]
 
 
+EVERY_ACT = ["hold('default')", "activate_now('default')", "activate_at('default', UTC_TIMESTAMP(6) + INTERVAL 1 DAY)",
+             "set_interval('default', 300)", "set_lead('default', 1)", "set_keep_versions('default', 5)",
+             "set_keep_age('default', 60)", "roll_back('default', 2)", "pin('default', 2)", "pin('default', 5)"]
+
+
+@pytest.mark.parametrize("act", EVERY_ACT)
+def test_every_act_waits_for_a_promotion(four, connect, act):
+    """In the middle of one: it is done after it, and breaks nothing of it."""
+    promoter, operator = connect(), connect()
+    four.run("UPDATE shop.price SET price = 7")
+    four.make_due()
+    promoter.run("START TRANSACTION")
+    promoter.run("CALL farmsync.promote('default', %s, 'p')", four.epoch())
+    operator.run("SET innodb_lock_wait_timeout = 50")
+    threads = Threads()
+    threads.start(operator.run, "CALL farmsync." + act)
+    promoter.images(5, "p")
+    promoter.run("COMMIT")
+    threads.join()
+    assert (four.sync()["version"], four.sync()["active_version"]) == ("5", "4")
+    assert [r[0] for r in history(four, 2)] == [act.split("(")[0], "promote"]
+
+
 def test_promotion_that_comes_second_is_lost(four, connect):
     """The roll-back is first: the epoch that the promoter knows is old."""
     epoch = four.epoch()
@@ -626,6 +649,42 @@ def test_twice_at_once_on_two_nodes(galera, acts):
         assert db.run("SELECT DISTINCT price FROM farmsync.data_prices WHERE fs_from <= %s AND fs_to > %s",
                       version, version) == [(price,)]
         assert db.one("SELECT COUNT(*) FROM farmsync.data_prices WHERE fs_from <= %s AND fs_to > %s", version, version) == "2"
+    for session in sessions + [db]:
+        session.close()
+
+
+PAIRS = [("hold('default')", "hold('default')"), ("hold('default')", "pin('default', 4)"),
+         ("activate_now('default')", "activate_now('default')"),
+         ("activate_at('default', '2100-01-01')", "activate_at('default', '2100-01-02')"),
+         ("set_interval('default', 5)", "set_interval('default', 7)"), ("set_lead('default', 1)", "set_lead('default', 2)"),
+         ("set_keep_versions('default', 5)", "set_keep_versions('default', 6)"),
+         ("set_keep_age('default', 5)", "set_keep_age('default', 6)"), ("pin('default', 4)", "pin('default', 4)"),
+         ("pin('default', 4)", "unpin('default')"), ("hold('default')", "resume('default')")]
+
+
+@pytest.mark.parametrize("acts", PAIRS)
+def test_every_act_twice_at_once_on_two_nodes(galera, acts):
+    """What was done is in history, once each; what wasn't said why; the nodes agree."""
+    db = shop_on(galera)
+    sessions = [Session(galera[0]), Session(galera[1])]
+    before = int(db.one("SELECT MAX(id) FROM farmsync.history"))
+    start, done = threading.Barrier(2), []
+    threads = Threads()
+
+    def operate(session, act):
+        start.wait()
+        try:
+            session.run("CALL farmsync." + act)
+            done.append(act.split("(")[0])
+        except pymysql.MySQLError as error:
+            assert error.args[0] in LOST or "FS1" in error.args[1], error
+
+    for session, act in zip(sessions, acts):
+        threads.start(operate, session, act)
+    threads.join()
+    noted = db.run("SELECT action FROM farmsync.history WHERE id > %s", before)
+    assert sorted(r[0] for r in noted) == sorted(done) and done
+    assert sessions[1].run("SELECT * FROM farmsync.sync") == db.run("SELECT * FROM farmsync.sync")
     for session in sessions + [db]:
         session.close()
 

@@ -404,6 +404,19 @@ START_TEST(promotion_that_changes_nothing_builds_nothing)
 }
 END_TEST
 
+/* An ordered roll-back: its images are entered already, whoever has them. */
+START_TEST(promotion_that_rolls_back_builds_nothing)
+{
+    fs_promotion_t outcome;
+
+    db.outcome = "returned";
+    ck_assert_int_eq(promote(&outcome), APR_SUCCESS);
+    ck_assert_int_eq(outcome, FS_PROMOTION_RETURNED);
+    ck_assert_int_eq(said("COMMIT"), 2);
+    ck_assert_uint_eq(db.statement_count, 3);
+}
+END_TEST
+
 START_TEST(promotion_that_is_lost_does_nothing)
 {
     fs_promotion_t outcome;
@@ -729,6 +742,7 @@ static Suite *source_suite(void)
     tcase_add_test(tcase, dataset_that_cannot_be_described_is_refused);
     tcase_add_test(tcase, promotion_builds_what_changed_before_the_commit);
     tcase_add_test(tcase, promotion_that_changes_nothing_builds_nothing);
+    tcase_add_test(tcase, promotion_that_rolls_back_builds_nothing);
     tcase_add_test(tcase, promotion_that_is_lost_does_nothing);
     tcase_add_test(tcase, promotion_with_an_unknown_answer_is_an_error);
     tcase_add_test(tcase, conflict_at_any_statement_is_a_lost_race);
