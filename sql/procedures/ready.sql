@@ -27,15 +27,16 @@ CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE ready_stage(IN p_group VARCHAR
 BEGIN
   DECLARE v_length BIGINT DEFAULT @@SESSION.group_concat_max_len;
   DECLARE v_percent, v_limit INT;
-  DECLARE v_step, v_notice, v_version BIGINT;
+  DECLARE v_step, v_notice, v_version, v_interval, v_late BIGINT;
   DECLARE v_digest VARCHAR(64);
-  DECLARE v_time DATETIME(6);
+  DECLARE v_time, v_grid, v_soon DATETIME(6);
   DECLARE EXIT HANDLER FOR SQLEXCEPTION
   BEGIN
     SET SESSION group_concat_max_len = v_length;
     RESIGNAL;
   END;
-  SELECT ready_percent, ready_limit, version, activation_time INTO v_percent, v_limit, v_version, v_time
+  SELECT ready_percent, ready_limit, version, activation_time, grid_time, sync_interval * 1000000
+    INTO v_percent, v_limit, v_version, v_time, v_grid, v_interval
     FROM sync WHERE group_name = p_group;
   IF v_percent IS NOT NULL THEN
     -- What a server reports that has it all: as fs_manifest_version_digest.
@@ -44,9 +45,16 @@ BEGIN
                              ORDER BY CAST(dataset AS BINARY) SEPARATOR ''), 256) INTO v_digest
       FROM image WHERE group_name = p_group AND version = v_version;
     SET SESSION group_concat_max_len = v_length;
-    -- Servers get the lead to retrieve it, then it can be decided.
+    -- Servers get the lead to retrieve it, then it can be decided. What is on the grid stays there: until then
+    -- a server that has not heard of this version is sure of the one before.
     CALL ready_times(p_group, v_step, v_notice);
-    SET v_time = GREATEST(v_time, UTC_TIMESTAMP(6) + INTERVAL v_step + v_notice MICROSECOND);
+    SET v_soon = UTC_TIMESTAMP(6) + INTERVAL v_step + v_notice MICROSECOND;
+    IF TIMESTAMPDIFF(MICROSECOND, v_grid, v_time) % v_interval = 0 AND v_version > 1 THEN
+      SET v_late = GREATEST(0, TIMESTAMPDIFF(MICROSECOND, v_time, v_soon));
+      SET v_time = v_time + INTERVAL ((v_late + v_interval - 1) DIV v_interval) * v_interval MICROSECOND;
+    ELSE
+      SET v_time = GREATEST(v_time, v_soon);
+    END IF;
     UPDATE sync SET state = 'waiting', planned_time = v_time, put_off = 0,
                     ready_until = v_time + INTERVAL v_limit SECOND, staged_digest = COALESCE(v_digest, ''),
                     activation_time = '9999-12-31 00:00:00'

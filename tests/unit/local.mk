@@ -7,4 +7,5 @@ include tests/unit/net.mk
 include tests/unit/sync.mk
 include tests/unit/source.mk
 include tests/unit/agent.mk
+include tests/unit/ready.mk
 endif
