@@ -481,9 +481,11 @@ BEGIN
                                      '0 AS ends FROM farmsync.sync WHERE FALSE'));
   CALL run_sql(CONCAT('CREATE OR REPLACE DEFINER = ''farmsync''@''localhost'' SQL SECURITY DEFINER VIEW ',
     'farmsync.scheduled AS SELECT m.group_name, m.dataset, m.at, m.starts, m.ends, CASE ',
-    'WHEN s.version <> s.active_version AND m.at <= s.content_time THEN ''staged'' ',
-    'WHEN m.at < GREATEST(UTC_TIMESTAMP(6), s.activation_time) + INTERVAL LEAST(CAST(s.min_lead * 1000000 AS SIGNED), ',
-    's.sync_interval * 1000000 DIV 2) MICROSECOND THEN ''late'' ELSE ''waiting'' END AS state ',
+    'WHEN s.version <> s.active_version AND m.at = s.content_time AND m.at = ',
+    'IF(s.activation_time > ''9999-01-01'', COALESCE(s.planned_time, m.at), s.activation_time) THEN ''staged'' ',
+    'WHEN m.at < GREATEST(UTC_TIMESTAMP(6), IF(s.activation_time > ''9999-01-01'', COALESCE(s.planned_time, UTC_TIMESTAMP(6)), ',
+    's.activation_time)) + INTERVAL LEAST(CAST(s.min_lead * 1000000 AS SIGNED), s.sync_interval * 1000000 DIV 2) MICROSECOND ',
+    'THEN ''late'' ELSE ''waiting'' END AS state ',
     'FROM farmsync.sync AS s JOIN (', v_sql, ') AS m ON m.group_name = s.group_name'));
 END //
 

@@ -624,6 +624,20 @@ def test_what_will_be_late_is_visible(db):
     assert activation(db) == us(db, db.one("SELECT MAX(starts) FROM shop.price"))
 
 
+def test_entered_for_a_moment_before_what_is_staged(db):
+    """Nothing announced can be changed any more: it is late, and seen to be."""
+    make_shop(db)
+    settle(db)
+    t1 = at(db, 300)
+    put(db, 80, t1)
+    assert db.promote() == "staged"
+    put(db, 7, at(db, 100), None, "pot")
+    assert db.run("SELECT at = %s, state FROM farmsync.scheduled ORDER BY at", t1) == [("0", "late"), ("1", "staged")]
+    assert db.run("SELECT sku FROM farmsync.pending_prices") == [("pot",)]
+    assert next_cycle(db) == "staged" and price(db) == ["80", "7"] and on_grid(db)
+    assert "FS1077" in history(db)
+
+
 def test_views_without_a_schedule(db):
     db.script("CREATE TABLE shop.plain (id INT PRIMARY KEY)")
     add(db, {}, "plain", "shop.plain", "id")
