@@ -7,7 +7,8 @@ whatever else the machine does meanwhile hits both alike; the middle half is pri
 processor time of httpd's own processes is given, too: it says the same on a machine that isn't quiet. The first line,
 the bare httpd against itself, shows how far the machine can be trusted.
 
-Then the benchmarks of the image and of a thousand agents (tests/bench). Everything is written to doc/benchmarks.md.
+Then the benchmarks of the image, of a host and of a thousand agents (bench_image.py, bench_host.py, tests/bench).
+Everything is written to doc/benchmarks.md.
 """
 
 import argparse
@@ -21,7 +22,7 @@ import sys
 import tempfile
 import time
 
-from . import paths, setup
+from . import bench_image, paths, setup
 from .errors import FarmError
 from .farm import Farm
 from .part import http_get, wait_until
@@ -220,37 +221,6 @@ def _read(path):
         return ""
 
 
-IMAGE_BENCHMARK = "tests/bench/bench_image"
-
-
-def image_section(quick):
-    """Output of the image's own benchmark program."""
-    setup.build(paths.BUILD, targets=(IMAGE_BENCHMARK,), title="Building the image benchmark")
-    with tempfile.TemporaryDirectory(prefix="fsbench-") as directory, step("Measuring the image"):
-        done = subprocess.run([paths.built(IMAGE_BENCHMARK), "-d", directory,
-                               *(["-r", "3", "1000"] if quick else [])],
-                              text=True, capture_output=True, check=False)
-    if done.returncode:
-        raise FarmError(f"{IMAGE_BENCHMARK}: {done.stdout}{done.stderr}")
-    return "## The image\n\n```\n" + done.stdout.strip() + "\n```"
-
-
-HERD_BENCHMARK = "tests/bench/bench_agents"
-
-
-def herd_section(quick):
-    """What one datasrv bears: output of tests/bench/herd.py."""
-    setup.build(paths.BUILD, targets=(HERD_BENCHMARK,), title="Building the simulated agents")
-    environment = dict(os.environ, FARMSYNC_BUILD=paths.BUILD,
-                       **({"FARMSYNC_BENCH_QUICK": "1"} if quick else {}))
-    with step("Simulating a thousand agents"):
-        done = subprocess.run([sys.executable, os.path.join(paths.REPO, "tests/bench/herd.py")],
-                              text=True, capture_output=True, check=False, env=environment)
-    if done.returncode:
-        raise FarmError(f"tests/bench/herd.py: {done.stdout}{done.stderr}")
-    return "## A thousand agents\n\n" + done.stdout.strip()
-
-
 def requests_section(options):
     directory = tempfile.mkdtemp(prefix="fsbench-", dir="/tmp")
     farm = Farm(directory)
@@ -283,7 +253,7 @@ def parser():
     top.add_argument("--rounds", type=int, default=11)
     top.add_argument("--seconds", type=int, default=1, help="of each measurement")
     top.add_argument("--quick", action="store_true", help="2 rounds of 1 s; nothing is written")
-    top.add_argument("--only", choices=("requests", "image", "herd"))
+    top.add_argument("--only", choices=("requests", "image"))
     return top
 
 
@@ -299,9 +269,7 @@ def main():
         if options.only in (None, "requests"):
             sections.append(requests_section(options))
         if options.only in (None, "image"):
-            sections.append(image_section(options.quick))
-        if options.only in (None, "herd"):
-            sections.append(herd_section(options.quick))
+            sections += bench_image.sections(options.quick)
     except FarmError as error:
         print(f"scripts/bench: {error}", file=sys.stderr)
         return 1
