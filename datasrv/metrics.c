@@ -35,17 +35,22 @@ static void one(struct evbuffer *out, const char *name, const char *type, const 
 }
 
 /* A label's value, escaped as the format demands. */
-static const char *label(const char *text, char out[2 * FS_IMAGE_NAME_SIZE])
+static const char *label_fit(const char *text, char *out, size_t size)
 {
     char *to = out;
 
-    for (; *text && to < out + 2 * FS_IMAGE_NAME_SIZE - 3; text++) {
+    for (; *text && to < out + size - 3; text++) {
         if (*text == '\\' || *text == '"' || *text == '\n')
             *to++ = '\\';
         *to++ = *text == '\n' ? 'n' : *text;
     }
     *to = '\0';
     return out;
+}
+
+static const char *label(const char *text, char out[2 * FS_IMAGE_NAME_SIZE])
+{
+    return label_fit(text, out, 2 * FS_IMAGE_NAME_SIZE);
 }
 
 static void print_server(fs_service_t *service, struct evbuffer *out)
@@ -201,6 +206,26 @@ static void print_manifests(const look_t *look, struct evbuffer *out)
     }
 }
 
+/* Why a group isn't as usual: a check that failed with its first keys, what it waits for, who holds
+ * it. */
+static void print_reasons(const look_t *look, struct evbuffer *out)
+{
+    const fs_manifest_t *manifest;
+    char name[2 * FS_IMAGE_NAME_SIZE], reason[2 * sizeof(manifest->reason)];
+
+    head(out, "group_reason", "gauge",
+         "1 with the reason why the group isn't as usual, if there is one.");
+    for (unsigned i = 0; i < look->count; i++) {
+        if (!look->published[i] || !look->published[i]->manifest->reason[0])
+            continue;
+        manifest = look->published[i]->manifest;
+        evbuffer_add_printf(out,
+                            "farmsync_group_reason{group=\"%s\",state=\"%s\",reason=\"%s\"} 1\n",
+                            label(look->facts[i].name, name), fs_group_state_name(manifest->state),
+                            label_fit(manifest->reason, reason, sizeof(reason)));
+    }
+}
+
 static void print_promotions(const look_t *look, struct evbuffer *out)
 {
     char name[2 * FS_IMAGE_NAME_SIZE];
@@ -268,6 +293,7 @@ void fs_service_metrics(void *baton, fs_http_call_t *call)
     print_clock(service, out);
     print_store(service, out);
     print_manifests(&look, out);
+    print_reasons(&look, out);
     print_promotions(&look, out);
     print_work(&look, out);
     for (unsigned i = 0; i < look.count; i++)

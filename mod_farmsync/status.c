@@ -11,6 +11,7 @@
 
 #include "child.h"
 #include "module.h"
+#include "sync/fs_manifest.h"
 
 const char fs_status_release[] = FS_RELEASE;
 
@@ -131,6 +132,10 @@ static void html_group(fs_text_t *text, const fs_facts_t *facts, const fs_group_
     if (fs_facts_pinned(group))
         ROW(text, "pinned", "to version %" PRId64 ": nothing newer comes until farmsync.unpin",
             fs_facts_pinned(group));
+    if (group->record.reason[0])
+        row(text,
+            group->record.state == FS_GROUP_FAILED ? "the last promotion was refused" : "cycle",
+            group->record.reason);
     html_switch(text, facts, group);
     ROW(text, "requests", "%" PRIu64 ", look-ups %" PRIu64 ", misses %" PRIu64 ", refused %" PRIu64,
         group->requests, group->lookups, group->misses, group->refused);

@@ -78,6 +78,8 @@ static void add_group(fs_text_t *text, const fs_facts_t *facts, const fs_group_f
     add_string(text, "problem", record->problem);
     fs_text_puts(text, ",");
     add_string(text, "detail", record->detail);
+    fs_text_puts(text, ",");
+    add_string(text, "reason", record->reason);
     add_datasets(text, group->view);
     fs_text_puts(text, "}");
 }

@@ -48,8 +48,8 @@ typedef struct fs_control_clock_t {
 /* One group as the agent has it. View ids are 1.. and never reused on a host; 0 = not here. */
 typedef struct fs_control_group_t {
     char name[FS_IMAGE_NAME_SIZE];
-    uint8_t state;  /* fs_group_state_t */
-    uint8_t pinned; /* FS_PIN_*: by the operator; nothing is promoted */
+    uint8_t state;     /* fs_group_state_t */
+    uint8_t pinned;    /* FS_PIN_*: by the operator; nothing is promoted */
     uint8_t undecided; /* no permission yet to serve staged_version: activation_time is a plan */
     uint8_t reserved[4];
     int64_t epoch;
@@ -66,6 +66,8 @@ typedef struct fs_control_group_t {
     fs_usec_t retrieved;   /* farm time when the staged view was published; 0 if not */
     char problem[FS_PROBLEM_SIZE]; /* latest difficulty of this group on this host, "" if none */
     char detail[256];
+    char reason[256]; /* what the farm says of the cycle: why the last promotion was refused, or
+                         what it waits for; "" as a rule */
 } fs_control_group_t;
 
 /* --- the agent's side (one thread at a time) -------------------------------------------------- */

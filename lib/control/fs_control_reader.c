@@ -148,6 +148,7 @@ int fs_control_group_at(const fs_control_t *control, unsigned index, fs_control_
     group->name[sizeof(group->name) - 1] = '\0';
     group->problem[sizeof(group->problem) - 1] = '\0';
     group->detail[sizeof(group->detail) - 1] = '\0';
+    group->reason[sizeof(group->reason) - 1] = '\0';
     return (int)index;
 }
 

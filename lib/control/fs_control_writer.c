@@ -173,7 +173,8 @@ static int differs(const fs_control_group_t *a, const fs_control_group_t *b)
            a->active_view != b->active_view || a->staged_view != b->staged_view ||
            a->activation_time != b->activation_time || a->interval != b->interval ||
            strncmp(a->problem, b->problem, sizeof(a->problem)) != 0 ||
-           strncmp(a->detail, b->detail, sizeof(a->detail)) != 0;
+           strncmp(a->detail, b->detail, sizeof(a->detail)) != 0 ||
+           strncmp(a->reason, b->reason, sizeof(a->reason)) != 0;
 }
 
 /*

@@ -350,6 +350,8 @@ void fs_plan_compose(fs_control_group_t *record, const fs_control_group_t *last,
     record->data_time = data_time(last, record->active_version);
     memcpy(record->problem, last->problem, sizeof(record->problem));
     memcpy(record->detail, last->detail, sizeof(record->detail));
+    fs_text_fit(record->reason, sizeof(record->reason), manifest->reason,
+                strnlen(manifest->reason, sizeof(manifest->reason)));
 }
 
 const fs_manifest_version_t *fs_plan_in_force(const fs_manifest_t *manifest, fs_usec_t farm,
@@ -408,7 +410,8 @@ int fs_plan_is_patient(fs_usec_t busy, fs_usec_t left, double chance)
 
 /* --- when to ask again ------------------------------------------------------------------------ */
 
-/* From shortly before the plan's time on a server must hear often, or it has to call itself stale. */
+/* From shortly before the plan's time on a server must hear often, or it has to call itself stale.
+ */
 static fs_usec_t waiting_pace(const fs_manifest_t *manifest, fs_usec_t farm)
 {
     fs_usec_t notice = fs_cycle_notice(manifest);

@@ -368,6 +368,23 @@ START_TEST(compose_publishes_the_schedule_before_the_images)
 }
 END_TEST
 
+START_TEST(compose_tells_why_a_promotion_was_refused)
+{
+    fs_manifest_t *manifest = make_manifest(8, 2, 3);
+    fs_control_group_t last = {.reason = "earlier"}, record;
+    fs_plan_views_t views = {0};
+    fs_plan_moment_t moment = {.heard = 77};
+
+    fs_plan_compose(&record, &last, manifest, &views, &moment);
+    ck_assert_str_eq(record.reason, "");
+    memset(manifest->reason, 'x', sizeof(manifest->reason) - 1); /* longer than the page has room */
+    fs_plan_compose(&record, &last, manifest, &views, &moment);
+    ck_assert_uint_lt(strlen(record.reason), sizeof(record.reason));
+    ck_assert_uint_gt(strlen(record.reason), 240);
+    fs_manifest_free(manifest);
+}
+END_TEST
+
 START_TEST(compose_uses_a_view_only_for_its_very_content)
 {
     fs_manifest_t *manifest = make_manifest(8, 2, 3);
@@ -797,6 +814,7 @@ static Suite *agent_suite(void)
     tcase_add_test(all, take_never_goes_back);
     tcase_add_test(all, take_knows_the_page_without_its_digests);
     tcase_add_test(all, compose_publishes_the_schedule_before_the_images);
+    tcase_add_test(all, compose_tells_why_a_promotion_was_refused);
     tcase_add_test(all, compose_uses_a_view_only_for_its_very_content);
     tcase_add_test(all, compose_goes_on_with_what_is_here);
     tcase_add_test(all, compose_prefers_a_staged_version_that_is_due);
