@@ -69,6 +69,10 @@ dist_bashcompletion_DATA = scripts/completion/farmsyncctl
 sbin_SCRIPTS = scripts/bin/farmsyncctl
 EXTRA_DIST += scripts/farmsyncctl doc/farmsyncctl.md
 CLEANFILES += scripts/bin/farmsyncctl
+# What Python has compiled.
+uninstall-local:
+	rm -rf $(DESTDIR)$(farmctldir)/__pycache__ $(DESTDIR)$(farmctlcommandsdir)/__pycache__ \
+		$(DESTDIR)$(farmctldoctordir)/__pycache__
 scripts/bin/farmsyncctl: $(srcdir)/scripts/farmsyncctl Makefile
 	$(AM_V_GEN)$(MKDIR_P) scripts/bin && \
 	sed 's|@pkgdatadir[@]|$(pkgdatadir)|' $(srcdir)/scripts/farmsyncctl >$@.new && \
