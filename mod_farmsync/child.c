@@ -23,6 +23,7 @@
 
 #define JOIN_TIMEOUT_S 2
 #define LOCK_FILE      "children.lock"
+#define LOCK_TRIES     100 /* a millisecond apart */
 #define SAY_AGAIN      (60 * FS_USEC_PER_SEC)
 
 /* The one thing of a request process that isn't a request's. */
@@ -156,6 +157,19 @@ static int start_thread(helper_t *self)
     return error;
 }
 
+/* The agent tries for a moment whether anybody holds it, hence the tries. */
+static int hold_shared(int fd)
+{
+    for (int tries = LOCK_TRIES; fd >= 0 && tries; tries--) {
+        if (!flock(fd, LOCK_SH | LOCK_NB))
+            return 1;
+        if (errno != EWOULDBLOCK)
+            return 0;
+        fs_time_sleep_until(fs_time_mono() + FS_USEC_PER_MSEC);
+    }
+    return 0;
+}
+
 /*
  * The agent ends when no child of httpd is left. Each child holds a shared lock on this file for
  * its whole life; the kernel drops it however the child ends.
@@ -163,9 +177,8 @@ static int start_thread(helper_t *self)
 static void hold_children_lock(const fs_child_t *child, apr_pool_t *pool)
 {
     const char *path = apr_pstrcat(pool, child->settings->state_dir, "/" LOCK_FILE, NULL);
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
 
-    if (fd < 0 || flock(fd, LOCK_SH | LOCK_NB))
+    if (!hold_shared(open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0640)))
         ap_log_error(APLOG_MARK, APLOG_ERR, errno, child->server,
                      "FS0659: cannot hold a shared lock on %s: the agent may end although httpd "
                      "runs; check owner and mode of FarmSyncStateDir",

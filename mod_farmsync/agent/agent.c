@@ -145,9 +145,18 @@ void fs_agent_server_worked(fs_agent_t *agent, int index)
     pthread_mutex_unlock(&agent->servers_lock);
 }
 
-void fs_agent_server_failed(fs_agent_t *agent, int index)
+void fs_agent_server_why(fs_agent_t *agent, char why[FS_DETAIL_SIZE])
 {
     pthread_mutex_lock(&agent->servers_lock);
+    memcpy(why, agent->server_why, FS_DETAIL_SIZE);
+    pthread_mutex_unlock(&agent->servers_lock);
+}
+
+void fs_agent_server_failed(fs_agent_t *agent, int index, const fs_result_t *why)
+{
+    pthread_mutex_lock(&agent->servers_lock);
+    if (why)
+        snprintf(agent->server_why, sizeof(agent->server_why), "%s", why->detail);
     fs_servers_failed(&agent->servers, (unsigned)index, fs_time_mono(), fs_agent_chance());
     pthread_mutex_unlock(&agent->servers_lock);
 }

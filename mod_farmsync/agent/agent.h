@@ -50,11 +50,11 @@ typedef struct fs_agent_group_t {
     fs_plan_views_t views;
     fs_control_group_t record; /* as published */
     fs_usec_t heard;           /* mono, of the last confirmation */
-    fs_usec_t confirmed;       /* mono: the database has said so since, or shortly before; 0 never */
-    fs_usec_t older_since;     /* mono, since when only older epochs are heard; 0 not */
-    fs_trouble_t hearing;      /* nobody says what is in force */
-    fs_trouble_t refusing;     /* somebody says what can't be taken */
-    fs_trouble_t fetching;     /* images can't be had */
+    fs_usec_t confirmed;   /* mono: the database has said so since, or shortly before; 0 never */
+    fs_usec_t older_since; /* mono, since when only older epochs are heard; 0 not */
+    fs_trouble_t hearing;  /* nobody says what is in force */
+    fs_trouble_t refusing; /* somebody says what can't be taken */
+    fs_trouble_t fetching; /* images can't be had */
     fs_trouble_t promoting;
     fs_trouble_t serving; /* what is in force is not here */
 
@@ -82,6 +82,7 @@ struct fs_agent_t {
 
     pthread_mutex_t servers_lock;
     fs_servers_t servers; /* whom the followers ask */
+    char server_why[FS_DETAIL_SIZE];
 
     fs_agent_sql_t sql; /* one connection for everything that is short */
 
@@ -132,7 +133,11 @@ void fs_agent_wake_follower(fs_agent_group_t *group);
 /* The data server to ask now, FS_SERVERS_SQL if none; and how that went. */
 int fs_agent_server(fs_agent_t *agent);
 void fs_agent_server_worked(fs_agent_t *agent, int index);
-void fs_agent_server_failed(fs_agent_t *agent, int index);
+/* `why` is kept for fs_agent_server_why, so that whoever is left without any can say it; may be
+ * NULL. */
+void fs_agent_server_failed(fs_agent_t *agent, int index, const fs_result_t *why);
+/* Why the data server that failed last did; "" if it isn't known. */
+void fs_agent_server_why(fs_agent_t *agent, char why[FS_DETAIL_SIZE]);
 /* The data server that this agent is to ask if it can answers again. Returns 1 if it is asked now.
  */
 int fs_agent_server_return(fs_agent_t *agent);

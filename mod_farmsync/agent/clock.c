@@ -117,7 +117,7 @@ static apr_status_t ask_server(measurement_t *m, int index, fs_clock_sample_t *s
     }
     fs_servers_failed(&m->servers, (unsigned)index, fs_time_mono(), fs_agent_chance());
     if (dead && !fs_agent_stopping(m->agent)) {
-        fs_agent_server_failed(m->agent, index);
+        fs_agent_server_failed(m->agent, index, result);
         wake_followers(m);
     }
     return status;

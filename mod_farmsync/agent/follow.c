@@ -21,6 +21,7 @@
 #define AT_LEAST          (20 * FS_USEC_PER_MSEC)
 #define PROMOTE_TIMEOUT_S 600
 #define CONFIRM_PERIOD    (60 * FS_USEC_PER_SEC)
+#define LAG_PAUSE         (100 * FS_USEC_PER_MSEC)
 
 typedef struct follow_t {
     fs_agent_group_t *group;
@@ -125,16 +126,19 @@ static void keep(follow_t *f)
                      "%s can be written again", f->agent->config.state_dir);
 }
 
-/* Gives a manifest to the group, as fs_group_take. Returns 1 if it can be relied on. */
-static int take(follow_t *f, fs_manifest_t *manifest, const char *peer, fs_usec_t asked)
+static int is_good(fs_take_t taken)
+{
+    return taken == FS_TAKE_NEW || taken == FS_TAKE_SAME;
+}
+
+/* Gives a manifest to the group, as fs_group_take. */
+static fs_take_t take(follow_t *f, fs_manifest_t *manifest, const char *peer, fs_usec_t asked)
 {
     fs_take_t taken;
-    int good;
 
     pthread_mutex_lock(&f->group->lock);
     taken = fs_group_take(f->group, manifest, peer, asked);
-    good = taken == FS_TAKE_NEW || taken == FS_TAKE_SAME;
-    if (good) {
+    if (is_good(taken)) {
         heard(f, peer);
         fs_group_tell_troubles(f->group);
     }
@@ -143,7 +147,7 @@ static int take(follow_t *f, fs_manifest_t *manifest, const char *peer, fs_usec_
     pthread_mutex_unlock(&f->group->lock);
     if (taken == FS_TAKE_NEW)
         keep(f);
-    return good;
+    return taken;
 }
 
 /* --- from a data server ----------------------------------------------------------------------- */
@@ -155,6 +159,23 @@ static void unchanged(follow_t *f, const char *url, fs_usec_t asked)
     heard(f, url);
     fs_group_confirm(f->group, asked);
     pthread_mutex_unlock(&f->group->lock);
+}
+
+/*
+ * A manifest of a data server. One that lags is no server that fails: this agent tried to promote too
+ * and read what came of it before the data server had. Leaving it would send the agents to the
+ * database, all at once, whenever promotions are late.
+ */
+static apr_status_t take_from(follow_t *f, const char *url, fs_manifest_t *manifest,
+                              fs_usec_t asked, fs_result_t *result)
+{
+    fs_take_t taken = take(f, manifest, url, asked);
+
+    if (taken == FS_TAKE_LAGS)
+        fs_agent_sleep(f->agent, LAG_PAUSE);
+    else if (!is_good(taken))
+        return fs_result_set(result, APR_EGENERAL, "", "%s was refused", url);
+    return APR_SUCCESS;
 }
 
 static apr_status_t read_answer(follow_t *f, const char *url, const fs_http_answer_t *answer,
@@ -179,20 +200,12 @@ static apr_status_t read_answer(follow_t *f, const char *url, const fs_http_answ
             fs_manifest_parse(&manifest, answer->body ? answer->body : "", answer->length, result);
         if (status)
             return status;
-        return take(f, manifest, url, asked)
-                   ? APR_SUCCESS
-                   : fs_result_set(result, APR_EGENERAL, "", "%s was refused", url);
+        return take_from(f, url, manifest, asked, result);
     case 404:
         return fs_result_set(result, APR_ENOENT, "FS0581",
                              "group %s is not known to %s; check FarmSyncGroup, and that the "
                              "group has a row in farmsync.sync",
                              f->group->name, url);
-    case 401:
-        return fs_result_set(result, APR_EGENERAL, "FS0582",
-                             "%s answered status 401: it doesn't know this server's key, or one of "
-                             "the two hosts' clocks is wrong; FarmSyncKeyFile must be the same "
-                             "everywhere",
-                             url);
     default:
         return fs_result_set(result, APR_EGENERAL, "FS0582", "%s answered status %d", url,
                              answer->status);
@@ -267,7 +280,7 @@ static apr_status_t ask_sql(follow_t *f, fs_result_t *result)
     fs_agent_sql_end(&f->agent->sql);
     if (status)
         return status;
-    return take(f, manifest, peer, asked)
+    return is_good(take(f, manifest, peer, asked))
                ? APR_SUCCESS
                : fs_result_set(result, APR_EGENERAL, "", "%s was refused", peer);
 }
@@ -288,10 +301,11 @@ static void log_outcome(follow_t *f, fs_promotion_t outcome, const fs_result_t *
                "group %s: next activation set by this agent, production is unchanged", group);
         break;
     case FS_PROMOTION_RETURNED:
-        fs_log(FS_LOG_NOTICE, "FS0640",
-               "group %s: rolled back by this agent, as an operator ordered, because no datasrv did "
-               "it in time",
-               group);
+        fs_log(
+            FS_LOG_NOTICE, "FS0640",
+            "group %s: rolled back by this agent, as an operator ordered, because no datasrv did "
+            "it in time",
+            group);
         break;
     case FS_PROMOTION_REFUSED:
         fs_log(FS_LOG_ERROR, "FS0585", "group %s: its promotion was refused: %s: %s", group,
@@ -340,10 +354,11 @@ static apr_status_t decide(follow_t *f, int64_t epoch, fs_result_t *result)
     if (status)
         return status;
     if (decision == FS_DECISION_GO)
-        fs_log(FS_LOG_INFO, "FS0616",
-               "group %s: this agent had it decided, because no datasrv did in time: what is staged "
-               "becomes active: %s",
-               f->group->name, result->detail);
+        fs_log(
+            FS_LOG_INFO, "FS0616",
+            "group %s: this agent had it decided, because no datasrv did in time: what is staged "
+            "becomes active: %s",
+            f->group->name, result->detail);
     else if (decision == FS_DECISION_PUT_OFF || decision == FS_DECISION_LIMIT)
         fs_log(FS_LOG_WARNING, "FS0617",
                "group %s: this agent had it decided, because no datasrv did in time: %s: %s",
@@ -384,6 +399,25 @@ static void act(follow_t *f, const state_t *state)
 
 /* --- the loop --------------------------------------------------------------------------------- */
 
+static int was_woken(follow_t *f)
+{
+    int woken;
+
+    pthread_mutex_lock(&f->group->follow_lock);
+    woken = f->group->woken;
+    pthread_mutex_unlock(&f->group->follow_lock);
+    return woken;
+}
+
+static void warn_of_sql(follow_t *f)
+{
+    char why[FS_DETAIL_SIZE];
+
+    fs_agent_server_why(f->agent, why);
+    fs_log(FS_LOG_WARNING, "FS0588", "group %s: no data server answers%s%s; asking the database",
+           f->group->name, why[0] ? ", the last one: " : "", why);
+}
+
 /* Asks whoever is to be asked, once. Returns 1 if it was a long poll that did its waiting there. */
 static int ask(follow_t *f, const state_t *state)
 {
@@ -408,7 +442,8 @@ static int ask(follow_t *f, const state_t *state)
         if (result.problem[0])
             fs_log(FS_LOG_DEBUG, "FS0587", "group %s: data server failed: %s: %s", f->group->name,
                    result.problem, result.detail);
-        fs_agent_server_failed(f->agent, index);
+        /* Who was woken knows only that; the clock's thread said why. */
+        fs_agent_server_failed(f->agent, index, was_woken(f) ? NULL : &result);
         if (fs_agent_server(f->agent) >= 0)
             return 1; /* the next one, at once */
     }
@@ -420,9 +455,7 @@ static int ask(follow_t *f, const state_t *state)
     else
         result = server_result;
     if (!status && !was_on_sql && f->agent->config.server_count)
-        fs_log(FS_LOG_WARNING, "FS0588", "group %s: no data server answers%s%s; asking the database",
-               f->group->name, server_result.problem[0] ? ", the last one: " : "",
-               server_result.problem[0] ? server_result.detail : "");
+        warn_of_sql(f);
     if (status && result.problem[0])
         heard_nothing(f, &result);
     return 0;

@@ -48,8 +48,11 @@ static int write_holder(int fd, int standalone)
     return ftruncate(fd, 0) || pwrite(fd, text, (size_t)length, 0) != length ? -1 : 0;
 }
 
-/* The name in parentheses and the parent, from /proc/PID/stat. 0 if there is no such process. */
-static int read_process(long pid, char name[32], long *parent)
+/*
+ * The name in parentheses, the parent and the start in ticks since the boot, from /proc/PID/stat. 0
+ * if there is no such process.
+ */
+static int read_process(long pid, char name[32], long *parent, unsigned long long *start)
 {
     char path[64], text[512], *end;
     FILE *file;
@@ -67,15 +70,19 @@ static int read_process(long pid, char name[32], long *parent)
         return 0;
     *end = '\0';
     snprintf(name, 32, "%s", strchr(text, '(') + 1);
-    return sscanf(end + 1, " %*c %ld", parent) == 1;
+    return sscanf(end + 1,
+                  " %*c %ld %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s "
+                  "%llu",
+                  parent, start) == 2;
 }
 
 /* The holder is an agent: the kernel keeps 15 characters of "farmsync-agent", or libtool's name. */
 static int is_agent(const holder_t *holder, long *parent)
 {
+    unsigned long long start;
     char name[32];
 
-    return holder->pid && read_process(holder->pid, name, parent) &&
+    return holder->pid && read_process(holder->pid, name, parent, &start) &&
            strstr(name, "farmsync-agent") != NULL;
 }
 
@@ -89,6 +96,21 @@ static int is_another_httpds(const holder_t *holder, int standalone)
     return parent == holder->parent && parent != (long)getppid();
 }
 
+/*
+ * httpd was restarted again before this agent got the lock, and the next one, which is to stay, was
+ * faster.
+ */
+static int is_younger(const holder_t *holder, int standalone)
+{
+    unsigned long long theirs, ours;
+    long parent, own_parent;
+    char name[32];
+
+    return !standalone && !holder->standalone && holder->parent == (long)getppid() && holder->pid &&
+           read_process(holder->pid, name, &parent, &theirs) &&
+           read_process((long)getpid(), name, &own_parent, &ours) && theirs > ours;
+}
+
 static int locked(int fd)
 {
     int status;
@@ -99,8 +121,8 @@ static int locked(int fd)
     return !status;
 }
 
-/* Sends `sig` to whoever holds the lock until it is free or `span` is over. */
-static int end_holder(int fd, int sig, fs_usec_t span)
+/* Sends `sig` to whoever holds the lock until it is free or `span` is over; -1: it isn't for us. */
+static int end_holder(int fd, int standalone, int sig, fs_usec_t span)
 {
     fs_usec_t now = fs_time_mono(), until = now + span;
     long told = 0, parent;
@@ -110,6 +132,8 @@ static int end_holder(int fd, int sig, fs_usec_t span)
         if (locked(fd))
             return 1;
         read_holder(fd, &holder);
+        if (is_younger(&holder, standalone))
+            return -1;
         if (holder.pid != told && is_agent(&holder, &parent) && !kill((pid_t)holder.pid, sig))
             told = holder.pid;
         fs_time_sleep_until(now + LOOK);
@@ -142,13 +166,18 @@ static apr_status_t wait_for_other(int fd, int standalone, const char *state_dir
 static apr_status_t take_over(int fd, int standalone, const char *state_dir, fs_result_t *result)
 {
     apr_status_t status = wait_for_other(fd, standalone, state_dir, result);
+    int ended;
 
     if (status != APR_EBUSY)
         return status;
-    if (end_holder(fd, SIGTERM, ASK_FOR))
+    ended = end_holder(fd, standalone, SIGTERM, ASK_FOR);
+    if (ended > 0)
         return APR_SUCCESS;
+    if (ended < 0)
+        return fs_result_set(result, APR_EOF, "FS0628",
+                             "httpd was restarted again meanwhile and has a newer agent: ends");
     fs_log(FS_LOG_WARNING, "FS0613", "the agent before this one does not end by itself: killed");
-    if (end_holder(fd, SIGKILL, KILL_FOR))
+    if (end_holder(fd, standalone, SIGKILL, KILL_FOR) > 0)
         return APR_SUCCESS;
     return fs_result_set(result, APR_EBUSY, "FS0612",
                          "%s/agent.lock is held by something that doesn't go away; see who it is "

@@ -17,7 +17,7 @@
  * Takes StateDir/agent.lock, ending whoever holds it: SIGTERM, after 2 s SIGKILL. An agent whose
  * own httpd is alive and isn't ours is left alone: two httpd must not share a state directory. The
  * lock is held until the process ends. Errors: FS0610 cannot open, FS0611 another httpd's, FS0612
- * won't go.
+ * won't go, FS0628 (APR_EOF) a newer agent of the same httpd has it: this one is to end, all is well.
  */
 apr_status_t fs_agent_lock_take(const char *state_dir, int standalone, fs_result_t *result);
 

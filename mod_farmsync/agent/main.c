@@ -22,6 +22,7 @@
 
 #define BEAT_NS     250000000L /* children may wonder after some seconds */
 #define STOP_FOR    (1 * FS_USEC_PER_SEC)
+#define ALONE_FOR   (5 * FS_USEC_PER_SEC)
 #define ABORT_AGAIN (20 * FS_USEC_PER_MSEC)
 #define EXIT_CONFIG 2
 
@@ -265,11 +266,30 @@ static void block_signals(sigset_t *ends)
     pthread_sigmask(SIG_BLOCK, ends, NULL);
 }
 
+/*
+ * Whether nobody needs this agent although httpd runs: its children held the lock, and none has for
+ * a while, as after a restart with a configuration that doesn't load the module. Should that be
+ * wrong, httpd starts another one.
+ */
+static int is_unneeded(const fs_agent_t *agent, int *had_children, fs_usec_t *alone_since)
+{
+    fs_usec_t now = fs_time_mono();
+
+    if (fs_agent_children_left(agent->config.state_dir)) {
+        *had_children = 1;
+        *alone_since = 0;
+    } else if (!*alone_since) {
+        *alone_since = now;
+    }
+    return *had_children && *alone_since && now - *alone_since > ALONE_FOR;
+}
+
 /* Beats until a signal, or until nobody is left to work for. */
 static void beat(fs_agent_t *agent, const options_t *options, const sigset_t *ends, pid_t parent)
 {
     static const struct timespec period = {.tv_nsec = BEAT_NS};
-    int orphan = 0;
+    fs_usec_t alone_since = 0;
+    int orphan = 0, had_children = 0;
 
     for (;;) {
         int sig = sigtimedwait(ends, NULL, &period);
@@ -279,8 +299,16 @@ static void beat(fs_agent_t *agent, const options_t *options, const sigset_t *en
             return;
         }
         fs_control_beat(agent->control);
-        if (options->standalone || getppid() == parent)
+        if (options->standalone)
             continue;
+        if (getppid() == parent) {
+            if (!is_unneeded(agent, &had_children, &alone_since))
+                continue;
+            fs_log(FS_LOG_NOTICE, "FS0629",
+                   "httpd runs, but no child of it has used farm data for a while, as when the "
+                   "module isn't loaded any more: ends");
+            return;
+        }
         if (!orphan)
             fs_log(FS_LOG_WARNING, "FS0624",
                    "httpd's parent process %ld is gone; going on for the children that are left",
@@ -302,6 +330,10 @@ static int run(fs_agent_t *agent, const options_t *options, const sigset_t *ends
         status = open_network(agent, &result);
     if (!status)
         status = start_threads(agent, &result);
+    if (status == APR_EOF && !strcmp(result.problem, "FS0628")) {
+        fs_log_result(FS_LOG_INFO, &result);
+        return EXIT_SUCCESS;
+    }
     if (status) {
         fs_log_result(FS_LOG_ERROR, &result);
         return EXIT_FAILURE;
