@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -12,6 +13,16 @@
 #include "base/fs_file.h"
 #include "image/fs_image_format.h"
 #include "image/fs_image_table.h"
+
+/* A sanitizer takes memory of its own, which a limit would hit. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SANITIZED
+#endif
+#endif
+#if !defined(__SANITIZE_ADDRESS__) && !defined(SANITIZED)
+#define OWN_MEMORY
+#endif
 
 static char *dir;
 
@@ -310,6 +321,83 @@ START_TEST(files_beyond_four_gigabytes)
 }
 END_TEST
 
+/* The smallest rows that there are: a key of one byte and nothing else. */
+START_TEST(rows_of_one_byte)
+{
+    static fs_column_t columns[] = {{"k", FS_COLUMN_BINARY, 1}};
+    static const fs_image_schema_t schema = {"g", "bytes", 1, 1, columns};
+    fs_image_builder_t *builder;
+    fs_image_made_t made;
+    fs_image_t *image;
+    fs_result_t result;
+    fs_row_t row;
+    char path[800];
+
+    ck_assert_int_eq(fs_image_builder_create(&builder, dir, &schema, 1, &result), APR_SUCCESS);
+    for (unsigned i = 0; i < 256; i++) {
+        char byte = (char)(i * 37);
+
+        ck_assert_int_eq(fs_image_builder_add(builder, &(fs_slice_t){&byte, 1}, &result),
+                         APR_SUCCESS);
+    }
+    fixture_finish(builder, dir, &made, path);
+    ck_assert_int_eq(fs_image_verify(path, &made.digest, &result), APR_SUCCESS);
+    image = fixture_open(path);
+    for (unsigned i = 0; i < 256; i++) {
+        char byte = (char)i;
+        fs_slice_t value = fs_image_value(image, (fs_slice_t){&byte, 1}, 0);
+
+        ck_assert_uint_eq(value.length, 1);
+        ck_assert_int_eq(*value.data, byte);
+        ck_assert(fs_image_at(image, i, &row));
+        ck_assert_int_eq(*fs_row_value(&row, 0).data, byte);
+    }
+    fs_image_close(image);
+}
+END_TEST
+
+#ifdef OWN_MEMORY
+
+/* Builds rows of 500 bytes with so much memory allowed; the child's exit status is 0 if it went. */
+static void build_in(rlim_t bytes, unsigned rows)
+{
+    static char note[500];
+    struct rlimit limit = {bytes, bytes};
+    fs_image_builder_t *builder;
+    fs_image_made_t made;
+    fs_result_t result;
+    char id[32];
+
+    memset(note, 'n', sizeof(note));
+    setrlimit(RLIMIT_DATA, &limit);
+    if (fs_image_builder_create(&builder, dir, &simple_schema, 1, &result))
+        _exit(1);
+    for (unsigned i = 0; i < rows; i++) {
+        fs_slice_t values[] = {{note, sizeof(note)}, {id, 0}, slice("data")};
+
+        values[1].length = (uint32_t)snprintf(id, sizeof(id), "%u", i);
+        if (fs_image_builder_add(builder, values, &result))
+            _exit(2);
+    }
+    _exit(fs_image_builder_finish(builder, &made, &result) ? 3 : 0);
+}
+
+/* 100 MB of rows with memory of 64 bytes a row and 16 MiB for all else. */
+START_TEST(building_takes_little_memory_a_row)
+{
+    enum { ROWS = 200000 };
+    pid_t pid = fork();
+    int status;
+
+    if (pid == 0)
+        build_in((16u << 20) + 64u * ROWS, ROWS);
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_int_eq(status, 0);
+}
+END_TEST
+
+#endif
+
 /* --- a builder that dies ------------------------------------------------------------------------
  */
 
@@ -394,6 +482,10 @@ static Suite *limits_suite(void)
     tcase_add_test(tcase, places_grow_with_the_heap);
     tcase_add_test(tcase, too_many_rows_are_refused);
     tcase_add_test(tcase, files_beyond_four_gigabytes);
+    tcase_add_test(tcase, rows_of_one_byte);
+#ifdef OWN_MEMORY
+    tcase_add_test(tcase, building_takes_little_memory_a_row);
+#endif
     tcase_add_test(tcase, kill_leaves_no_half_image);
     suite_add_tcase(suite, tcase);
     return suite;
