@@ -5,7 +5,7 @@ import sys
 
 from . import facts
 from .errors import OK
-from .text import moment, printable, span
+from .text import moment, printable, span, until
 
 
 def describe(row):
@@ -18,7 +18,7 @@ def describe(row):
         words.append(f"{row['staged']} staged")
     if row["next_activation"] is not None:
         left = row["seconds_left"]
-        when = f"in {span(left)}" if left is not None and left > 0 else "due"
+        when = f"in {span(left)}" if left > 0 else until(left)
         words.append(f"next activation {moment(row['next_activation'])} UTC ({when})")
     if row["reason"]:
         words.append(printable(row["reason"]))

@@ -143,6 +143,8 @@ def main(arguments=None):
         chosen = parse(arguments)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else USAGE
+    for stream in (sys.stdout, sys.stderr):  # a terminal that has no such letters
+        stream.reconfigure(errors="backslashreplace")
     context = Context(chosen)
     try:
         status = chosen.run(context)

@@ -2,6 +2,7 @@
 """Connections to the database, and what its errors mean for the one who gave the command."""
 
 import datetime
+import ssl
 
 from . import options as my
 from .errors import (USAGE, BadOption, Busy, CtlError, NotInstalled, Refused, Sentence, Unknown,
@@ -70,6 +71,11 @@ def connect_host(target, host, read_timeout=READ_S, database=None):
                              "mysql_clear_password": _NoClearText})
     except (OSError, ValueError) as error:  # a CA file that is none, say
         raise BadOption(f"cannot connect to {my.host_name(host)}: {error}") from error
+    # PyMySQL goes on without TLS where the server offers none.
+    if target.tls() and not host.socket and not isinstance(
+            connection._sock, ssl.SSLSocket):  # pylint: disable=protected-access
+        connection.close()
+        raise pymysql.err.OperationalError(2026, "the server offers no TLS, which the option file asks for")
     with connection.cursor() as cursor:
         cursor.execute("SET SESSION time_zone = '+00:00', SESSION innodb_lock_wait_timeout = "
                        f"{LOCK_WAIT_S}")

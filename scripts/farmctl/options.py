@@ -9,6 +9,7 @@ import getpass
 import glob
 import os
 import re
+import ssl
 from collections import namedtuple
 
 from .errors import BadOption
@@ -41,7 +42,9 @@ class Target:
         if not self.ca and not self.cert and not self.verify:
             return None
         return {key: value for key, value in (
-            ("ca", self.ca), ("cert", self.cert), ("key", self.key),
+            # PyMySQL compares the name in a certificate only where it is given authorities.
+            ("ca", self.ca or (ssl.get_default_verify_paths().cafile if self.verify else None)),
+            ("cert", self.cert), ("key", self.key),
             ("check_hostname", self.verify), ("verify_mode", bool(self.ca or self.verify)))
             if value is not None}
 

@@ -94,6 +94,13 @@ def span(seconds):
     return f"{sign}{whole} s"
 
 
+def until(seconds):
+    """How long until something that is due at 0."""
+    if seconds is None or seconds > 0:
+        return span(seconds)
+    return "due" if seconds > -10 else f"{span(-seconds)} ago"
+
+
 def size(count):
     if count is None:
         return MISSING

@@ -6,8 +6,10 @@ import os
 import pty
 import re
 import select
+import shutil
 import struct
 import subprocess
+import tempfile
 import termios
 import time
 
@@ -20,8 +22,9 @@ from farmctl.cli import parser
 from farmctl.database import TRIES, Database
 from farmctl.errors import BadArgument, BadOption, Busy, Refused, Sentence, Unknown
 from farmlib import paths
+from farmlib.mariadb import MariaDB
 from farmlib.part import wait_until
-from ctl_fixtures import CTL, Ctl, role
+from ctl_fixtures import CTL, PASSWORD, Ctl, make_account, option_file, role
 from sql_fixtures import install
 
 pytest_plugins = ["sql_fixtures", "ctl_fixtures"]
@@ -226,6 +229,41 @@ def test_no_database_that_answers(server, account, ctl):
         assert "ctl_oper" in ctl.refused("status", status=3)
     finally:
         server.sql("ALTER USER ctl_oper@'%' ACCOUNT UNLOCK")
+
+
+@pytest.fixture
+def tls_server(tmp_path):
+    """A server with a certificate for the name localhost, and another authority's."""
+    for name in ("good", "other"):
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj",
+                        "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout",
+                        tmp_path / f"{name}.key", "-out", tmp_path / f"{name}.pem"], check=True,
+                       capture_output=True)
+    directory = tempfile.mkdtemp(prefix="fstls-", dir="/tmp")
+    server = MariaDB(directory, args=[f"--ssl-cert={tmp_path}/good.pem", f"--ssl-key={tmp_path}/good.key"])
+    server.start()
+    install(server)
+    make_account(server, "ctl_tls", *role("ctl_tls", "agent"), "ALTER USER ctl_tls@'%' REQUIRE SSL")
+    yield server
+    server.stop()
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def test_tls_is_a_must_where_it_is_asked_for(tls_server, server, tmp_path):
+    def connect(port=tls_server.port, **more):
+        return Ctl(option_file(tmp_path / "tls.cnf", user="ctl_tls", password="'" + PASSWORD + "'",
+                               **{"host": f"localhost:{port}", **more})).run("status")
+    good, other = tmp_path / "good.pem", tmp_path / "other.pem"
+    assert connect().returncode == 3  # the account demands it
+    assert connect(**{"ssl-ca": good, "ssl-verify-server-cert": "1"}).returncode == 0
+    assert connect(host=f"127.0.0.1:{tls_server.port}", **{"ssl-ca": good}).returncode == 0
+    refused = connect(host=f"127.0.0.1:{tls_server.port}", **{"ssl-ca": good, "ssl-verify-server-cert": "1"})
+    assert refused.returncode == 3 and "certificate" in refused.stderr.lower()
+    assert connect(**{"ssl-ca": other}).returncode == 3
+    assert connect(**{"ssl-verify-server-cert": "1"}).returncode == 3  # nobody's authority
+    make_account(server, "ctl_tls", *role("ctl_tls", "agent"))
+    assert connect(port=server.port).returncode == 0
+    assert "offers no TLS" in connect(port=server.port, **{"ssl-ca": good}).stderr
 
 
 def test_an_older_installation(ctl, root, server, db):

@@ -2,12 +2,14 @@
 """farmsyncctl check-db: says yes where the locking can be trusted, and no where it can't."""
 
 import shutil
+import subprocess
 import tempfile
 
 import pytest
 
-from ctl_fixtures import Ctl, make_account
+from ctl_fixtures import CTL, Ctl, make_account
 from farmlib.mariadb import MariaDB
+from farmlib.part import wait_until
 
 pytest_plugins = ["sql_fixtures", "ctl_fixtures"]
 
@@ -74,6 +76,16 @@ def test_a_host_that_is_read_only_or_away_is_left_out(checker, server):
         assert "read-only" in checker.refused("check-db", status=4)
     finally:
         server.sql("SET GLOBAL read_only = 0")
+
+
+def test_a_check_that_is_ended_leaves_nothing(checker, server):
+    with subprocess.Popen([CTL, *checker.where, "check-db", "--cycles", "100000"], stdout=subprocess.DEVNULL,
+                          stderr=subprocess.PIPE) as running:
+        assert b"Racing" in running.stderr.readline()
+        assert running.stderr.readline().startswith(b"20 of")
+        running.terminate()
+        assert running.wait(60) == 130
+    wait_until(lambda: left_over(server) == "", 30, "the scratch schema to be gone")
 
 
 @pytest.fixture

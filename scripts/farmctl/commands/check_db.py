@@ -2,6 +2,7 @@
 """check-db: can the locking of this database or cluster be trusted?"""
 
 import argparse
+import signal
 
 from ..command import Command
 from ..errors import OK, TROUBLE
@@ -38,6 +39,7 @@ def arguments(parser):
 
 def run(context):
     chosen = context.options
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the scratch schema is dropped then, too
     engine = chosen.sabotage if chosen.sabotage in ("MyISAM", "Aria") else "InnoDB"
     with Scratch(context.target, engine) as scratch:
         reasons = list(scratch.reasons)

@@ -4,7 +4,7 @@
 from .. import facts
 from ..command import Command
 from ..errors import OK, TROUBLE
-from ..text import columns, printable, span
+from ..text import columns, printable, until
 
 GROUP_COLUMNS = (("group_name", "group"), ("standing", "state"), ("in_force", "in force"),
                  ("staged", "staged"), ("next_activation", "next activation"), ("left", "in"),
@@ -19,7 +19,7 @@ SERVER_COLUMNS = (("name", "server"), ("kind", "kind"), ("group_name", "group"),
 
 def group_lines(groups):
     """The table of groups, and a line for each that has something to say."""
-    rows = [{**row, "standing": facts.standing(row), "left": span(row["seconds_left"])}
+    rows = [{**row, "standing": facts.standing(row), "left": until(row["seconds_left"])}
             for row in groups]
     yield from columns(rows, GROUP_COLUMNS)
     for row in groups:

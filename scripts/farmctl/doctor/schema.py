@@ -52,7 +52,7 @@ def account(db):
 
 
 def engines(db):
-    rows = db.rows("SELECT table_name AS name, engine FROM information_schema.tables WHERE "
+    rows = db.rows("SELECT table_name AS name, engine AS engine FROM information_schema.tables WHERE "
                    "table_schema = 'farmsync' AND table_type = 'BASE TABLE' AND engine <> 'InnoDB'")
     if rows:
         yield error("engine", "tables of farmsync are not in InnoDB: "

@@ -49,7 +49,7 @@ def unreadable(db, row):
 def engines(db, rows):
     """Sources without transactions, as far as this account sees them."""
     wanted = {row["source"].replace("`", "").lower(): row["name"] for row in rows}
-    for table in db.rows("SELECT CONCAT(table_schema, '.', table_name) AS name, engine FROM "
+    for table in db.rows("SELECT CONCAT(table_schema, '.', table_name) AS name, engine AS engine FROM "
                          "information_schema.tables WHERE engine IN ('MyISAM', 'Aria', 'MEMORY')"):
         name = table["name"].lower()
         if name in wanted:
