@@ -162,8 +162,8 @@ static void unchanged(follow_t *f, const char *url, fs_usec_t asked)
 }
 
 /*
- * A manifest of a data server. One that lags is no server that fails: this agent tried to promote too
- * and read what came of it before the data server had. Leaving it would send the agents to the
+ * A manifest of a data server. One that lags is no server that fails: this agent tried to promote
+ * too and read what came of it before the data server had. Leaving it would send the agents to the
  * database, all at once, whenever promotions are late.
  */
 static apr_status_t take_from(follow_t *f, const char *url, fs_manifest_t *manifest,

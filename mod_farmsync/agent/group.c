@@ -103,14 +103,14 @@ void fs_group_confirm(fs_agent_group_t *group, fs_usec_t asked)
 
 /* --- taking a manifest ------------------------------------------------------------------------ */
 
-/* Whether an older epoch is no more than a data server that lags behind another. */
-static int only_lags(fs_agent_group_t *group)
+/* For how long nobody has said more than an older epoch. */
+static fs_usec_t lag(fs_agent_group_t *group)
 {
     fs_usec_t now = fs_time_mono();
 
     if (!group->older_since)
         group->older_since = now;
-    return now - group->older_since < FS_PLAN_LAG;
+    return now - group->older_since;
 }
 
 static void refuse(fs_agent_group_t *group, const fs_manifest_t *manifest, const char *peer,
@@ -119,7 +119,7 @@ static void refuse(fs_agent_group_t *group, const fs_manifest_t *manifest, const
     char path[PATH_MAX];
     fs_result_t result;
 
-    if (take == FS_TAKE_OLDER && only_lags(group))
+    if (take == FS_TAKE_OLDER && lag(group) < FS_PLAN_LAG)
         return;
     fs_saved_accept_path(group->agent, group->name, path, sizeof(path));
     switch (take) {
@@ -241,7 +241,9 @@ fs_take_t fs_group_take(fs_agent_group_t *group, fs_manifest_t *manifest, const 
         adopt(group, manifest, asked);
         return take;
     }
-    if (take == FS_TAKE_SAME)
+    if (take == FS_TAKE_OLDER && lag(group) < FS_PLAN_LAG_BRIEF)
+        take = FS_TAKE_LAGS;
+    else if (take == FS_TAKE_SAME)
         fs_group_confirm(group, asked);
     else
         refuse(group, manifest, peer, take);

@@ -93,6 +93,7 @@ typedef enum fs_take_t {
     FS_TAKE_FOREIGN,   /* of another group */
     FS_TAKE_MALFORMED, /* says things that can't be */
     FS_TAKE_OLDER,     /* a lower epoch than ours */
+    FS_TAKE_LAGS,      /* the same, of somebody who has only to ask the database again */
     FS_TAKE_CHANGED,   /* the same epoch with other versions or contents */
     FS_TAKE_BACKWARDS  /* would put an older version in force: a roll-back has a number of its own */
 } fs_take_t;
@@ -104,10 +105,11 @@ typedef enum fs_take_t {
 fs_take_t fs_plan_take(const fs_known_t *known, const fs_manifest_t *got, const char *group,
                        fs_usec_t farm, int farm_known);
 
-/* A data server may lag behind another for a moment; only after this is an older epoch a
- * difficulty.
+/* A data server may lag behind another, or behind what this agent read in the database itself: for
+ * a moment it is simply asked again; then another one is; and then an older epoch is a difficulty.
  */
-#define FS_PLAN_LAG (5 * FS_USEC_PER_SEC)
+#define FS_PLAN_LAG_BRIEF (1 * FS_USEC_PER_SEC)
+#define FS_PLAN_LAG       (5 * FS_USEC_PER_SEC)
 
 /* --- what to publish -------------------------------------------------------------------------- */
 
