@@ -7,6 +7,7 @@ import threading
 import pymysql
 import pytest
 from sql_fixtures import LOST, Session, Threads
+from farmlib.part import wait_until
 
 pytest_plugins = ["sql_fixtures"]
 
@@ -557,16 +558,24 @@ def test_promotion_that_comes_second_is_lost(four, connect):
 
 
 def test_prune_waits_for_a_roll_back_and_takes_nothing_from_it(four, connect):
-    """The versions' images stay while a roll-back copies them: its rows are still there."""
-    operator, pruner = connect(), connect()
+    """The version's images stay while a roll-back is under way: so its rows are still there."""
+    blocker, operator, pruner = connect(), connect(), connect()
     four.run("CALL farmsync.set_keep_versions('default', 2)")
-    operator.run("START TRANSACTION")
-    operator.run("SELECT COUNT(*) FROM farmsync.image WHERE version = 2 LOCK IN SHARE MODE")
+    operator.run("SET innodb_lock_wait_timeout = 50")
+    blocker.run("START TRANSACTION")
+    blocker.run("SELECT * FROM farmsync.data_ship WHERE fs_from = 1 FOR UPDATE")
+    blocker.run("SELECT * FROM farmsync.data_prices WHERE fs_from = 4 FOR UPDATE")
+    threads = Threads()
+    threads.start(operator.run, "CALL farmsync.roll_back('default', 2)")
+    wait_until(lambda: four.one("SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'") == "1",
+               30, "the roll-back to be under way", pace=0.3)  # the table is refreshed only if left alone for 0.1 s
     with pytest.raises(pymysql.MySQLError) as caught:
         pruner.run("CALL farmsync.prune('default', 1000)")
     assert caught.value.args[0] == 1205
     assert (rows(four, 2), images(four, 2)) == four.held[2]
-    operator.run("COMMIT")
+    blocker.run("ROLLBACK")
+    threads.join()
+    assert (rows(four, 5), images(four, 5)) == four.held[2]
 
 
 def test_operators_at_once_on_one_server(four, connect):
