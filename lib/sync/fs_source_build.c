@@ -159,6 +159,10 @@ static apr_status_t make_image(build_t *build, fs_image_made_t *made, fs_result_
         if (!build->base || fs_sql_error(build->sql) == FS_SQL_LOST ||
             fs_sql_error(build->sql) == FS_SQL_CONFLICT)
             return status;
+        if (APR_STATUS_IS_ENOSPC(status) || status == APR_FROM_OS_ERROR(EDQUOT)) {
+            build->refused = 1; /* as it would be when built whole */
+            return status;
+        }
         fs_log(FS_LOG_WARNING, "FS0380",
                "dataset '%s': its image of version %lld could not be made from an earlier one and "
                "is built whole: %s: %s",

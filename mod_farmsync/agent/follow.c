@@ -30,6 +30,7 @@ typedef struct follow_t {
     uint64_t serial; /* for which `jitter` and `failures` hold */
     double jitter;
     unsigned failures;
+    int promotes; /* since a data server was heard last */
     fs_usec_t retry_at;  /* mono; no try at a promotion or a decision before */
     fs_trouble_t saving; /* the state directory can't be written */
     fs_usec_t confirmed; /* mono, when the kept manifest was marked as confirmed */
@@ -293,8 +294,10 @@ static void log_outcome(follow_t *f, fs_promotion_t outcome, const fs_result_t *
 
     switch (outcome) {
     case FS_PROMOTION_STAGED:
-        fs_log(FS_LOG_NOTICE, "FS0583",
+        /* That it has come to this is a change; the next ones are the cycle's ordinary events. */
+        fs_log(f->promotes ? FS_LOG_INFO : FS_LOG_NOTICE, "FS0583",
                "group %s: promoted by this agent because no datasrv did it in time", group);
+        f->promotes = 1;
         break;
     case FS_PROMOTION_UNCHANGED:
         fs_log(FS_LOG_INFO, "FS0584",
@@ -431,6 +434,7 @@ static int ask(follow_t *f, const state_t *state)
         status = ask_server(f, index, state, &result);
         if (!status) {
             fs_agent_server_worked(f->agent, index);
+            f->promotes = 0;
             if (f->last_server == FS_SERVERS_SQL)
                 fs_log(FS_LOG_NOTICE, "FS0589", "group %s: data server %s answers again",
                        f->group->name, f->agent->config.servers[index]);
