@@ -49,7 +49,8 @@ SELECT d.name, d.group_name, ELT(d.dropped + 1, 'in use', 'dropped', 'being adde
 
 -- For people and `decide`: the servers of each group that count while a version waits, and what each lacks yet, ''
 -- if it is ready: has retrieved and verified that very content, knows farm time, has no problem and said so just
--- now. A server counts until it has been silent for as long as an activation is put off, or is forgotten. That
+-- now. A server counts until it has been silent for as long as an activation is put off (60 s at least), or is
+-- forgotten. That
 -- what it serves now isn't right (FS0601 to FS0603) doesn't count: the version that waits mends it.
 CREATE OR REPLACE DEFINER = 'farmsync'@'localhost' SQL SECURITY DEFINER VIEW readiness AS
 SELECT m.group_name, m.name, s.version,
@@ -64,7 +65,7 @@ SELECT m.group_name, m.name, s.version,
          ELSE ''
        END AS lacks, m.clock_bound_us
   FROM sync s JOIN member m ON m.group_name = s.group_name
- WHERE m.kind = 'agent' AND m.seen >= UTC_TIMESTAMP(6) - INTERVAL GREATEST(s.ready_limit, 15) SECOND
+ WHERE m.kind = 'agent' AND m.seen >= UTC_TIMESTAMP(6) - INTERVAL GREATEST(s.ready_limit, 60) SECOND
    AND s.planned_time IS NOT NULL AND s.activation_time > '9999-01-01';
 
 -- For people: each group's cycle. All times are UTC.

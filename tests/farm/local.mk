@@ -11,6 +11,7 @@ EXTRA_DIST += tests/check_messages.sh \
 	tests/farm/test_agent_process.py \
 	tests/farm/test_c_api.py \
 	tests/farm/test_cli.py \
+	tests/farm/test_checks.py \
 	tests/farm/test_clock.py \
 	tests/farm/test_ctl.py \
 	tests/farm/test_ctl_check_db.py \
@@ -25,6 +26,8 @@ EXTRA_DIST += tests/check_messages.sh \
 	tests/farm/test_samples.py \
 	tests/farm/test_operation.py \
 	tests/farm/test_schedule.py \
+	tests/farm/test_ready.py \
+	tests/farm/test_sql_ready.py \
 	tests/farm/test_scripts.py \
 	tests/farm/test_source.py \
 	tests/farm/test_sql_approval.py \

@@ -3,11 +3,14 @@
 
 import hashlib
 import json
+import random
+import subprocess
 
 import pymysql
 import pytest
 from sql_fixtures import Threads
 
+from farmlib import paths
 from farmlib.part import wait_until
 
 pytest_plugins = ["sql_fixtures"]
@@ -420,3 +423,53 @@ def test_an_act_and_a_decision_at_once(shop, connect):
         assert shop.sync()["activation_time"] < NEVER or shop.sync()["state"] == "waiting"
         shop.make_due()
         shop.run("UPDATE farmsync.sync SET state = 'running', planned_time = NULL")
+
+
+# --- the model that the unit tests use
+
+
+def test_the_model_decides_as_the_database(shop):
+    """tests/unit/ready_model.h, which the simulated farm of test_ready.c runs on, decides alike: random rows."""
+    seed = random.randrange(1 << 30)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    stage(shop)
+    content = digest_of(shop, 2)
+    now = 1790000000 * US
+    cases = []
+    for _ in range(300):
+        interval, lead = chance.choice((1, 2, 10, 600)), chance.choice((100, 500, 2000, 5000, 60000))
+        planned = now + chance.randrange(-10 * US, 10 * US)
+        members = [(chance.choice((0, 1, 4, 5, 6, 50, 70, 100)) * US + chance.randrange(-2, 3) % US, chance.randrange(2))
+                   for _ in range(chance.randrange(6))]
+        cases.append((now, chance.choice((1, 34, 50, 67, 100)), chance.randrange(2), interval * US, lead * 1000,
+                      chance.choice((0, 10, 90)) * US, planned, planned + chance.choice((0, 0, 1, 30)) * US, members))
+    text = "".join(" ".join(map(str, case[:-1])) + "".join(f" {s} {lacks}" for s, lacks in case[-1]) + "\n" for case in cases)
+    answers = subprocess.run([paths.built("tests/tools/fs_ready")], input=text, capture_output=True, text=True,
+                             check=True).stdout.split("\n")
+    seen = set()
+    for case, answer in zip(cases, answers):
+        percent, hold, interval, lead, limit, planned, until, members = case[1:]
+        shop.run(f"SET TIMESTAMP = {now // US}")
+        shop.run("UPDATE farmsync.sync SET state = 'waiting', epoch = epoch + 1, activation_time = '9999-12-31', "
+                 "ready_percent = %s, ready_on_limit = %s, sync_interval = %s, min_lead = %s, ready_limit = %s, "
+                 "planned_time = FROM_UNIXTIME(0) + INTERVAL %s MICROSECOND, "
+                 "ready_until = FROM_UNIXTIME(0) + INTERVAL %s MICROSECOND", percent, ("activate", "hold")[hold],
+                 interval // US, lead / US, limit // US, planned, until)
+        shop.run("DELETE FROM farmsync.member")
+        report(shop, *(member(f"web{n}", version_staged=2, digest_staged="" if lacks else content)
+                       for n, (_, lacks) in enumerate(members)))
+        for n, (silent, _) in enumerate(members):
+            shop.run("UPDATE farmsync.member SET seen = FROM_UNIXTIME(0) + INTERVAL %s MICROSECOND WHERE name = %s",
+                     now - silent, f"web{n}")
+        outcome = decide(shop)[0]
+        row = shop.run("SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', planned_time), "
+                       "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', activation_time) FROM farmsync.sync")[0]
+        model = answer.split(",")
+        if outcome in ("go", "activated"):
+            assert (outcome, row[1]) == (model[0], model[2]), case
+        else:
+            assert (outcome, row[0]) == (model[0], model[1]), case
+        seen.add(outcome)
+    shop.run("SET TIMESTAMP = DEFAULT")
+    assert seen == {"go", "wait", "put off", "activated", "held"}

@@ -10,7 +10,7 @@
 #include "base/fs_time.h"
 
 #define READY_FRESH      (5 * FS_USEC_PER_SEC)
-#define READY_COUNTS     (15 * FS_USEC_PER_SEC)
+#define READY_COUNTS     (60 * FS_USEC_PER_SEC)
 #define READY_NOTICE     (3 * FS_USEC_PER_SEC)
 #define READY_HOLD_PAUSE (10 * FS_USEC_PER_SEC)
 
