@@ -185,15 +185,28 @@ static void roll_back(promotion_t *promotion)
         fs_sql_disconnect(promotion->sql);
 }
 
+/* What history says: the procedures' own sentence without the way that it came. */
+static void write_reason(const fs_result_t *result, char reason[REASON_SIZE])
+{
+    static const char signal[] = "error 1644 (45000): ";
+    const char *own = strstr(result->detail, signal);
+    char text[FS_DETAIL_SIZE + FS_PROBLEM_SIZE + 2];
+
+    if (own)
+        snprintf(text, sizeof(text), "%s", own + sizeof(signal) - 1);
+    else
+        snprintf(text, sizeof(text), "%s: %s", result->problem, result->detail);
+    fs_text_fit(reason, REASON_SIZE, text, strlen(text));
+}
+
 /* Enters the reason into history and lets the cycle go on. Changes the outcome. */
 static apr_status_t record_refusal(promotion_t *promotion, fs_result_t *result)
 {
-    char text[FS_DETAIL_SIZE + FS_PROBLEM_SIZE + 2], reason[REASON_SIZE];
+    char reason[REASON_SIZE];
     apr_status_t status;
     fs_result_t why;
 
-    snprintf(text, sizeof(text), "%s: %s", result->problem, result->detail);
-    fs_text_fit(reason, sizeof(reason), text, strlen(text));
+    write_reason(result, reason);
     promotion->outcome = FS_PROMOTION_REFUSED;
     status = fs_sql_connect(promotion->sql, &why);
     if (!status)

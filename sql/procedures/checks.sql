@@ -205,7 +205,7 @@ BEGIN
   CALL count_wrong(p_name, 'd', v_from, p_count, v_keys);
   SET p_result = IF(p_count > 0, 'failed', 'ok'), p_said = v_expression;
   IF p_count > 0 THEN
-    SET p_said = CONCAT(IF(v_kind = 'rule', 'FS1090', 'FS1094'), ': dataset ', p_name, ': ', p_count,
+    SET p_said = CONCAT(IF(v_kind = 'rule', 'FS1090: dataset ', 'FS1094: dataset '), p_name, ': ', p_count,
       IF(p_count = 1, ' row breaks the ', ' rows break the '), v_kind, ' ', p_check, ' (', LEFT(v_expression, 120), '): ',
       LEFT(v_keys, 200), '; correct production, or CALL farmsync.drop_check(''', p_name, ''', ''', p_check, ''')');
   END IF;

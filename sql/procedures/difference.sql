@@ -108,7 +108,7 @@ BEGIN
   CALL need_group(p_group);
   SET v_text = COALESCE(CAST(@farmsync_limit AS CHAR), '1000'), @farmsync_limit = NULL;
   IF v_text NOT REGEXP '^[0-9]{1,7}$' OR v_text < 1 THEN
-    CALL fail('FS1100: @farmsync_limit is the number of keys to show: 1 to 9999999');
+    CALL fail('FS1108: @farmsync_limit is the number of keys to show: 1 to 9999999');
   END IF;
   SET v_limit = v_text;
   SELECT version INTO v_newest FROM sync WHERE group_name = p_group;
@@ -135,7 +135,7 @@ BEGIN
   END LOOP;
   CLOSE v_each;
   IF v_all_rows = '' THEN
-    CALL fail(CONCAT('FS1100: group ', p_group, ' has no dataset'));
+    CALL fail(CONCAT('FS1109: group ', p_group, ' has no dataset'));
   END IF;
   CALL run_sql(v_all_rows);
   CALL run_sql(v_all_counts);

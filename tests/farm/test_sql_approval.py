@@ -252,7 +252,7 @@ def test_the_digest_covers_every_type(shop):
         ("show_difference('none', 1, 2)", "FS1003"), ("show_difference(NULL, 1, 2)", "FS1003"),
         ("show_difference('default', 7, 1)", "FS1100"), ("show_difference('default', 1, 7)", "FS1100"),
         ("show_difference('default', 1, -1)", "FS1100"), ("show_difference('default', 0, NULL)", "FS1100"),
-        ("show_difference('other', NULL, NULL)", "FS1100"),
+        ("show_difference('other', NULL, NULL)", "FS1109"),
     ],
 )
 def test_wrong_arguments_change_nothing(shop, call, number):
@@ -394,7 +394,7 @@ def test_counts_are_of_all_and_keys_up_to_the_limit(shop):
     assert counts == [("prices", "1500", "0", "3")]
     assert [row[1] for row in rows] == ['["n0001"]', '["n0002"]', '["a"]', '["b"]']
     shop.run("SET @farmsync_limit = 'x'")
-    assert "FS1100" in shop.refused("CALL farmsync.show_difference('default', NULL, NULL)")
+    assert "FS1108" in shop.refused("CALL farmsync.show_difference('default', NULL, NULL)")
 
 
 def test_differences_of_every_type(shop):
