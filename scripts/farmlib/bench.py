@@ -247,6 +247,29 @@ def requests_section(options):
             + table(found))
 
 
+def attempt(measure, title, problems):
+    """What measure() returns; if it fails, a section that says so, so that the others aren't lost."""
+    try:
+        return measure()
+    except FarmError as error:
+        problems.append(f"{title}: {error}")
+        return [f"## {title}\n\nCould not be measured in this run."]
+
+
+def page(sections):
+    return (f"# Benchmarks\n\nWritten by `scripts/bench` on {time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC: "
+            f"{machine()}; {versions()}.\nRatios of one run on one machine are comparable; absolute "
+            f"figures are of that machine. Sections that begin with *By hand* are of other days and say where they come "
+            f"from.\n\n" + "\n\n".join(sections) + "\n")
+
+
+def kept_sections(old, sections):
+    """Sections of the page that no run writes: what was measured by hand."""
+    written = {one.split("\n", 1)[0] for one in sections}
+    return [f"## {one.rstrip()}\n" for one in re.split(r"^## ", old, flags=re.MULTILINE)[1:]
+            if "## " + one.split("\n", 1)[0] not in written and "*By hand*" in one]
+
+
 def parser():
     top = argparse.ArgumentParser(prog="scripts/bench", description=__doc__,
                                   formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -265,19 +288,21 @@ def main():
         if not os.environ.get("FARMSYNC_BUILD"):
             setup.install_packages()
             setup.build()
-        sections = []
-        if options.only in (None, "requests"):
-            sections.append(requests_section(options))
-        if options.only in (None, "image"):
-            sections += bench_image.sections(options.quick)
     except FarmError as error:
         print(f"scripts/bench: {error}", file=sys.stderr)
         return 1
-    text = (f"# Benchmarks\n\nWritten by `scripts/bench` on {time.strftime('%Y-%m-%d')}: "
-            f"{machine()}; {versions()}.\nRatios of one run on one machine are comparable; absolute "
-            f"figures are of that machine.\n\n" + "\n\n".join(sections) + "\n")
+    sections, problems = [], []
+    if options.only in (None, "requests"):
+        sections += attempt(lambda: [requests_section(options)], "Cost of a request", problems)
+    if options.only in (None, "image"):
+        sections += bench_image.sections(options.quick, problems)
+    text = page(sections)
     print(text)
     if not options.quick and not options.only:
-        with open(os.path.join(paths.REPO, "doc", "benchmarks.md"), "w", encoding="utf-8") as file:
+        path = os.path.join(paths.REPO, "doc", "benchmarks.md")
+        text += "".join("\n" + one for one in kept_sections(_read(path), sections))
+        with open(path, "w", encoding="utf-8") as file:
             file.write(text)
-    return 0
+    for problem in problems:
+        print(f"scripts/bench: {problem}", file=sys.stderr)
+    return 1 if problems else 0

@@ -124,11 +124,24 @@ def herd_rows(found):
             most <= 1.2 * least + 5)]
 
 
-def sections(quick):
-    text, figures = look_ups(quick)
-    host = bench_host.measure(quick)
-    herd_text, herd_figures = herd(quick)
-    rows = [*look_up_rows(figures), *million_rows(figures), *host_rows(host, figures), *herd_rows(herd_figures)]
+def sections(quick, problems):
+    """Sections for the page. What can't be measured is added to `problems`, and the rest is still there."""
+    found = []
+    for measure, title in ((look_ups, "look-ups"), (lambda quick: (None, bench_host.measure(quick)), "memory of a host"),
+                           (herd, "a thousand agents")):
+        try:
+            found.append(measure(quick))
+        except FarmError as error:
+            problems.append(f"{title}: {error}")
+            found.append((f"Could not be measured in this run: {title}.", None))
+    (text, figures), (_, host), (herd_text, herd_figures) = found
+    rows = []
+    if figures:
+        rows += [*look_up_rows(figures), *million_rows(figures)]
+    if host:
+        rows += host_rows(host, figures or {})
+    if herd_figures:
+        rows += herd_rows(herd_figures)
     return ["## What is wanted of the image\n\n| figure | measured | wanted | |\n|---|---|---|---|\n" + "\n".join(rows),
             "## Look-ups\n\n```\n" + text + "\n```\n\nProcessor time (for memcached, which is another process, all of the "
             "time). The keys are there before the loop begins; what the\nloop itself costs is the line *loop*.",

@@ -6,7 +6,7 @@ Starts a private database and a datasrv, runs tests/bench/bench_agents against i
 agents, and prints rows of a Markdown table. Exit status 1 if an agent was late, or if what the database
 is asked grows with the agents.
 
-    tests/bench/herd.py [--agents 1000] [--few 10,100] [--cycles 10] [--rows 1000000] [--interval 15] [--json FILE]
+    tests/bench/herd.py [--agents 1000] [--few 10,100] [--cycles 10] [--rows 1000000] [--interval 18] [--json FILE]
 
 The group keeps the default lead. Changes are found by a change column, so that a version is staged soon after the
 activation before and agents have most of the interval, as in a farm with the default interval of 600 s.
@@ -273,7 +273,7 @@ def main(argv):
     parser.add_argument("--json", help="where to write the figures")
     parser.add_argument("--cycles", type=int, default=3 if quick else 10)
     parser.add_argument("--rows", type=int, default=20000 if quick else 1000000)
-    parser.add_argument("--interval", type=int, default=5 if quick else 15, help="seconds")
+    parser.add_argument("--interval", type=int, default=5 if quick else 18, help="seconds")
     parser.add_argument("--keep-log", help="where to copy datasrv's log")
     text, bad = run(parser.parse_args(argv))
     print(text)
