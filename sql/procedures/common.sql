@@ -69,14 +69,22 @@ CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE next_activation(
   IN p_group VARCHAR(64), IN p_staged TINYINT, OUT p_next DATETIME(6))
   READS SQL DATA
 BEGIN
-  DECLARE v_now, v_grid, v_wanted, v_earliest DATETIME(6);
+  CALL activation_after(p_group, p_staged, UTC_TIMESTAMP(6), p_next);
+END //
+
+-- The same, if it were p_now.
+DROP PROCEDURE IF EXISTS activation_after //
+CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE activation_after(
+  IN p_group VARCHAR(64), IN p_staged TINYINT, IN p_now DATETIME(6), OUT p_next DATETIME(6))
+  READS SQL DATA
+BEGIN
+  DECLARE v_grid, v_wanted, v_earliest DATETIME(6);
   DECLARE v_active, v_interval, v_lead, v_behind BIGINT;
-  SET v_now = UTC_TIMESTAMP(6);
   SELECT active_version, sync_interval * 1000000, grid_time, wanted_time,
          LEAST(CAST(min_lead * 1000000 AS SIGNED), sync_interval * 1000000 DIV 2)
     INTO v_active, v_interval, v_grid, v_wanted, v_lead
     FROM sync WHERE group_name = p_group;
-  SET v_earliest = v_now + INTERVAL v_lead MICROSECOND;
+  SET v_earliest = p_now + INTERVAL v_lead MICROSECOND;
   IF p_staged AND v_active = 0 THEN
     -- The first version of all: nobody has anything yet, so nobody waits for the grid.
     SET p_next = v_earliest;
@@ -85,7 +93,7 @@ BEGIN
     SET p_next = v_grid + INTERVAL ((v_behind + v_interval - 1) DIV v_interval) * v_interval MICROSECOND;
     IF v_wanted IS NOT NULL AND p_staged THEN
       SET p_next = LEAST(p_next, GREATEST(v_wanted, v_earliest));
-    ELSEIF v_wanted - INTERVAL 2 * v_lead MICROSECOND > v_now THEN
+    ELSEIF v_wanted - INTERVAL 2 * v_lead MICROSECOND > p_now THEN
       -- Nothing to stage for the wanted moment yet: look again just before it.
       SET p_next = LEAST(p_next, v_wanted - INTERVAL 2 * v_lead MICROSECOND);
     END IF;

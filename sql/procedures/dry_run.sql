@@ -15,7 +15,7 @@ BEGIN
   DECLARE v_done, v_ds, v_errno, v_moved INT DEFAULT 0;
   DECLARE v_name VARCHAR(64);
   DECLARE v_version, v_count BIGINT;
-  DECLARE v_since, v_time DATETIME(6);
+  DECLARE v_time DATETIME(6);
   DECLARE v_each CURSOR FOR
     SELECT name FROM dataset WHERE group_name = p_group AND dropped = 0 ORDER BY name;
   DECLARE CONTINUE HANDLER FOR NOT FOUND SET v_done = 1;
@@ -28,11 +28,11 @@ BEGIN
     END IF;
   END;
   SET p_changes = JSON_ARRAY(), p_checks = JSON_ARRAY(), p_problem = NULL;
-  SELECT version, IF(version > 0, content_time, NULL) INTO v_version, v_since FROM sync WHERE group_name = p_group;
+  SELECT version INTO v_version FROM sync WHERE group_name = p_group;
   CALL datasets_moved(p_group, v_version, v_moved);
   SELECT COUNT(*) INTO v_count FROM dataset WHERE group_name = p_group AND dropped = 0;
   IF v_count > 0 THEN
-    CALL promote_time(p_group, v_since, v_time);
+    CALL pending_time(p_group, v_time);
     CALL promote_read(p_group, v_time);
   END IF;
   CALL pending_digest(p_group, v_version, v_count, p_digest, p_rows);

@@ -231,7 +231,7 @@ promotion: BEGIN
 
   -- The set of datasets itself may have changed; a version whose images are not all there is repeated.
   CALL datasets_moved(p_group, v_version, v_staged);
-  CALL promote_time(p_group, IF(v_version > 0, v_since, NULL), v_time);
+  CALL promote_time(p_group, IF(v_version > 0, v_since, NULL), UTC_TIMESTAMP(6), v_time);
   SELECT COUNT(*) INTO v_datasets FROM dataset WHERE group_name = p_group AND dropped = 0;
   IF v_datasets > 0 THEN
     CALL promote_read(p_group, v_time);
@@ -280,7 +280,11 @@ promotion: BEGIN
     DELETE FROM image WHERE group_name = p_group AND version = v_version + 1;
     CALL next_activation(p_group, 0, v_next);
     CALL count_schedules(p_group, v_staged);
-    SET v_next = IF(v_staged > 0 AND v_waits IS NULL, LEAST(v_next, v_time), v_next);
+    IF v_waits IS NOT NULL THEN
+      CALL look_ahead(p_group, UTC_TIMESTAMP(6) + INTERVAL 1 SECOND, v_next);
+    ELSEIF v_staged > 0 THEN
+      SET v_next = LEAST(v_next, v_time);
+    END IF;
     UPDATE sync SET activation_time = v_next, content_time = IF(v_waits IS NULL, v_time, content_time),
                     wanted_time = IF(wanted_time > v_next, wanted_time, NULL), reason = LEFT(COALESCE(v_waits, ''), 512)
      WHERE group_name = p_group;

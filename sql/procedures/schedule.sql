@@ -291,16 +291,16 @@ BEGIN
 END //
 
 -- The moment for which a promotion stages what is right then, and at which that is to be active. p_since: the one of
--- the version before, NULL for the first.
+-- the version before, NULL for the first. p_now: when it is promoted.
 DROP PROCEDURE IF EXISTS promote_time //
 CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE promote_time(
-  IN p_group VARCHAR(64), IN p_since DATETIME(6), OUT p_time DATETIME(6))
+  IN p_group VARCHAR(64), IN p_since DATETIME(6), IN p_now DATETIME(6), OUT p_time DATETIME(6))
   MODIFIES SQL DATA
 BEGIN
   DECLARE v_count, v_percent INT;
   DECLARE v_lead, v_step, v_notice BIGINT;
   DECLARE v_wanted, v_earliest, v_to, v_at DATETIME(6);
-  CALL next_activation(p_group, 1, p_time);
+  CALL activation_after(p_group, 1, p_now, p_time);
   CALL count_schedules(p_group, v_count);
   IF v_count > 0 THEN
     SELECT LEAST(CAST(min_lead * 1000000 AS SIGNED), sync_interval * 1000000 DIV 2), wanted_time, ready_percent
@@ -308,9 +308,9 @@ BEGIN
     IF v_percent IS NOT NULL THEN
       -- A version that waits for its servers needs the lead and then the notice.
       CALL ready_times(p_group, v_step, v_notice);
-      SET v_lead = v_step + v_notice, p_time = GREATEST(p_time, UTC_TIMESTAMP(6) + INTERVAL v_lead MICROSECOND);
+      SET v_lead = v_step + v_notice, p_time = GREATEST(p_time, p_now + INTERVAL v_lead MICROSECOND);
     END IF;
-    SET v_earliest = LEAST(p_time, UTC_TIMESTAMP(6) + INTERVAL v_lead MICROSECOND);
+    SET v_earliest = LEAST(p_time, p_now + INTERVAL v_lead MICROSECOND);
     -- An operator's own time is kept; that of the grid gives way.
     SET v_to = p_time + INTERVAL IF(v_wanted <= p_time, 0, v_lead) MICROSECOND;
     CALL due_change(p_group, p_since + INTERVAL 1 MICROSECOND, v_earliest, 0, v_at);
@@ -322,13 +322,16 @@ BEGIN
   END IF;
 END //
 
--- The moment that what is pending is shown for: that of what is staged, else the next promotion's.
+-- The moment for which the next promotion will stage what is right then, as far as can be known now.
 DROP PROCEDURE IF EXISTS pending_time //
 CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE pending_time(IN p_group VARCHAR(64), OUT p_time DATETIME(6))
-  READS SQL DATA
+  MODIFIES SQL DATA
 BEGIN
-  SELECT GREATEST(UTC_TIMESTAMP(6), IF(version <> active_version, COALESCE(content_time, UTC_TIMESTAMP(6)), activation_time))
-    INTO p_time FROM sync WHERE group_name = p_group;
+  DECLARE v_now, v_since DATETIME(6);
+  SELECT GREATEST(UTC_TIMESTAMP(6), IF(version <> active_version, COALESCE(content_time, UTC_TIMESTAMP(6)), activation_time)),
+         IF(version > 0, content_time, NULL)
+    INTO v_now, v_since FROM sync WHERE group_name = p_group;
+  CALL promote_time(p_group, v_since, v_now, p_time);
 END //
 
 -- For promote_done: the work took so long that p_time leaves no lead. p_next, the next moment of the grid, would be too

@@ -588,6 +588,38 @@ def test_roll_back_has_no_time_of_its_own(db):
     assert db.sync()["content_time"] is None and price(db) == ["100"]
 
 
+def test_what_comes_due_is_approved_and_in_force_in_time(db, connect):
+    make_shop(db)
+    settle(db)
+    db.run("CALL farmsync.set_approval('default', 'on')")
+    for name in ("alice@localhost", "bob@localhost"):
+        db.script("CREATE OR REPLACE USER %s; GRANT farmsync_operator TO %s; SET DEFAULT ROLE farmsync_operator FOR %s"
+                  % (name, name, name))
+    put(db, 80, at(db, 700), at(db, 800))
+    assert db.promote() == "unchanged"
+    digest = connect(user="alice").run("CALL farmsync.request_approval('default')")[0][0]
+    connect(user="bob").run("CALL farmsync.approve('default', %s)", digest)
+    assert next_cycle(db) == "staged" and price(db) == ["80"]
+    assert activation(db) == us(db, db.one("SELECT MAX(starts) FROM shop.price"))
+    # Its end hasn't been approved in advance; the cycle looks again just before it.
+    assert next_cycle(db) == "unchanged" and "FS1106" in db.sync()["reason"]
+    digest = connect(user="alice").run("CALL farmsync.request_approval('default')")[0][0]
+    connect(user="bob").run("CALL farmsync.approve('default', %s)", digest)
+    assert next_cycle(db) == "staged" and price(db) == ["100"]
+    assert activation(db) == us(db, db.one("SELECT MAX(ends) FROM shop.price"))
+
+
+def test_dry_run_shows_what_the_next_promotion_will_stage(db):
+    make_shop(db)
+    settle(db)
+    assert db.promote() == "unchanged"
+    put(db, 80, at(db, 700))
+    before = db.sync()
+    assert "prices" in repr(db.run("CALL farmsync.dry_run('default')"))
+    assert db.sync() == dict(before, epoch=db.sync()["epoch"])
+    assert db.run("SELECT changed_rows FROM farmsync.pending") == [("0",)]
+
+
 # --- what people see
 
 
