@@ -17,6 +17,7 @@
 #include <config.h>
 
 #include "health.h"
+#include "sync/fs_cycle.h"
 
 #define POLICY                                                                                     \
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src "      \
@@ -172,12 +173,26 @@ static void print_in_force(struct evbuffer *out, int64_t version)
         evbuffer_add_printf(out, "<p>Nothing is in force yet. ");
 }
 
+static void print_activation(struct evbuffer *out, const fs_manifest_t *manifest)
+{
+    char stamp[FS_TIME_TEXT_SIZE];
+
+    if (manifest->activation_time >= FS_CYCLE_UNDECIDED)
+        evbuffer_add_printf(out, "<p>No activation before the group is resumed.</p>\n");
+    else
+        evbuffer_add_printf(
+            out,
+            "<p>%s <span class=\"count\" data-until=\"%" PRId64 "\"></span> "
+            "<span class=\"soft\">at %s</span></p>\n",
+            manifest->state == FS_GROUP_WAITING ? "Planned activation" : "Activation",
+            manifest->activation_time, fs_time_format(manifest->activation_time, stamp));
+}
+
 static void print_group(struct evbuffer *out, fs_service_t *service, const fs_group_facts_t *facts,
                         const fs_published_t *published, fs_usec_t now)
 {
     const fs_manifest_version_t *versions[2];
     const fs_manifest_t *manifest;
-    char stamp[FS_TIME_TEXT_SIZE];
     unsigned count;
 
     evbuffer_add_printf(out, "<h2>Group ");
@@ -189,22 +204,20 @@ static void print_group(struct evbuffer *out, fs_service_t *service, const fs_gr
     }
     manifest = published->manifest;
     print_in_force(out, fs_manifest_in_force(manifest, now)->version);
-    if (manifest->staged.version != manifest->active.version && now < manifest->activation_time)
+    if (manifest->staged.version != manifest->active.version &&
+        fs_manifest_in_force(manifest, now) == &manifest->active)
         evbuffer_add_printf(out, "Version <b>%" PRId64 "</b> is staged. ",
                             manifest->staged.version);
     if (manifest->pinned_version)
         evbuffer_add_printf(out, "<b class=\"warn\">Pinned to version %" PRId64 "</b>. ",
                             manifest->pinned_version);
-    evbuffer_add_printf(out,
-                        "<span class=\"soft\">%s, every %.6g s, epoch %" PRId64 "%s</span></p>\n"
-                        "<p>Activation <span class=\"count\" data-until=\"%" PRId64 "\"></span> "
-                        "<span class=\"soft\">at %s</span></p>\n",
-                        manifest->pinned_version && manifest->state == FS_GROUP_RUNNING
-                            ? "nothing is promoted"
-                            : state_text(manifest),
-                        (double)manifest->interval / FS_USEC_PER_SEC, manifest->epoch,
-                        facts->promoting ? ", being promoted here" : "", manifest->activation_time,
-                        fs_time_format(manifest->activation_time, stamp));
+    evbuffer_add_printf(
+        out, "<span class=\"soft\">%s, every %.6g s, epoch %" PRId64 "%s</span></p>\n",
+        manifest->pinned_version && manifest->state == FS_GROUP_RUNNING ? "nothing is promoted"
+                                                                        : state_text(manifest),
+        (double)manifest->interval / FS_USEC_PER_SEC, manifest->epoch,
+        facts->promoting ? ", being promoted here" : "");
+    print_activation(out, manifest);
     if (manifest->reason[0]) {
         evbuffer_add_printf(out, "<p class=\"warn\">");
         escaped(out, manifest->reason);
@@ -215,7 +228,8 @@ static void print_group(struct evbuffer *out, fs_service_t *service, const fs_gr
     count = fs_published_versions(published, now, versions);
     for (unsigned i = 0; i < count; i++)
         print_datasets(out, service, versions[i],
-                       versions[i] == &manifest->staged && now < manifest->activation_time
+                       versions[i] == &manifest->staged &&
+                               fs_manifest_in_force(manifest, now) == &manifest->active
                            ? "staged"
                            : "active");
     evbuffer_add_printf(out, "</table>\n");

@@ -71,8 +71,8 @@ static void send_manifest(fs_service_t *service, fs_http_call_t *call,
 {
     service->counts.manifests++;
     fs_http_call_set_header(call, "Cache-Control", "no-store");
-    fs_http_call_answer(call, can_be_relied_on(service, published) ? 200 : 203,
-                        "application/json", published->json, published->length);
+    fs_http_call_answer(call, can_be_relied_on(service, published) ? 200 : 203, "application/json",
+                        published->json, published->length);
 }
 
 static void send_unchanged(fs_service_t *service, fs_http_call_t *call, const char *group)

@@ -218,7 +218,8 @@ static void promote(fs_worker_t *worker)
     fs_bell_ring(worker->shared.changed);
 }
 
-/* --- whether a version that waits may become active -----------------------------------------------
+/* --- whether a version that waits may become active
+ * -----------------------------------------------
  */
 
 static void log_decision(fs_worker_t *worker, fs_decision_t decision, const char *who)

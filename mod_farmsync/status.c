@@ -99,7 +99,7 @@ static void html_switch(fs_text_t *text, const fs_facts_t *facts, const fs_group
     if (record->staged_version != record->active_version)
         ROW(text, "staged version", "%" PRId64 "%s", record->staged_version,
             record->staged_view ? "" : " (not here yet)");
-    ROW(text, "activation time", "%s%s", time_text(text->pool, record->activation_time),
+    ROW(text, record->undecided ? "planned activation" : "activation time", "%s%s", time_text(text->pool, record->activation_time),
         activation_text(text->pool, facts, group));
     ROW(text, "interval", "%s", fs_facts_span(text->pool, record->interval));
     ROW(text, "last confirmed", "%s%s", fs_facts_span(text->pool, group->heard_age),

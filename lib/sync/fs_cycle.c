@@ -74,8 +74,7 @@ fs_usec_t fs_cycle_notice(const fs_manifest_t *manifest)
 
 fs_usec_t fs_cycle_decide_at(const fs_manifest_t *manifest, fs_promoter_t who, double jitter)
 {
-    fs_usec_t grace =
-        least(fs_cycle_lead(manifest->interval, manifest->min_lead) / 4, AGENT_GRACE);
+    fs_usec_t grace = least(fs_cycle_lead(manifest->interval, manifest->min_lead) / 4, AGENT_GRACE);
     fs_usec_t latest = manifest->activation_time - fs_cycle_notice(manifest);
 
     if (manifest->state != FS_GROUP_WAITING)

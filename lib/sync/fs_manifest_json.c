@@ -185,9 +185,9 @@ char *fs_manifest_print(const fs_manifest_t *manifest, size_t *length)
         "{s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:s,s:o,s:s,s:o}", "group", manifest->group, "epoch",
         (json_int_t)manifest->epoch, "version", (json_int_t)manifest->staged.version,
         "active_version", (json_int_t)manifest->active.version, "activation_time",
-        (json_int_t)manifest->activation_time, "grid", (json_int_t)manifest->grid, "interval", (json_int_t)manifest->interval,
-        "min_lead", (json_int_t)manifest->min_lead, "state", fs_group_state_name(manifest->state),
-        "pinned_version",
+        (json_int_t)manifest->activation_time, "grid", (json_int_t)manifest->grid, "interval",
+        (json_int_t)manifest->interval, "min_lead", (json_int_t)manifest->min_lead, "state",
+        fs_group_state_name(manifest->state), "pinned_version",
         manifest->pinned_version ? json_integer(manifest->pinned_version) : json_null(), "reason",
         reason, "versions", versions);
     if (root)

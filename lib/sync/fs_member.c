@@ -19,8 +19,8 @@ json_t *fs_member_json(const fs_member_t *member)
     fs_text_fit(source, sizeof(source), member->clock_source, strlen(member->clock_source));
     fs_text_fit(problem, sizeof(problem), member->problem, strlen(member->problem));
     return json_pack(
-        "{s:s,s:s,s:s,s:s,s:I,s:I,s:s,s:s,s:o,s:o,s:s,s:s}", "name", member->name, "kind", member->kind,
-        "group", member->group, "address", address, "version_active",
+        "{s:s,s:s,s:s,s:s,s:I,s:I,s:s,s:s,s:o,s:o,s:s,s:s}", "name", member->name, "kind",
+        member->kind, "group", member->group, "address", address, "version_active",
         (json_int_t)member->version_active, "version_staged", (json_int_t)member->version_staged,
         "digest", member->digest, "digest_staged", member->digest_staged, "clock_offset_us",
         known ? json_integer((json_int_t)member->clock_offset) : json_null(), "clock_bound_us",

@@ -30,7 +30,7 @@ typedef struct follow_t {
     uint64_t serial; /* for which `jitter` and `failures` hold */
     double jitter;
     unsigned failures;
-    int promotes; /* since a data server was heard last */
+    int promotes;        /* since a data server was heard last */
     fs_usec_t retry_at;  /* mono; no try at a promotion or a decision before */
     fs_trouble_t saving; /* the state directory can't be written */
     fs_usec_t confirmed; /* mono, when the kept manifest was marked as confirmed */

@@ -421,11 +421,10 @@ static void publish(farm_t *farm, agent_t *agent)
                                .farm_known = 1,
                                .floor = agent->floor};
     fs_control_group_t last = agent->record;
-    fs_usec_t heard =
-        agent->manifest->state == FS_GROUP_WAITING ? agent->confirmed : agent->heard;
+    fs_usec_t heard = agent->manifest->state == FS_GROUP_WAITING ? agent->confirmed : agent->heard;
 
-    moment.stale_after = fs_cycle_stale_after(
-        agent->manifest, heard ? moment.farm - (farm->now - heard) : 0);
+    moment.stale_after =
+        fs_cycle_stale_after(agent->manifest, heard ? moment.farm - (farm->now - heard) : 0);
     fs_plan_compose(&agent->record, &last, agent->manifest, &agent->views, &moment);
 }
 
@@ -436,8 +435,8 @@ static int is_here(const agent_t *agent, const fs_manifest_version_t *version)
 
 static void want(farm_t *farm, agent_t *agent)
 {
-    const fs_manifest_version_t *wanted = fs_plan_wanted(agent->manifest, &agent->views,
-                                                         farm_time(farm, agent), 1, 0);
+    const fs_manifest_version_t *wanted =
+        fs_plan_wanted(agent->manifest, &agent->views, farm_time(farm, agent), 1, 0);
 
     if (!wanted || agent->fetching == wanted->version)
         return;
@@ -586,15 +585,14 @@ static void agent_goes_on(farm_t *farm, int a)
 static void serve(farm_t *farm, int a)
 {
     agent_t *agent = &farm->agents[a];
-    fs_choice_t choice =
-        fs_control_choose(&agent->record, farm_time(farm, agent), 1, agent->floor);
+    fs_choice_t choice = fs_control_choose(&agent->record, farm_time(farm, agent), 1, agent->floor);
 
     /* Check writes down each assertion that it passes; there are millions. */
     if (choice.version < agent->serves)
         ck_abort_msg("agent %d goes back from %lld to %lld", a, (long long)agent->serves,
                      (long long)choice.version);
-    if (choice.version > 1 && (!farm->orders[choice.version] ||
-                               farm->now < farm->orders[choice.version] - BOUND))
+    if (choice.version > 1 &&
+        (!farm->orders[choice.version] || farm->now < farm->orders[choice.version] - BOUND))
         ck_abort_msg("agent %d serves %lld without an order", a, (long long)choice.version);
     farm->doubts += choice.stale && !agent->stale;
     agent->serves = choice.version;
