@@ -323,6 +323,45 @@ def test_a_graceful_stop_ends_everything(farm, number):
     flows(farm)
 
 
+# --- what stays broken doesn't fill the logs -----------------------------------------------------------------
+
+LOUD = ("[error]", "[warning]", "[notice]", ":error]", ":warn]", ":notice]")
+
+
+def loud(part, begin):
+    """Lines of farmsync since then that an operator sees with the default levels."""
+    return [line for line in log_of(part)[begin:].splitlines()
+            if re.search(r"\bFS\d{4}: ", line) and any(level in line for level in LOUD)]
+
+
+@pytest.mark.parametrize("what, most", [("database", 24), ("datasrv", 6), ("both", 24)])
+def test_an_outage_is_told_when_it_begins_and_ends(farm, what, most):
+    """However many cycles it lasts: a handful of lines for each server and group (there are two)."""
+    parts = {"database": [farm.database], "datasrv": [farm.datasrv(1)],
+             "both": [farm.database, farm.datasrv(1)]}[what]
+    seen = {part: len(log_of(part)) for part in [*farm.webs, *farm.datasrvs]}
+    for part in parts:
+        part.kill()
+    if what == "datasrv":  # the agents go on: twelve versions
+        for _ in range(12):
+            flows(farm)
+    else:
+        since = stale_seconds(farm)
+        wait_until(lambda: stale_seconds(farm) > since + 12, 40, "twelve cycles without a word")
+    for part in parts:
+        part.start()
+    flows(farm, seconds=60)
+    for part, begin in seen.items():
+        lines = loud(part, begin)
+        assert len(lines) <= most, f"{part.name}: " + "\n".join(lines)
+
+
+def stale_seconds(farm):
+    """How long ago this server heard something for the last time."""
+    text = http_get(farm.web(1).url + "/farmsync/status?metrics")[2].decode()
+    return float(re.search(r'farmsync_heard_age_seconds\{group="default"\} (\S+)', text)[1])
+
+
 # --- secrets -----------------------------------------------------------------------------------------------
 
 def words_of(farm):
