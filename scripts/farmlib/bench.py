@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """scripts/bench: what farmsync costs a request, beside what one would take instead.
 
-All variants are measured in one run, in rounds of another order each, and each measurement is paired
-with one of the bare httpd right before or after it. A figure is the median of these ratios, so that
-whatever else the machine does meanwhile hits both alike; the middle half is printed beside. The
-processor time of httpd's own processes is given, too: it says the same on a machine that isn't quiet. The first line,
-the bare httpd against itself, shows how far the machine can be trusted.
+All variants are measured in one run, in rounds of another order each, and each measurement is
+paired with one of the bare httpd right before or after it. A figure is the median of these
+ratios, so that whatever else the machine does meanwhile hits both alike; the middle half is
+printed beside. The processor time of httpd's own processes is given, too: it says the same on a
+machine that isn't quiet. The first line, the bare httpd against itself, shows how far the machine
+can be trusted.
 
-Then the benchmarks of the image, of a host and of a thousand agents (bench_image.py, bench_host.py, tests/bench).
-Everything is written to doc/benchmarks.md.
+Then the benchmarks of the image, of a host and of a thousand agents (bench_image.py, bench_host.py,
+tests/bench). Everything is written to doc/benchmarks.md.
 """
 
 import argparse
@@ -243,12 +244,13 @@ def requests_section(options):
         farm.down()
         farm.remove()
     return (f"## Cost of a request\n\nwrk, 1 thread, 8 keep-alive connections, event MPM, a static "
-            f"page of 1 KiB, {options.rounds} rounds of {options.seconds} s for each measurement, {ROWS} rows.\n\n"
+            f"page of 1 KiB, {options.rounds} rounds of {options.seconds} s for each measurement, "
+            f"{ROWS} rows.\n\n"
             + table(found))
 
 
 def attempt(measure, title, problems):
-    """What measure() returns; if it fails, a section that says so, so that the others aren't lost."""
+    """What measure() returns; if it fails a section that says so: the others aren't lost."""
     try:
         return measure()
     except FarmError as error:
@@ -257,10 +259,12 @@ def attempt(measure, title, problems):
 
 
 def page(sections):
-    return (f"# Benchmarks\n\nWritten by `scripts/bench` on {time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC: "
-            f"{machine()}; {versions()}.\nRatios of one run on one machine are comparable; absolute "
-            f"figures are of that machine. Sections that begin with *By hand* are of other days and say where they come "
-            f"from.\n\n" + "\n\n".join(sections) + "\n")
+    when = time.strftime("%Y-%m-%d %H:%M", time.gmtime())
+    return (f"# Benchmarks\n\nWritten by `scripts/bench` on {when} UTC: {machine()}; "
+            f"{versions()}.\n"
+            "Ratios of one run on one machine are comparable; absolute figures are of that "
+            "machine.\nSections that begin with *By hand* are of other days and say where they come from."
+            "\n\n" + "\n\n".join(sections) + "\n")
 
 
 def kept_sections(old, sections):

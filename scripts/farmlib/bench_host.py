@@ -24,6 +24,7 @@ from .progress import step
 
 CHILDREN = 8
 CHANGED = 1000
+OPTIONS = '{"columns": ["id", "filling"], "changes": {"column": "changed"}, "overlap": 2}'
 CYCLES = 5
 INTERVAL_S = 10
 LEAD_S = 4
@@ -40,7 +41,8 @@ def memory(pid, field):
 
 
 def mappings(pid, ending):
-    """{file: (Pss, Rss)} in KiB of a process's mapped files whose names end so."""
+    """{file: (Pss, Rss, huge pages)} in KiB of a process's mapped files whose names end so."""
+    fields = ("Pss:", "Rss:", "FilePmdMapped:")
     found, current = {}, None
     try:
         with open(f"/proc/{pid}/smaps", encoding="utf-8", errors="replace") as file:
@@ -48,10 +50,9 @@ def mappings(pid, ending):
                 words = line.split()
                 if re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):
                     current = words[5] if len(words) > 5 and words[5].endswith(ending) else None
-                elif current and words[0] in ("Pss:", "Rss:"):
-                    pss, rss = found.get(current, (0, 0))
-                    size = int(words[1])
-                    found[current] = (pss + size, rss) if words[0] == "Pss:" else (pss, rss + size)
+                elif current and words[0] in fields:
+                    sizes = found.setdefault(current, [0] * len(fields))
+                    sizes[fields.index(words[0])] += int(words[1])
     except OSError:
         pass  # it ended
     return found
@@ -83,17 +84,19 @@ class Host:
     def load(self, name, rows, filling):
         """Changes are found by a change column: it isn't promotion that is measured here."""
         self.farm.sql(
-            f"CREATE TABLE bench.{name} (id INT PRIMARY KEY, filling TEXT CHARACTER SET ascii NOT NULL,"
-            " changed TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6) ON UPDATE CURRENT_TIMESTAMP(6),"
-            " INDEX (changed));"
-            f"INSERT INTO bench.{name} (id, filling) SELECT seq, {filling} FROM bench.seq_1_to_{rows};", None)
+            f"CREATE TABLE bench.{name} (id INT PRIMARY KEY,"
+            " filling TEXT CHARACTER SET ascii NOT NULL,"
+            " changed TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6)"
+            " ON UPDATE CURRENT_TIMESTAMP(6), INDEX (changed));"
+            f"INSERT INTO bench.{name} (id, filling)"
+            f" SELECT seq, {filling} FROM bench.seq_1_to_{rows};", None)
         self.farm.sql(f"CALL farmsync.add_dataset_with('{name}', 'bench.{name}', 'id', "
-                      """'{"columns": ["id", "filling"], "changes": {"column": "changed"}, "overlap": 2}');""")
+                      f"'{OPTIONS}');")
 
     def image_of(self, name):
         """Digest of the dataset's image in the staged version."""
-        rows = self.farm.sql("SELECT i.digest FROM farmsync.image i JOIN farmsync.sync s USING (group_name, version)"
-                             f" WHERE i.dataset = '{name}'")
+        rows = self.farm.sql("SELECT i.digest FROM farmsync.image i JOIN farmsync.sync s "
+                             f"USING (group_name, version) WHERE i.dataset = '{name}'")
         return rows[0][0] if rows else None
 
     def wait_answer(self, path, seconds=300):
@@ -141,7 +144,7 @@ class Host:
             self.farm.sql(f"UPDATE bench.million SET filling = {filling} "
                           f"WHERE id % {self.rows // CHANGED} = {number}", None)
             mapped.append(self.until_mapped(old))
-        # An agent that promoted by itself, as one does while there is no data server, fetches nothing.
+        # An agent that promoted by itself, as while there was no data server, fetches nothing.
         deltas = [one for one in self.fetched()[before:] if one[1]]
         if len(deltas) < self.cycles / 2:
             raise FarmError(f"{len(deltas)} of {self.cycles} changes were taken as deltas\n"
@@ -168,10 +171,9 @@ class Host:
         visitor = threading.Thread(target=visit)
         visitor.start()
         try:
-            digest = wait_until(lambda: (lambda now: now if now != old else None)(self.image_of("million")),
-                                120, "the next version", pace=0.005,
-                                evidence=lambda: tail(self.datasrv.log_path()))
-            since = time.monotonic()
+            wait_until(lambda: self.image_of("million") != old, 120, "the next version", pace=0.005,
+                       evidence=lambda: tail(self.datasrv.log_path()))
+            since, digest = time.monotonic(), self.image_of("million")
             wait_until(lambda: any(maps(pid, digest) for pid in children), 60, "a child to map it",
                        pace=0.005, evidence=lambda: tail(self.web.log_path()))
             return time.monotonic() - since
@@ -191,14 +193,16 @@ class Host:
         """Applying the last change's delta, by itself, on a machine that does nothing else."""
         self.datasrv.stop()
         out = os.path.join(self.farm.directory, "delta.json")
-        done = subprocess.run([paths.built(DELTA_BENCHMARK), "-a", "-j", out, "-d", self.farm.directory,
-                               old, new], text=True, capture_output=True, check=False)
+        done = subprocess.run([paths.built(DELTA_BENCHMARK), "-a", "-j", out,
+                               "-d", self.farm.directory, old, new],
+                              text=True, capture_output=True, check=False)
         self.datasrv.start()
         if done.returncode:
             raise FarmError(f"{DELTA_BENCHMARK}: {done.stdout}{done.stderr}")
         with open(out, encoding="utf-8") as file:
             self.figures.update(json.load(file))
-        self.figures["applied_of_build"] = self.figures["delta_applied_ms"] / self.figures["build_ms"]
+        self.figures["applied_of_build"] = (self.figures["delta_applied_ms"]
+                                            / self.figures["build_ms"])
 
     # --- memory
     def large(self):
@@ -211,12 +215,13 @@ class Host:
         size = os.path.getsize(path)
         pids = [one.pid for one in self.web.processes()]
         shares = [mappings(pid, digest + ".fsi") for pid in pids]
-        pss = sum(p for one in shares for p, _ in one.values()) * 1024
-        resident = [sum(r for _, r in one.values()) * 1024 for one in shares if one]
+        pss = sum(p for one in shares for p, _, _ in one.values()) * 1024
+        resident = [sum(r for _, r, _ in one.values()) * 1024 for one in shares if one]
+        huge = [sum(h for _, _, h in one.values()) * 1024 for one in shares if one]
         self.figures.update({
             "large_mb": size / 1e6, "large_pss": pss / size, "large_processes": len(resident),
             "large_children": len(self.web.children()), "large_touched": min(resident) / size,
-            "large_touched_mean": statistics.mean(resident) / size})
+            "large_huge": min(huge) / size})
 
     def visit_all(self):
         """Rows all over the image are read in each child."""
