@@ -31,7 +31,7 @@ def comment_column(db):
 
 
 def act(context, procedure, *values):
-    """Calls it for the context's group, with the comment; results beyond the group's are shown too."""
+    """Calls it for the context's group, with the comment, and shows what it answers."""
     comment = context.options.comment
     if comment is not None and len(comment) > 512:
         comment = comment[:512]

@@ -13,9 +13,9 @@ from .errors import INTERRUPTED, OK, USAGE, CtlError
 DESCRIPTION = "Looks at a farmsync farm and steers it, through its database."
 
 EPILOG = """\
-The database is found as the MySQL clients find it: group [farmsync], then [client], of the file that
---defaults-file names, else of ~/.my.cnf or /etc/farmsync/my.cnf. Acts need the role farmsync_operator.
-All times are UTC.
+The database is found as the MySQL clients find it: group [farmsync], then [client], of the file
+that --defaults-file names, else of ~/.my.cnf or /etc/farmsync/my.cnf. Acts need the role
+farmsync_operator. All times are UTC.
 
 exit status: 0 all well; 1 it worked and found trouble; 2 wrong arguments; 3 no database answers;
 4 the database refused; 5 farmsync isn't installed there, or in another release.
@@ -27,7 +27,7 @@ exit status: 0 all well; 1 it worked and found trouble; 2 wrong arguments; 3 no 
 
 
 class Context:
-    """What a command gets: the options, the database (connected at first use), where output goes."""
+    """What a command gets: options, the database (connected at first use), where output goes."""
 
     def __init__(self, chosen):
         self.options = chosen

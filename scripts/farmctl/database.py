@@ -75,7 +75,8 @@ def connect_host(target, host, read_timeout=READ_S, database=None):
     if target.tls() and not host.socket and not isinstance(
             connection._sock, ssl.SSLSocket):  # pylint: disable=protected-access
         connection.close()
-        raise pymysql.err.OperationalError(2026, "the server offers no TLS, which the option file asks for")
+        raise pymysql.err.OperationalError(2026, "the server offers no TLS, which the option file "
+                                                 "asks for")
     with connection.cursor() as cursor:
         cursor.execute("SET SESSION time_zone = '+00:00', SESSION innodb_lock_wait_timeout = "
                        f"{LOCK_WAIT_S}")
@@ -144,8 +145,8 @@ class Database:
     # --- acts
     def act(self, procedure, values, comment=None):
         """
-        Calls a procedure that changes something; all its results. What a conflict has rolled back is
-        done again. The comment is set each time: an act that was rolled back has used it up, too.
+        Calls a procedure that changes something; all its results. What a conflict has rolled back
+        is done again, with its comment: an act that was rolled back has used that up, too.
         """
         marks = ", ".join(["%s"] * len(values))
         statement = f"CALL farmsync.`{procedure}`({marks})"

@@ -48,7 +48,7 @@ class Refused(CtlError):
 
 
 class Sentence(CtlError):
-    """A refusal of farmsync's procedures: it has its number and remedy and is passed on as it is."""
+    """A refusal of farmsync's procedures: with its own number and remedy, passed on as it is."""
 
     def __init__(self, text):
         super().__init__(REFUSED, "", text)

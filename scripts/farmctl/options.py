@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How the database is reached: MySQL option files and what the command line says instead.
 
-The files are those of the other parts and of the MySQL clients: `host` may be a list, "db1, db2:3307,
-[2001:db8::3]:3306", tried in order; localhost without a port means the Unix socket.
+The files are those of the other parts and of the MySQL clients: `host` may be a list, "db1,
+db2:3307, [2001:db8::3]:3306", tried in order; localhost without a port means the Unix socket.
 """
 
 import getpass

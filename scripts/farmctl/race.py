@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The promotion race of check-db: several connections, over all hosts, want to promote the same epoch at
-the same moment, by compare-and-swap in the transaction of the work, as `promote` does. In some cycles
-the first winner breaks off, as a promotion does that finds a broken row: then it must be as if it had
-never been, and another one must win.
+The promotion race of check-db: several connections, over all hosts, want to promote the same epoch
+at the same moment, by compare-and-swap in the transaction of the work, as `promote` does. In some
+cycles the first winner breaks off, as a promotion does that finds a broken row: then it must be as
+if it had never been, and another one must win.
 
 What the clients believe is compared with what every host holds afterwards.
 """
@@ -178,7 +178,8 @@ class Race:
             try:
                 reasons += [f"{my.host_name(host)}: {one}" for one in self._differences(host)]
             except pymysql.MySQLError as error:
-                reasons.append(f"{my.host_name(host)} can't be read after the race: {text_of(error)}")
+                reasons.append(f"{my.host_name(host)} can't be read after the race: "
+                               f"{text_of(error)}")
         return reasons
 
     def _differences(self, host):
@@ -188,7 +189,8 @@ class Race:
         for epoch, who, rows in self.scratch.one(
                 host, "SELECT epoch, who, COUNT(*) FROM work GROUP BY epoch, who"):
             held[epoch][who] = rows
-        lost = [epoch for epoch in done if any(who not in held[epoch] for who in self.committed[epoch])]
+        lost = [epoch for epoch in done
+                if any(who not in held[epoch] for who in self.committed[epoch])]
         if lost:
             yield f"{len(lost)} promotions were confirmed and are lost (cycle {lost[0]})"
         extra = [epoch for epoch in held if any(
@@ -204,7 +206,8 @@ class Race:
         epoch, version = self.scratch.one(host, "SELECT epoch, version FROM race")[0]
         wanted = sum(len(who) for who in self.committed.values())
         if version != wanted or epoch != len(done) + 1:
-            yield (f"after {wanted} confirmed promotions the epoch is {epoch}, the version {version}")
+            yield (f"after {wanted} confirmed promotions the epoch is {epoch}, the version "
+                   f"{version}")
 
     def as_json(self):
         return {"connections": len(self.hosts), "cycles": self.cycles,

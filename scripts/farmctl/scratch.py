@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The scratch schema of check-db: made for one run, dropped at its end, nothing of the farm is touched."""
+"""The scratch schema of check-db: made for one run and dropped; the farm is not touched."""
 
 import secrets
 import time
@@ -15,7 +15,8 @@ ROWS = 200  # of each table of the snapshot's check
 
 TABLES = """
 CREATE TABLE race (name VARCHAR(64) NOT NULL PRIMARY KEY, version BIGINT NOT NULL,
-  active_version BIGINT NOT NULL, epoch BIGINT NOT NULL, promoted_by VARCHAR(64) NOT NULL) ENGINE={engine};
+  active_version BIGINT NOT NULL, epoch BIGINT NOT NULL,
+  promoted_by VARCHAR(64) NOT NULL) ENGINE={engine};
 CREATE TABLE work (epoch BIGINT NOT NULL, who VARCHAR(64) NOT NULL, place INT NOT NULL,
   PRIMARY KEY (epoch, who, place)) ENGINE={engine};
 CREATE TABLE left_side (id INT NOT NULL PRIMARY KEY, value BIGINT NOT NULL) ENGINE={engine};
@@ -71,8 +72,8 @@ class Scratch:
                 self.notes.append(f"{name} {why} and was left out: {text_of(error)}")
                 continue
             if facts["read_only"]:
-                self.notes.append(f"{name} is read-only and was left out: nobody can promote there; "
-                                  "take it out of the list of hosts")
+                self.notes.append(f"{name} is read-only and was left out: nobody can promote "
+                                  "there; take it out of the list of hosts")
             elif facts["identity"] in identities:
                 self.notes.append(f"{name} is the same server as {identities[facts['identity']]}")
             else:
@@ -88,13 +89,13 @@ class Scratch:
             if one["statement_log"]:
                 self.blocked = True
                 self.reasons.append(
-                    f"{one['host']} writes its binary log as statements, which InnoDB refuses at READ "
-                    "COMMITTED; set binlog_format = ROW")
+                    f"{one['host']} writes its binary log as statements, which InnoDB refuses at "
+                    "READ COMMITTED; set binlog_format = ROW")
         if len(self.facts) > 1 and not all(one["galera"] for one in self.facts) \
                 and "OFF" not in {one["single_primary"] for one in self.facts}:
             self.reasons.append(
-                "the hosts are no Galera cluster and no multi-primary group: name one server that all "
-                "promoters use, or the nodes of one cluster")
+                "the hosts are no Galera cluster and no multi-primary group: name one server that "
+                "all promoters use, or the nodes of one cluster")
 
     def _create(self):
         connection = connect_host(self.target, self.hosts[0], READ_S)
@@ -133,8 +134,8 @@ class Scratch:
                         self.blocked = True
                         self.reasons.append(
                             f"what is written on {my.host_name(self.hosts[0])} isn't seen on "
-                            f"{my.host_name(host)} within {APPEAR_S} s ({text_of(error)}): these are "
-                            "separate databases; name hosts of one cluster only")
+                            f"{my.host_name(host)} within {APPEAR_S} s ({text_of(error)}): these "
+                            "are separate databases; name hosts of one cluster only")
                         return
                     time.sleep(0.1)
 

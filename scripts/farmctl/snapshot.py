@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Two more things that a promotion relies on, for check-db: one statement at READ COMMITTED reads several
-tables as of one moment, and a transaction that the server drops (1213) is gone whole.
+Two more things that a promotion relies on, for check-db: one statement at READ COMMITTED reads
+several tables as of one moment, and a transaction that the server drops (1213) is gone whole.
 """
 
 import threading
@@ -95,8 +95,8 @@ class Snapshot:
 
 def dropped(scratch):
     """
-    Two transactions that want each other's row, and on two nodes of Galera the same row: the one that
-    is dropped says so, and nothing of it stays. Reasons why it can't be trusted, and the error number.
+    Two transactions that want each other's row: the one that is dropped says so, and nothing of it
+    stays. Reasons why it can't be trusted, and the error number.
     """
     first = scratch.connect(scratch.hosts[0])
     second = scratch.connect(scratch.hosts[-1])
@@ -150,5 +150,5 @@ def _left_over(scratch, results):
                 break
             time.sleep(0.05)
         if values != [wanted, wanted]:
-            yield (f"{my.host_name(host)}: of transactions that the server dropped or kept, the rows "
-                   f"are {values} instead of {[wanted, wanted]}: one is there in part")
+            yield (f"{my.host_name(host)}: of transactions that the server dropped or kept, the "
+                   f"rows are {values} instead of {[wanted, wanted]}: one is there in part")

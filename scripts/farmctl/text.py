@@ -48,14 +48,15 @@ def table(rows, header, gap="  "):
     """Lines of aligned columns; header in the first one."""
     rows = [[printable(value) for value in row] for row in [header, *rows]]
     widths = [max(width(row[column]) for row in rows) for column in range(len(header))]
-    return [gap.join(value + " " * (room - width(value)) for value, room in zip(row, widths)).rstrip()
-            for row in rows]
+    return [gap.join(value + " " * (room - width(value))
+                     for value, room in zip(row, widths)).rstrip() for row in rows]
 
 
 def columns(rows, pairs, all_columns=False):
     """
     A table of some columns of dictionaries: pairs of name and header. A column that this
-    installation doesn't have, or that is empty everywhere and marked with a leading '?', is left out.
+    installation doesn't have is left out, and so is one that is empty everywhere if its header
+    begins with '?'.
     """
     chosen = []
     for name, header in pairs:

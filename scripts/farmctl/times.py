@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Times that people give: absolute in UTC or with a zone, or from now on by the database's clock."""
+"""Times that people give: absolute (UTC unless said), or from now on by the database's clock."""
 
 import datetime
 import re

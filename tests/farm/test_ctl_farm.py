@@ -78,7 +78,7 @@ def test_doctor_looks_at_a_farm_and_its_web_host(shop):
     mode = os.stat(secret).st_mode
     os.chmod(secret, 0o644)
     try:
-        assert "chmod 0640" in doctor(shop)[("file", "error")]["remedy"]
+        assert "chmod" in doctor(shop)[("httpd-configuration", "error")]["text"]
     finally:
         os.chmod(secret, mode)
 
@@ -103,7 +103,14 @@ def test_doctor_finds_what_is_wrong_with_the_httpd(shop):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
-def test_doctor_finds_a_state_directory_of_another_user(shop):
+def test_doctor_finds_files_of_another_user(shop):
+    secret = os.path.join(shop.directory, "etc", "farm.key")
+    owner = os.stat(secret)
+    os.chown(secret, 0, 0)  # root, who runs configtest, can read it; httpd's user can't
+    try:
+        assert "chgrp" in doctor(shop)[("file", "error")]["remedy"]
+    finally:
+        os.chown(secret, owner.st_uid, owner.st_gid)
     state = os.path.join(shop.webs[0].directory, "run", "farmsync")
     owner = os.stat(state)
     os.chown(state, 0, 0)

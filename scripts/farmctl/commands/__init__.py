@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The table of commands. A new one gets a file here that has COMMANDS, a list of Command, and a line below.
+The table of commands. A new one gets a file here that has COMMANDS, a list of Command, and its name
+in MODULES.
 """
 
 from . import acts, activate, approve, checks, check_db, cycle, data, diff, diagnosis, status, watch

@@ -9,7 +9,8 @@ from ..command import Command
 
 def version(text):
     if not text.isdigit() or not 1 <= int(text) < 1 << 63:
-        raise argparse.ArgumentTypeError(f'"{text}" is not a version; farmsyncctl versions lists them')
+        raise argparse.ArgumentTypeError(f'"{text}" is not a version; farmsyncctl versions lists '
+                                         'them')
     return int(text)
 
 
@@ -39,7 +40,8 @@ def run_unpin(context):
 
 
 COMMANDS = [
-    Command("hold", "promote nothing until resume; what is announced still becomes active", run_hold),
+    Command("hold", "promote nothing until resume; what is announced still becomes active",
+            run_hold),
     Command("resume", "go on after hold or roll-back", run_resume),
     Command("roll-back", "a new version with the content of an older one", run_roll_back,
             version_argument),

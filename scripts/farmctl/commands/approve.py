@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Approval: one account asks, another one confirms exactly that, by the digest of what is pending."""
+"""Approval: one account asks, another confirms exactly that, by the digest of what is pending."""
 
 import argparse
 import re
@@ -39,7 +39,8 @@ def request_line(row):
     name = row["group_name"]
     if row["requested"] is None:
         waits = f"; {row['waits_for']} waits for it" if row["waits_for"] else ""
-        return f"group {name}: nobody has asked for approval{waits} (farmsyncctl -g {name} request-approval)"
+        return (f"group {name}: nobody has asked for approval{waits} "
+                f"(farmsyncctl -g {name} request-approval)")
     asked = f"{row['requested_by']} asked at {moment(row['requested_at'])}"
     if row["approved_by"]:
         return f"group {name}: {row['requested']}: {asked}; approved by {row['approved_by']}"

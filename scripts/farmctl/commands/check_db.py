@@ -12,8 +12,8 @@ from ..snapshot import Snapshot, dropped
 from ..text import plural, printable
 
 DESCRIPTION = """\
-Runs the race of promotions on the database that the options name, in a scratch schema that is made for
-it and dropped, with connections to all hosts: name every node of a cluster with --host. The
+Runs the race of promotions on the database that the options name, in a scratch schema that is made
+for it and dropped, with connections to all hosts: name every node of a cluster with --host. The
 farm's own data isn't touched. Takes some seconds and needs an account with
   GRANT ALL PRIVILEGES ON `farmsync\\_check\\_%`.* TO account
 """
@@ -39,7 +39,7 @@ def arguments(parser):
 
 def run(context):
     chosen = context.options
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the scratch schema is dropped then, too
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the schema is dropped
     engine = chosen.sabotage if chosen.sabotage in ("MyISAM", "Aria") else "InnoDB"
     with Scratch(context.target, engine) as scratch:
         reasons = list(scratch.reasons)
@@ -82,9 +82,10 @@ def lines(result):
 
 def race_lines(result):
     race = result["race"]
-    conflicts = ", ".join(f"{count} × {code}" for code, count in race["conflicts"].items()) or "none"
-    yield (f"race: {race['promoted']} of {race['cycles']} cycles promoted, {race['double']} of them "
-           f"more than once; {race['broken_off']} broken off; conflicts: {conflicts}")
+    conflicts = ", ".join(f"{count} × {code}"
+                          for code, count in race["conflicts"].items()) or "none"
+    yield (f"race: {race['promoted']} of {race['cycles']} cycles promoted, {race['double']} of "
+           f"them more than once; {race['broken_off']} broken off; conflicts: {conflicts}")
     yield (f"snapshots: {result['snapshot']['reads']} statements over two tables, "
            f"{result['snapshot']['torn']} saw half of a transaction")
 

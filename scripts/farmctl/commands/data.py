@@ -25,8 +25,8 @@ def newest_rows(db):
 def run_datasets(context):
     facts.groups(context.db, context.options.group)
     counts = newest_rows(context.db)
-    rows = [row for row in context.db.rows("SELECT * FROM farmsync.datasets ORDER BY group_name, name")
-            if context.options.group in (None, row["group_name"])]
+    found = context.db.rows("SELECT * FROM farmsync.datasets ORDER BY group_name, name")
+    rows = [row for row in found if context.options.group in (None, row["group_name"])]
     for row in rows:
         row["rows"] = counts.get(row["name"])
     shown = [{**row, "keys": row["key_columns"].strip("[]").replace('"', "")} for row in rows]
@@ -38,8 +38,6 @@ def run_datasets(context):
 
 def pending(db, group):
     """A row per dataset, also where a source is broken."""
-    if "group_name" not in group:
-        return []
     return db.rows("CALL farmsync.show_pending(%s)", group["group_name"])
 
 

@@ -11,9 +11,9 @@ from ..errors import OK, TROUBLE, UNREACHABLE, CtlError
 from ..text import plural, printable
 
 DESCRIPTION = """\
-Looks at the database and its hosts, the installation and this account, the datasets, groups and servers; with
---datasrv and --web also over HTTP, and at the httpd of this host if it has mod_farmsync. Exit status 1 if
-there is an error; warnings alone leave it 0. Changes nothing.
+Looks at the database and its hosts, the installation and this account, the datasets, groups and
+servers; with --datasrv and --web also over HTTP, and at the httpd of this host if it has
+mod_farmsync. Exit status 1 if there is an error; warnings alone leave it 0. Changes nothing.
 """
 
 MARKS = {"ok": "ok      ", "warning": "warning ", "error": "ERROR   ", "skipped": "skipped "}
@@ -34,11 +34,11 @@ def arguments(parser):
     parser.add_argument("--datasrv", action="append", default=[], metavar="URL",
                         help="a data server to ask, http://host:4470; may be repeated")
     parser.add_argument("--web", action="append", default=[], metavar="URL",
-                        help="a web server to ask, http://host or the URL of its farmsync-status; may be "
-                        "repeated")
+                        help="a web server to ask, http://host or the URL of its farmsync-status; "
+                             "may be repeated")
     parser.add_argument("--apachectl", metavar="COMMAND",
-                        help="how the httpd of this host is asked (default: apachectl, apache2ctl or "
-                        "httpd, if there)")
+                        help="how the httpd of this host is asked (default: apachectl, apache2ctl "
+                             "or httpd, if there)")
     parser.add_argument("--seconds", type=moment, default=3.0, metavar="S",
                         help="how long servers of one name are looked for (default 3)")
     parser.add_argument("--quiet", action="store_true", help="only what isn't ok")

@@ -94,7 +94,8 @@ def server_rows(servers):
     """The worst first, so that they are seen on a small screen."""
     order = {"problem": 0, "late": 0, "silent": 1, "retrieving": 2}
     rows = [{"server": row["name"], "kind": row["kind"], "group": row["group_name"],
-             "state": row["state"], "active": row["version_active"], "staged": row["version_staged"],
+             "state": row["state"], "active": row["version_active"],
+             "staged": row["version_staged"],
              "behind": facts.behind(row), "seen": span(row["seen_s_ago"]),
              "bound ms": row["clock_bound_ms"], "problem": row["problem"]}
             for row in sorted(servers, key=lambda one: (order.get(one["state"], 3), one["kind"],
@@ -113,7 +114,7 @@ def history_lines(rows):
 
 
 def frame(farm, history, age=0.0, height=None, width=80):
-    """The lines of one picture, the servers cut so that it fits `height`, the bar as there is room."""
+    """The lines of one picture, the servers and the bar cut to the room there is."""
     lines = [f"farmsync  {farm.peer}  {moment(farm.now)[:19]} UTC  {facts.summary(farm)}", ""]
     lines += group_rows(farm.groups, age, min(BAR, width - BESIDE_BAR))
     lines += notes(farm.groups)
@@ -199,7 +200,7 @@ def wait_key(keys, timeout):
 
 
 def live(context):
-    """Looks each interval; between two looks the countdown runs on. Goes on when the database is away."""
+    """Looks each interval, counts down between, and goes on when the database is away."""
     farm, history = look(context)
     context.db.read_timeout = READ_S
     context.db.close()

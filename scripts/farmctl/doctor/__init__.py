@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-What `doctor` looks at. Each module has check(patient), a generator of Finding; a new one is added to
-SUBJECTS. A check that can't be made says so and the others go on.
+What `doctor` looks at. Each module has check(patient), a generator of Finding; a new one is added
+to subjects(). A check that can't be made says so and the others go on.
 """
 
 from collections import namedtuple
 
-# level: ok, warning, error, skipped; check: a stable name for programs; remedy: "" if nothing is to do
+# level: ok, warning, error, skipped; check: a stable name for programs; remedy: may be ""
 Finding = namedtuple("Finding", "level check text remedy")
 
 

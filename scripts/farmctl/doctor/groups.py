@@ -40,29 +40,31 @@ def of_group(patient, row):
         yield warning("promotion", f"group {name}: {printable(row['reason'])}",
                       "do what the sentence says")
     elif left is not None and left < -OVERDUE_S and datasets(patient.db, name):
-        yield error("overdue", f"group {name} should have been promoted {span(-left)} ago: nobody does it",
-                    "start a datasrv that serves the group, or give a web server FarmSyncDatabase; see "
-                    "their logs")
+        yield error("overdue", f"group {name} should have been promoted {span(-left)} ago: nobody "
+                               "does it",
+                    "start a datasrv that serves the group, or give a web server FarmSyncDatabase; "
+                    "see their logs")
     yield from settings(row)
 
 
 def datasets(db, name):
-    return db.value("SELECT COUNT(*) FROM farmsync.dataset WHERE group_name = %s AND dropped = 0", name)
+    return db.value("SELECT COUNT(*) FROM farmsync.dataset WHERE group_name = %s AND dropped = "
+                    "0", name)
 
 
 def refusals(db, name):
     """How often since the last promotion, and since when."""
-    row = db.row("SELECT COUNT(*) AS times, MIN(at) AS since FROM farmsync.history WHERE group_name = %s "
-                 "AND action = 'refused' AND id > COALESCE((SELECT MAX(id) FROM farmsync.history WHERE "
-                 "group_name = %s AND action = 'promote'), 0)", name, name)
+    row = db.row("SELECT COUNT(*) AS times, MIN(at) AS since FROM farmsync.history WHERE "
+                 "group_name = %s AND action = 'refused' AND id > COALESCE((SELECT MAX(id) FROM "
+                 "farmsync.history WHERE group_name = %s AND action = 'promote'), 0)", name, name)
     return row["times"], printable(row["since"])
 
 
 def standing_still(patient, row, standing):
     name = row["group_name"]
     act = "hold" if standing == "held" else "pin"
-    since = patient.db.value("SELECT MAX(at) FROM farmsync.history WHERE group_name = %s AND action IN "
-                             "(%s, 'roll_back')", name, act)
+    since = patient.db.value("SELECT MAX(at) FROM farmsync.history WHERE group_name = %s AND "
+                             "action IN (%s, 'roll_back')", name, act)
     long = since is not None and (patient.farm.now - since).total_seconds()
     remedy = f"farmsyncctl -g {name} " + ("resume" if standing == "held" else "unpin") \
         + ", unless it shall stay so"
@@ -78,9 +80,11 @@ def settings(row):
     name, interval, lead = row["group_name"], float(row["interval_s"]), float(row["lead_s"])
     reach = interval * float(row.get("keep_versions") or 10)
     if max(reach, float(row.get("keep_age") or 0)) < REACH_S:
-        yield warning("keep-versions", f"group {name} keeps {row.get('keep_versions')} versions at an "
-                      f"interval of {span(interval)}: it may not be possible to roll back further than "
-                      f"{span(reach)}", f"CALL farmsync.set_keep_versions('{name}', "
+        yield warning("keep-versions", f"group {name} keeps {row.get('keep_versions')} versions at "
+                                       f"an interval of {span(interval)}: it may not be possible "
+                                       "to roll back further than "
+                                       f"{span(reach)}",
+                      f"CALL farmsync.set_keep_versions('{name}', "
                       f"{int(REACH_S // interval) + 1}), or farmsync.set_keep_age('{name}', 86400)")
     if lead < 0.5:
         yield warning("lead", f"group {name} leaves servers {span(lead)} to retrieve a version",

@@ -56,8 +56,9 @@ def of_host(name, connection):
     facts = host_facts(connection)
     yield from release(name, facts)
     if facts["statement_log"]:
-        yield error("binlog-format", f"{name} writes its binary log as statements, so every promotion "
-                    "is refused (FS1008)", "set binlog_format = ROW in its configuration")
+        yield error("binlog-format", f"{name} writes its binary log as statements, so every "
+                                     "promotion is refused "
+                                     "(FS1008)", "set binlog_format = ROW in its configuration")
     else:
         yield ok("binlog-format", f"{name}: the binary log is off or not of statements")
     if facts["read_only"]:
@@ -65,8 +66,9 @@ def of_host(name, connection):
                     "take replicas out of the lists of hosts, or SET GLOBAL read_only = OFF")
     packet = int(variables(connection, "max_allowed_packet")["max_allowed_packet"])
     if packet < PACKET:
-        yield warning("max-allowed-packet", f"{name} has max_allowed_packet {packet}; rows and lists "
-                      "of columns beyond it fail", f"set max_allowed_packet = {4 * PACKET}")
+        yield warning("max-allowed-packet", f"{name} has max_allowed_packet {packet}; rows and "
+                                            "lists of columns beyond it "
+                                            "fail", f"set max_allowed_packet = {4 * PACKET}")
     else:
         yield ok("max-allowed-packet", f"{name}: max_allowed_packet is {packet}")
     yield from connections(name, connection)
@@ -90,7 +92,8 @@ def connections(name, connection):
     now = int(variables(connection, "Threads_connected", "STATUS").get("threads_connected", 0))
     if now > 0.8 * most:
         yield warning("connections", f"{name} has {now} of {most} connections in use",
-                      "raise max_connections, or run data servers, who ask in place of the web servers")
+                      "raise max_connections, or run data servers, who ask in place of the web "
+                      "servers")
 
 
 def galera(name, connection):
@@ -117,8 +120,8 @@ def galera(name, connection):
                       "SET GLOBAL wsrep_max_ws_rows = 0")
     flush = variables(connection, "innodb_flush_log_at_trx_commit")
     if flush.get("innodb_flush_log_at_trx_commit") == "0":
-        yield warning("galera-durability", f"{name} has innodb_flush_log_at_trx_commit 0: a crash of "
-                      "all nodes loses promotions that were confirmed",
+        yield warning("galera-durability", f"{name} has innodb_flush_log_at_trx_commit 0: a crash "
+                                           "of all nodes loses promotions that were confirmed",
                       "set innodb_flush_log_at_trx_commit to 1, or at least 2")
 
 
@@ -140,15 +143,17 @@ def clock(connection):
 def compare(clocks):
     if len(clocks) < 2:
         if clocks:
-            yield skipped("host-clocks", "one database host was reached, so there is nothing to compare")
+            yield skipped("host-clocks", "one database host was reached, so there is nothing to "
+                                         "compare")
         return
     first, last = (choose(clocks, key=lambda name: clocks[name][0]) for choose in (min, max))
     apart = 1000 * (clocks[last][0] - clocks[first][0])
     unsure = 1000 * (clocks[last][1] + clocks[first][1])
     if apart - unsure > CLOCKS_MS:
-        yield warning("host-clocks", f"the clocks of {first} and {last} are {apart:.1f} ms apart (give "
-                      f"or take {unsure:.1f}): web servers that ask different ones switch as far apart",
+        yield warning("host-clocks", f"the clocks of {first} and {last} are {apart:.1f} ms apart "
+                                     f"(give or take {unsure:.1f}): web servers that ask different "
+                                     "ones switch as far apart",
                       "run chrony on the database hosts, with one common source")
     else:
-        yield ok("host-clocks", f"the database hosts' clocks lie within {apart:.1f} ms (give or take "
-                 f"{unsure:.1f})")
+        yield ok("host-clocks", f"the database hosts' clocks lie within {apart:.1f} ms (give or "
+                                f"take {unsure:.1f})")

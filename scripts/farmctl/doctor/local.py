@@ -56,7 +56,8 @@ def check(patient):
         else:
             yield skipped("httpd", "the httpd of this host doesn't load mod_farmsync")
         return
-    yield ok("httpd-module", f"httpd loads mod_farmsync, as {printable(settings.get('FarmSyncServer'))}")
+    yield ok("httpd-module", "httpd loads mod_farmsync, as "
+                             f"{printable(settings.get('FarmSyncServer'))}")
     yield from hints(text)
     yield from files(settings, account(run))
 
@@ -74,7 +75,9 @@ def account(text):
     """(uid, gid) that httpd's children run as, or None if that isn't changed."""
     user = re.search(r'^User: .*?id=(\d+)', text, re.MULTILINE)
     group = re.search(r'^Group: .*?id=(\d+)', text, re.MULTILINE)
-    return (int(user[1]), int(group[1])) if user and group else None
+    if "not_used" in text or not user or not group:  # httpd isn't started by root
+        return None
+    return int(user[1]), int(group[1])
 
 
 def files(settings, who):
@@ -82,14 +85,15 @@ def files(settings, who):
     if os.path.isdir(state):
         owner = os.stat(state).st_uid
         if who is not None and owner not in (who[0],):
-            yield error("state-directory", f"{state} belongs to the user {owner}, httpd runs as {who[0]}",
+            yield error("state-directory", f"{state} belongs to the user {owner}, httpd runs as "
+                                           f"{who[0]}",
                         f"chown -R {who[0]}:{who[1]} {state}")
         else:
             yield ok("state-directory", f"{state} belongs to httpd's user")
     else:
         yield warning("state-directory", f"{state} isn't there", "start httpd, which makes it")
-    for name, secret in (("FarmSyncDatabase", True), ("FarmSyncKeyFile", True), ("FarmSyncCAFile", False),
-                         ("FarmSyncCertificateFile", True)):
+    for name, secret in (("FarmSyncDatabase", True), ("FarmSyncKeyFile", True),
+                         ("FarmSyncCAFile", False), ("FarmSyncCertificateFile", True)):
         path = settings.get(name, "(")
         if not path.startswith("("):
             yield from one_file(name, path, secret, who)
@@ -103,14 +107,15 @@ def one_file(name, path, secret, who):
     try:
         found = os.stat(path)
     except OSError as failure:
-        yield error("file", f"{name} {path}: {failure.strerror}", "correct the path, or make the file")
+        yield error("file", f"{name} {path}: "
+                            f"{failure.strerror}", "correct the path, or make the file")
         return
     if who is not None and not readable(found, who):
         yield error("file", f"{name} {path} can't be read by httpd's user",
                     f"chgrp {who[1]} {path} && chmod 0640 {path}")
     elif secret and found.st_mode & (stat.S_IROTH | stat.S_IWOTH):
-        yield error("file", f"{name} {path} holds a secret, and every user of this host can read or "
-                    "change it", f"chmod 0640 {path}")
+        yield error("file", f"{name} {path} holds a secret, and every user of this host can read "
+                            "or change it", f"chmod 0640 {path}")
     else:
         yield ok("file", f"{name} {path}: right owner and mode")
 

@@ -7,8 +7,8 @@ from ..scratch import PREFIX
 from . import error, ok, skipped, warning
 
 # What the commands call; an installation that lacks some is of an earlier release.
-PROCEDURES = ("activate_at", "activate_now", "add_dataset", "allow_once", "approve", "dry_run", "hold",
-              "pin", "reject", "request_approval", "resume", "roll_back", "show_difference",
+PROCEDURES = ("activate_at", "activate_now", "add_dataset", "allow_once", "approve", "dry_run",
+              "hold", "pin", "reject", "request_approval", "resume", "roll_back", "show_difference",
               "show_pending", "unpin")
 ROLE = ("GRANT farmsync_operator TO account; SET DEFAULT ROLE farmsync_operator FOR account "
         "(MySQL: TO account)")
@@ -39,7 +39,8 @@ def account(db):
     """Only what an account may call is listed for it, so that a missing role shows here."""
     user = db.value("SELECT CURRENT_USER()")
     seen = {row["name"].lower() for row in db.rows(
-        "SELECT routine_name AS name FROM information_schema.routines WHERE routine_schema = 'farmsync'")}
+        "SELECT routine_name AS name FROM information_schema.routines WHERE routine_schema = "
+        "'farmsync'")}
     missing = [name for name in PROCEDURES if name not in seen]
     if "hold" in missing:
         yield warning("account", f"{user} can look, but act on nothing", ROLE)
@@ -52,8 +53,9 @@ def account(db):
 
 
 def engines(db):
-    rows = db.rows("SELECT table_name AS name, engine AS engine FROM information_schema.tables WHERE "
-                   "table_schema = 'farmsync' AND table_type = 'BASE TABLE' AND engine <> 'InnoDB'")
+    rows = db.rows("SELECT table_name AS name, engine AS engine FROM information_schema.tables "
+                   "WHERE table_schema = 'farmsync' AND table_type = 'BASE TABLE' AND engine <> "
+                   "'InnoDB'")
     if rows:
         yield error("engine", "tables of farmsync are not in InnoDB: "
                     + ", ".join(f"{row['name']} ({row['engine']})" for row in rows),
@@ -63,8 +65,9 @@ def engines(db):
 
 
 def left_over(db):
-    rows = db.rows("SELECT schema_name AS name FROM information_schema.schemata WHERE LEFT(schema_name, "
-                   "%s) = %s", len(PREFIX), PREFIX)
+    rows = db.rows("SELECT schema_name AS name FROM information_schema.schemata WHERE "
+                   "LEFT(schema_name, %s) = %s", len(PREFIX), PREFIX)
     for row in rows:
-        yield warning("scratch", f"{row['name']} was left by a check-db that was killed, or one runs now",
+        yield warning("scratch", f"{row['name']} was left by a check-db that was killed, or one "
+                                 "runs now",
                       f"DROP DATABASE `{row['name']}`")

@@ -9,8 +9,8 @@ def check(patient):
     if patient.farm is None:
         yield skipped("datasets", "farmsync's database can't be read")
         return
-    rows = [row for row in patient.db.rows("SELECT * FROM farmsync.datasets ORDER BY group_name, name")
-            if patient.group in (None, row["group_name"])]
+    found = patient.db.rows("SELECT * FROM farmsync.datasets ORDER BY group_name, name")
+    rows = [row for row in found if patient.group in (None, row["group_name"])]
     if not any(row["state"] == "in use" for row in rows):
         yield warning("datasets", "there are no datasets yet",
                       "CALL farmsync.add_dataset('prices', 'shop.prices', 'sku')")
@@ -24,9 +24,9 @@ def check(patient):
             readable += problem is None
             yield from [problem] if problem else []
             if row["problem"]:
-                yield warning("dataset-changes", f"{row['name']}: changes are found by full comparison "
-                              f"only: {row['problem']}", "restore the index or the triggers; CALL "
-                              "farmsync.show_triggers lists them")
+                yield warning("dataset-changes", f"{row['name']}: changes are found by full "
+                              f"comparison only: {row['problem']}", "restore the index or the "
+                              "triggers; CALL farmsync.show_triggers lists them")
     if readable:
         yield ok("datasets", f"farmsync may read the sources of {readable} "
                  + ("dataset" if readable == 1 else "datasets"))
@@ -41,18 +41,19 @@ def unreadable(db, row):
     except CtlError as failure:
         source = row["source"]
         return error("dataset-source", f"{row['name']}: {source} can't be read: {failure}",
-                     f"if the table is there: GRANT SELECT ON {source} TO 'farmsync'@'localhost'; if it "
-                     "was altered: drop_dataset and add_dataset; if it is gone: bring it back or "
-                     f"CALL farmsync.drop_dataset('{row['name']}')")
+                     f"if the table is there: GRANT SELECT ON {source} TO "
+                     "'farmsync'@'localhost'; if it was altered: drop_dataset and add_dataset; if "
+                     f"it is gone: bring it back or CALL farmsync.drop_dataset('{row['name']}')")
 
 
 def engines(db, rows):
     """Sources without transactions, as far as this account sees them."""
     wanted = {row["source"].replace("`", "").lower(): row["name"] for row in rows}
-    for table in db.rows("SELECT CONCAT(table_schema, '.', table_name) AS name, engine AS engine FROM "
-                         "information_schema.tables WHERE engine IN ('MyISAM', 'Aria', 'MEMORY')"):
+    for table in db.rows("SELECT CONCAT(table_schema, '.', table_name) AS name, engine AS engine "
+                         "FROM information_schema.tables WHERE engine IN ('MyISAM', 'Aria', "
+                         "'MEMORY')"):
         name = table["name"].lower()
         if name in wanted:
-            yield warning("source-engine", f"{wanted[name]}: {table['name']} is in {table['engine']}, so "
-                          "a promotion may see half of a change",
+            yield warning("source-engine", f"{wanted[name]}: {table['name']} is in "
+                          f"{table['engine']}, so a promotion may see half of a change",
                           f"ALTER TABLE {table['name']} ENGINE = InnoDB")

@@ -42,13 +42,15 @@ def datasrv(url):
         problems, hints = said.get("problems", []), said.get("warnings", [])
     except (OSError, ValueError, AttributeError) as failure:
         yield no_answer("datasrv-http", url, failure) if isinstance(failure, OSError) else \
-            error("datasrv-http", f"{url} isn't a data server: {failure}", "give the URL of a datasrv")
+            error("datasrv-http", f"{url} isn't a data server: "
+                                  f"{failure}", "give the URL of a datasrv")
         return
     for one in problems:
         yield error("datasrv-http", f"{url}: {one.get('problem')}: {printable(one.get('detail'))}",
                     "doc/messages.md explains the number; see its log")
     for one in hints:
-        yield warning("datasrv-http", f"{url}: {one.get('problem')}: {printable(one.get('detail'))}",
+        yield warning("datasrv-http", f"{url}: {one.get('problem')}: "
+                                      f"{printable(one.get('detail'))}",
                       "doc/messages.md explains the number")
     if status == 200:
         yield ok("datasrv-http", f"{url} ({printable(said.get('name'))}) is healthy")
@@ -68,7 +70,8 @@ def web(patient, url):
         yield ok("web-http", f"{path}/health: {text}")
         yield from known(patient, path)
     elif status == 404:
-        yield error("web-http", f"{path}/health isn't there", "give httpd <Location \"/farmsync/status\"> "
+        yield error("web-http", f"{path}/health isn't "
+                                "there", "give httpd <Location \"/farmsync/status\"> "
                     "SetHandler farmsync-status, or give --web the whole path")
     elif status in (401, 403):
         yield warning("web-http", f"{path}/health may not be read from here ({status})",
