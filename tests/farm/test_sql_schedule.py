@@ -620,6 +620,22 @@ def test_dry_run_shows_what_the_next_promotion_will_stage(db):
     assert db.run("SELECT changed_rows FROM farmsync.pending") == [("0",)]
 
 
+def test_a_group_that_waits_for_its_servers_plans_for_the_moment(db):
+    make_shop(db)
+    settle(db)
+    db.run("CALL farmsync.set_ready('default', 'all', 60, NULL)")
+    t1 = at(db, 100)
+    put(db, 80, t1)
+    assert db.promote() == "staged"
+    row = db.sync()
+    assert (row["state"], row["planned_time"], row["content_time"]) == ("waiting", t1, t1)
+    assert db.run("SELECT state FROM farmsync.scheduled") == [("staged",)]
+    text = db.refused("CALL farmsync.activate_at('default', UTC_TIMESTAMP(6) + INTERVAL 50 SECOND)")
+    assert "FS1078" in text
+    db.run("CALL farmsync.activate_now('default')")
+    assert db.sync()["activation_time"] == t1
+
+
 # --- what people see
 
 
