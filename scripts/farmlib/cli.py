@@ -27,6 +27,7 @@ examples:
   scripts/farm demo                              see it happen
   scripts/farm up --servers 4 --mpm event,prefork
   eval "$(scripts/farm env)"; curl -i $FARM_WEB_1/farmsync/status
+  eval "$(scripts/farm env)"; $FARM_CTL watch
   scripts/farm sql "SELECT * FROM farm"
   scripts/farm kill ds1; scripts/farm start ds1
 """

@@ -15,10 +15,14 @@ from farmlib.part import wait_until
 FARM = dict(servers=1, datasrv=1, interval=600)
 
 
-def ctl(farm, *arguments, status=0):
+def ctl_any(farm, *arguments):
     command = dict(cli.assignments(farm))["FARM_CTL"]
-    done = subprocess.run([*shlex.split(command), *arguments], text=True, capture_output=True,
+    return subprocess.run([*shlex.split(command), *arguments], text=True, capture_output=True,
                           stdin=subprocess.DEVNULL, check=False, timeout=90)
+
+
+def ctl(farm, *arguments, status=0):
+    done = ctl_any(farm, *arguments)
     assert done.returncode == status, done.stdout + done.stderr
     return done.stdout
 
@@ -38,9 +42,9 @@ def test_an_act_is_seen_by_the_web_server(shop):
     assert "1 row changed" in ctl(shop, "dry-run")
     ctl(shop, "activate", "--comment", "test of an act")
     wait_until(lambda: shop.webs[0].version() == 2, 60, "the act to be seen")
-    groups = json.loads(ctl(shop, "status", "--json"))["groups"]
-    assert groups[0]["in_force"] == 2
-    said = ctl(shop, "watch")
+    wait_until(lambda: ctl_any(shop, "status").returncode == 0, 60, "the servers to have said so")
+    assert json.loads(ctl(shop, "status", "--json"))["groups"][0]["in_force"] == 2
+    said = ctl_any(shop, "watch").stdout
     assert "web1" in said and "ds1" in said and "test of an act" in ctl(shop, "history")
 
 
@@ -54,12 +58,6 @@ def test_status_tells_of_a_server_that_died(shop):
     finally:
         shop.datasrv(1).start()
     wait_until(lambda: ctl_any(shop, "status").returncode == 0, 60, "all to be well again")
-
-
-def ctl_any(farm, *arguments):
-    command = dict(cli.assignments(farm))["FARM_CTL"]
-    return subprocess.run([*shlex.split(command), *arguments], text=True, capture_output=True,
-                          stdin=subprocess.DEVNULL, check=False, timeout=90)
 
 
 def doctor(farm, *more):
