@@ -39,12 +39,13 @@ SELECT group_name, version, active_version, epoch,
        TIMESTAMPDIFF(MICROSECOND, '1970-01-01 00:00:00', UTC_TIMESTAMP(6)) AS now_us
   FROM sync;
 
--- For people: the datasets and how their changes are found.
+-- For people: the datasets, how their changes are found, and the columns of their schedules.
 CREATE OR REPLACE DEFINER = 'farmsync'@'localhost' SQL SECURITY DEFINER VIEW datasets AS
 SELECT d.name, d.group_name, ELT(d.dropped + 1, 'in use', 'dropped', 'being added') AS state, d.source, d.key_columns,
        CASE c.how WHEN 'column' THEN CONCAT('column ', c.change_column) WHEN 'triggers' THEN 'triggers' ELSE 'full' END
          AS changes,
-       c.full_every AS full_every_s, c.full_at AS last_full, COALESCE(c.problem, '') AS problem
+       c.full_every AS full_every_s, c.full_at AS last_full, COALESCE(c.problem, '') AS problem, d.activate_column,
+       d.expire_column
   FROM dataset d LEFT JOIN dataset_changes c ON c.dataset = d.name;
 
 -- For people and `decide`: the servers of each group that count while a version waits, and what each lacks yet, ''

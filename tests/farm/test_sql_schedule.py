@@ -649,6 +649,7 @@ def test_views(db, kind, zone):
     put(db, 5, t3, None, "pot")
     put(db, 5, None, t2, "jug")
     assert db.promote() == "staged"
+    assert db.run("SELECT activate_column, expire_column FROM farmsync.datasets") == [("starts", "ends")]
     db.run("SET time_zone = %s", zone)
     assert db.run("SELECT at, starts, ends, state FROM farmsync.scheduled ORDER BY at") == [
         (t1, "1", "0", "staged"), (t2, "0", "2", "waiting"), (t3, "1", "0", "waiting")]
