@@ -71,10 +71,19 @@ def connect_host(target, host, read_timeout=READ_S, database=None):
                              "mysql_clear_password": _NoClearText})
     except (OSError, ValueError) as error:  # a CA file that is none, say
         raise BadOption(f"cannot connect to {my.host_name(host)}: {error}") from error
+    try:
+        settle(connection, target, host)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def settle(connection, target, host):
+    """The session's settings; an error here is one of connecting, while there is another host."""
     # PyMySQL goes on without TLS where the server offers none.
     if target.tls() and not host.socket and not isinstance(
             connection._sock, ssl.SSLSocket):  # pylint: disable=protected-access
-        connection.close()
         raise pymysql.err.OperationalError(2026, "the server offers no TLS, which the option file "
                                                  "asks for")
     with connection.cursor() as cursor:
@@ -84,8 +93,7 @@ def connect_host(target, host, read_timeout=READ_S, database=None):
         cursor.execute("SHOW VARIABLES LIKE 'wsrep_on'")
         if (cursor.fetchone() or ("", "OFF"))[1] == "ON":
             cursor.execute("SET SESSION wsrep_sync_wait = 1")
-            cursor.execute("SELECT COUNT(*) FROM information_schema.schemata")  # 1047 shows here
-    return connection
+            cursor.execute("DO 1")  # a node without its cluster refuses all but SET and SHOW
 
 
 class Database:

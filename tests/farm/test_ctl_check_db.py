@@ -128,3 +128,24 @@ def test_a_galera_cluster_can_be_trusted(galera):
     assert any("promoted more than once" in one or "are lost" in one or "is there in part" in one
                for one in distrusted(nodes, "--sabotage", "read-then-write"))
     assert left_over(galera[1]) == ""
+
+
+@pytest.mark.limit(300)
+def test_a_node_that_is_not_ready_is_passed_over(galera):
+    """As without its cluster, a node that rejects queries answers 1047."""
+    galera[0].sql("CREATE OR REPLACE USER ctl_check@'%' IDENTIFIED BY ''; " + RIGHT.format("ctl_check")
+                  + "; GRANT farmsync_agent TO ctl_check@'%'; SET DEFAULT ROLE farmsync_agent FOR ctl_check@'%'")
+    hosts = [f"127.0.0.1:{one.port}" for one in (galera[2], galera[0], galera[1])]
+    nodes = Ctl("--user", "ctl_check", "--host", ",".join(hosts))
+    galera[2].sql("SET GLOBAL wsrep_reject_queries = ALL")
+    try:
+        said = trusted(nodes, "--cycles", "10")
+        assert said["trusted"] and len(said["hosts"]) == 2
+        assert hosts[0] + " isn't ready" in said["notes"][0]
+        assert nodes.json("status")["database"] == hosts[1]
+        found = nodes.json("doctor", "--seconds", "0", status=1)["findings"]
+        assert any(hosts[0] in one["text"] and one["level"] == "error" for one in found)
+    finally:
+        galera[2].sql("SET GLOBAL wsrep_reject_queries = NONE")
+    found = [one for one in nodes.json("doctor", "--seconds", "0")["findings"] if one["check"] == "galera"]
+    assert [one["level"] for one in found] == ["ok"] * 3
