@@ -552,3 +552,48 @@ def test_at_once_on_two_nodes(galera):
         assert len(lost) == 1 and (lost[0][0] in (1205, 1213) or "FS1097" in lost[0][1]), said
         assert nodes[1].one("SELECT COUNT(*) FROM farmsync.dataset_check") == str(n + 1)
         assert nodes[0].one("SELECT COUNT(*) FROM farmsync.history WHERE action = 'add_check'") == str(n + 1)
+
+
+@pytest.mark.limit(300)
+def test_every_other_act_at_once_on_two_nodes(galera):
+    """Each is done, or lost to the other by an error of the database; what was done is in history, on both nodes."""
+    nodes = [Session(node) for node in galera[:2]]
+    nodes[0].script("CREATE TABLE shop.price (sku INT PRIMARY KEY, price INT); INSERT INTO shop.price VALUES (1, 1);"
+                    "CREATE TABLE shop.stock (sku INT PRIMARY KEY); CALL farmsync.add_dataset('prices', 'shop.price', 'sku');"
+                    "CALL farmsync.add_dataset('stock', 'shop.stock', 'sku')")
+    assert nodes[0].cycle() == "staged"
+
+    def both(call):
+        done = []
+
+        def act(node):
+            try:
+                node.run("CALL farmsync." + call)
+                done.append(node)
+            except Exception as error:  # pylint: disable=broad-except
+                assert error.args[0] in (1205, 1213) or "FS1097" in error.args[1] or "FS1103" in error.args[1], error.args
+
+        threads = Threads()
+        for node in nodes:
+            threads.start(act, node)
+        threads.join()
+        assert done
+        return len(done)
+
+    for action, call in (
+        ("set_limits", "set_limits('prices', '{\"min_rows\": 1}')"), ("allow_once", "allow_once('default')"),
+        ("add_reference", "add_reference('stock', 'sku', 'prices')"), ("drop_check", "drop_check('stock', 'refers_prices')"),
+        ("set_approval", "set_approval('default', 'on')"), ("dry_run", "dry_run('default')"), (None, "show_difference('default', 0, 1)"),
+        ("request_approval", "request_approval('default')"), ("reject", "reject('default')"),
+        ("set_approval", "set_approval('default', 'off')"),
+    ):
+        count = "SELECT COUNT(*) FROM farmsync.history WHERE action = '%s'" % action
+        nodes[0].run("UPDATE shop.price SET price = price + 1")
+        before = int(nodes[0].one(count))
+        done = both(call)
+        for node in nodes:
+            assert int(node.one(count)) - before == (0 if action in (None, "dry_run") else done), call
+    rows = [node.run("SELECT * FROM farmsync.group_gate") + node.run("SELECT * FROM farmsync.dataset_check")
+            + node.run("SELECT * FROM farmsync.dataset_limits") for node in nodes]
+    assert rows[0] == rows[1]
+    assert nodes[1].cycle() == "staged"
