@@ -14,6 +14,7 @@ import os
 import re
 import secrets
 import signal
+import time
 
 import pytest
 
@@ -334,11 +335,24 @@ def loud(part, begin):
             if re.search(r"\bFS\d{4}: ", line) and any(level in line for level in LOUD)]
 
 
+def wait_quiet(parts, seconds=3):
+    """Until nobody has had anything to say for so long: what was before is over and told."""
+    state = {"lines": None, "since": 0}
+
+    def quiet():
+        lines = [len(loud(part, 0)) for part in parts]
+        if lines != state["lines"]:
+            state.update(lines=lines, since=time.monotonic())
+        return time.monotonic() - state["since"] > seconds
+    wait_until(quiet, 60, "the logs to be quiet", pace=0.2)
+
+
 @pytest.mark.parametrize("what, most", [("database", 24), ("datasrv", 6), ("both", 24)])
 def test_an_outage_is_told_when_it_begins_and_ends(farm, what, most):
     """However many cycles it lasts: a handful of lines for each server and group (there are two)."""
     parts = {"database": [farm.database], "datasrv": [farm.datasrv(1)],
              "both": [farm.database, farm.datasrv(1)]}[what]
+    wait_quiet([*farm.webs, *farm.datasrvs])
     seen = {part: len(log_of(part)) for part in [*farm.webs, *farm.datasrvs]}
     for part in parts:
         part.kill()
