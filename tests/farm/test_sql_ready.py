@@ -304,6 +304,25 @@ def test_nothing_else_makes_it_count(shop, act):
     assert decide(shop)[0] == "go"
 
 
+@pytest.mark.parametrize("held", [False, True])
+def test_a_roll_back_replaces_what_waits(shop, held):
+    report(shop, member("web1"))
+    stage(shop, on_limit="hold")
+    if held:
+        plan(shop, 2, 2)
+        assert decide(shop)[0] == "held"
+    shop.run("CALL farmsync.roll_back('default', 1)")
+    row = shop.sync()
+    assert row["state"] == "held" and row["activation_time"] < NEVER and int(row["version"]) >= 3
+    assert decide(shop)[0] == "lost"
+    shop.make_due()
+    assert shop.run("SELECT DISTINCT price FROM farmsync.active_prices WHERE sku = 'a'") == [("1.00",)]
+    shop.run("CALL farmsync.resume('default')")
+    assert shop.sync()["state"] == "running"
+    assert shop.promote() == "staged"
+    assert shop.sync()["state"] == "waiting"
+
+
 def test_a_refusal_that_comes_late_changes_nothing(shop):
     report(shop, member("web1"))
     row = stage(shop)

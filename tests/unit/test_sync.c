@@ -406,6 +406,28 @@ START_TEST(silence_is_harmless_until_something_newer_can_be_in_force)
 }
 END_TEST
 
+START_TEST(who_waits_has_a_lease)
+{
+    fs_manifest_t manifest = group_of(EPOCH_US, 600 * FS_USEC_PER_SEC, 2 * FS_USEC_PER_SEC);
+    fs_usec_t notice = fs_cycle_notice(&manifest);
+
+    ck_assert_int_eq(fs_cycle_decide_at(&manifest, FS_PROMOTER_DATASRV, 0), FS_CYCLE_NEVER);
+    manifest.state = FS_GROUP_WAITING;
+    ck_assert_int_eq(fs_cycle_promote_at(&manifest, FS_PROMOTER_DATASRV, 0), FS_CYCLE_NEVER);
+    /* Any time for a datasrv; agents when it is too late for that, earlier if there is none. */
+    ck_assert_int_eq(fs_cycle_decide_at(&manifest, FS_PROMOTER_DATASRV, 1), 0);
+    ck_assert_int_gt(fs_cycle_decide_at(&manifest, FS_PROMOTER_AGENT, 0), EPOCH_US - notice);
+    ck_assert_int_le(fs_cycle_decide_at(&manifest, FS_PROMOTER_LONE_AGENT, 1), EPOCH_US - notice);
+    /* Before the plan's time silence is harmless, later it is for as long as an order takes. */
+    ck_assert_int_eq(notice, FS_CYCLE_NOTICE);
+    ck_assert_int_eq(fs_cycle_stale_after(&manifest, EPOCH_US - 300 * FS_USEC_PER_SEC), EPOCH_US);
+    ck_assert_int_eq(fs_cycle_stale_after(&manifest, EPOCH_US),
+                     EPOCH_US + notice - FS_CYCLE_CONFIRMED);
+    manifest.min_lead = 7 * FS_USEC_PER_SEC;
+    ck_assert_int_eq(fs_cycle_notice(&manifest), 7 * FS_USEC_PER_SEC);
+}
+END_TEST
+
 /* --- manifest ----------------------------------------------------------------------------------
  */
 
@@ -825,6 +847,7 @@ static TCase *cycle_tests(void)
     tcase_add_test(tcase, jitter_out_of_range_is_harmless);
     tcase_add_test(tcase, retries_become_rarer_but_stay_within_an_interval);
     tcase_add_test(tcase, silence_is_harmless_until_something_newer_can_be_in_force);
+    tcase_add_test(tcase, who_waits_has_a_lease);
     return tcase;
 }
 
