@@ -138,6 +138,9 @@ static apr_status_t digest_file(const fs_image_file_t *file, uint64_t bytes, fs_
 {
     void *base = mmap(NULL, (size_t)bytes, PROT_READ, MAP_SHARED, file->fd, 0);
 
+#ifdef SYNC_FILE_RANGE_WRITE
+    sync_file_range(file->fd, 0, 0, SYNC_FILE_RANGE_WRITE); /* the disk writes while we read */
+#endif
     if (base == MAP_FAILED)
         return fs_image_file_failed(file, errno, result);
     madvise(base, (size_t)bytes, MADV_SEQUENTIAL);

@@ -82,14 +82,17 @@ class Host:
 
     # --- data
     def load(self, name, rows, filling):
-        """Changes are found by a change column: it isn't promotion that is measured here."""
+        """
+        Changes are found by a change column: it isn't promotion that is measured here. Its values
+        differ, as those of rows that came one by one; what has the newest one is read each time.
+        """
         self.farm.sql(
             f"CREATE TABLE bench.{name} (id INT PRIMARY KEY,"
             " filling TEXT CHARACTER SET ascii NOT NULL,"
             " changed TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6)"
             " ON UPDATE CURRENT_TIMESTAMP(6), INDEX (changed));"
-            f"INSERT INTO bench.{name} (id, filling)"
-            f" SELECT seq, {filling} FROM bench.seq_1_to_{rows};", None)
+            f"INSERT INTO bench.{name} SELECT seq, {filling}, FROM_UNIXTIME(1500000000 + seq)"
+            f" FROM bench.seq_1_to_{rows};", None)
         self.farm.sql(f"CALL farmsync.add_dataset_with('{name}', 'bench.{name}', 'id', "
                       f"'{OPTIONS}');")
 

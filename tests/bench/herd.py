@@ -53,7 +53,8 @@ class Database:
             "CREATE DATABASE shop CHARACTER SET utf8mb4; GRANT SELECT ON shop.* TO 'farmsync'@'localhost';"
             "CREATE TABLE shop.herd (id INT PRIMARY KEY, filling CHAR(90) CHARACTER SET ascii,"
             " changed TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6) ON UPDATE CURRENT_TIMESTAMP(6), INDEX (changed));"
-            f"INSERT INTO shop.herd (id, filling) SELECT seq, {filling} FROM shop.seq_1_to_{rows};"
+            f"INSERT INTO shop.herd SELECT seq, {filling}, FROM_UNIXTIME(1500000000 + seq)"
+            f" FROM shop.seq_1_to_{rows};"
             "CREATE USER 'ds'@'%' IDENTIFIED BY 'not-a-secret';"
             "GRANT farmsync_datasrv TO 'ds'@'%'; SET DEFAULT ROLE farmsync_datasrv FOR 'ds'@'%';", timeout=900)
         self.option_file = os.path.join(directory, "datasrv.cnf")
