@@ -108,6 +108,16 @@ static void store_made(void *baton, const fs_image_made_t *made)
     fs_store_accept(worker->shared.store, made);
 }
 
+/* An image that wasn't here is counted before anybody can be sent it. */
+static void store_built(void *baton, const fs_image_made_t *made)
+{
+    fs_worker_t *worker = baton;
+
+    worker->facts.builds++;
+    tell(worker);
+    store_made(baton, made);
+}
+
 static fs_source_images_t known_images(fs_worker_t *worker)
 {
     return (fs_source_images_t){worker, store_has, store_made};
@@ -320,7 +330,7 @@ static const fs_manifest_dataset_t *missing_image(fs_worker_t *worker, int64_t *
 static apr_status_t build(fs_worker_t *worker, const fs_manifest_dataset_t *wanted, int64_t version,
                           fs_result_t *result)
 {
-    fs_source_images_t images = known_images(worker);
+    fs_source_images_t images = {worker, store_has, store_built};
     fs_image_made_t made;
     char expected[FS_DIGEST_HEX_SIZE], got[FS_DIGEST_HEX_SIZE];
     fs_usec_t began = fs_time_mono();
@@ -339,7 +349,6 @@ static apr_status_t build(fs_worker_t *worker, const fs_manifest_dataset_t *want
             "of farmsync at work, or were rows of farmsync.data_%s changed by hand?",
             fs_digest_hex(&made.digest, got), (long long)version,
             fs_digest_hex(&wanted->digest, expected), wanted->name);
-    worker->facts.builds++;
     fs_log(
         FS_LOG_INFO, "FS0854",
         "group %s, dataset %s: built the image of version %lld (%llu rows, %llu bytes) in %lld ms",
