@@ -13,6 +13,23 @@ BEGIN
   SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = v_text;
 END //
 
+-- An operator's whole number. It comes as DECIMAL: as BIGINT a fraction would be rounded without a word. p_what:
+-- message number and beginning of the sentence; p_unit: what is counted; p_give: what can be given.
+DROP PROCEDURE IF EXISTS take_whole //
+CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE take_whole(
+  IN p_what TEXT, IN p_value DECIMAL(40,20), IN p_unit TEXT, IN p_least BIGINT, IN p_most BIGINT, IN p_give TEXT,
+  OUT p_whole BIGINT)
+  NO SQL
+BEGIN
+  SET p_what = CONCAT(p_what, COALESCE(TRIM(TRAILING '.' FROM TRIM(TRAILING '0' FROM p_value)), 'NULL'), p_unit);
+  IF p_value IS NULL OR p_value < p_least OR p_value > p_most THEN
+    CALL fail(CONCAT(p_what, ' is out of range; give ', p_give));
+  ELSEIF p_value <> FLOOR(p_value) THEN
+    CALL fail(CONCAT(p_what, ' is no whole number; give ', FLOOR(p_value), ' or ', FLOOR(p_value) + 1));
+  END IF;
+  SET p_whole = p_value;
+END //
+
 DROP PROCEDURE IF EXISTS run_sql //
 CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE run_sql(IN p_sql LONGTEXT)
   MODIFIES SQL DATA

@@ -65,15 +65,7 @@ BEGIN
     ROLLBACK;
     RESIGNAL;
   END;
-  IF p_seconds IS NULL OR p_seconds < 1 OR p_seconds > 31536000 THEN
-    CALL fail(CONCAT('FS1040: an interval of ',
-                     COALESCE(TRIM(TRAILING '.' FROM TRIM(TRAILING '0' FROM p_seconds)), 'NULL'), ' s is out of range; ',
-                     'give 1 to 31536000 seconds'));
-  ELSEIF p_seconds <> FLOOR(p_seconds) THEN
-    CALL fail(CONCAT('FS1040: an interval of ', TRIM(TRAILING '0' FROM p_seconds), ' s is no whole number ',
-                     'of seconds; give ', FLOOR(p_seconds), ' or ', FLOOR(p_seconds) + 1));
-  END IF;
-  SET v_seconds = p_seconds;
+  CALL take_whole('FS1040: an interval of ', p_seconds, ' s', 1, 31536000, '1 to 31536000 seconds', v_seconds);
   START TRANSACTION;
   CALL take_group(p_group);
   SET v_now = UTC_TIMESTAMP(6);

@@ -216,10 +216,11 @@ END //
 -- p_limit: seconds that an activation is put off at most (NULL: 300); p_on_limit: 'activate' (NULL: that) or 'hold'.
 DROP PROCEDURE IF EXISTS set_ready //
 CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE set_ready(
-  IN p_group VARCHAR(255), IN p_policy VARCHAR(255), IN p_limit BIGINT, IN p_on_limit VARCHAR(255))
+  IN p_group VARCHAR(255), IN p_policy VARCHAR(255), IN p_limit DECIMAL(40,20), IN p_on_limit VARCHAR(255))
   MODIFIES SQL DATA
 BEGIN
   DECLARE v_percent INT;
+  DECLARE v_limit BIGINT;
   DECLARE v_waits TINYINT;
   DECLARE v_planned, v_until DATETIME(6);
   DECLARE EXIT HANDLER FOR SQLEXCEPTION
@@ -232,9 +233,7 @@ BEGIN
     CALL fail(CONCAT('FS1143: ''', COALESCE(p_policy, 'NULL'),
                      ''' is no policy; give ''time'', ''all'' or a percentage of the servers, 1 to 100'));
   END IF;
-  IF p_limit < 0 OR p_limit > 604800 THEN
-    CALL fail(CONCAT('FS1144: a limit of ', p_limit, ' s is out of range; give 0 to 604800 seconds'));
-  END IF;
+  CALL take_whole('FS1144: a limit of ', p_limit, ' s', 0, 604800, '0 to 604800 seconds', v_limit);
   IF p_on_limit NOT IN ('activate', 'hold') THEN
     CALL fail(CONCAT('FS1145: ''', p_on_limit, ''' can''t be done at the limit; give ''activate'' or ''hold'''));
   END IF;
@@ -242,14 +241,14 @@ BEGIN
                                 ELSE CAST(REPLACE(p_policy, '%', '') AS UNSIGNED) END;
   START TRANSACTION;
   CALL take_group(p_group);
-  UPDATE sync SET ready_percent = v_percent, ready_limit = p_limit, ready_on_limit = p_on_limit
+  UPDATE sync SET ready_percent = v_percent, ready_limit = v_limit, ready_on_limit = p_on_limit
    WHERE group_name = p_group;
   CALL ready_waits(p_group, v_waits, v_planned, v_until);
   IF v_waits THEN
-    UPDATE sync SET ready_until = planned_time + INTERVAL p_limit SECOND WHERE group_name = p_group;
+    UPDATE sync SET ready_until = planned_time + INTERVAL v_limit SECOND WHERE group_name = p_group;
   END IF;
   CALL note(p_group, 'set_ready', NULL, IF(v_percent IS NULL, 'time', CONCAT(IF(p_policy = 'all', 'all',
-            CONCAT(v_percent, ' %')), ', at the limit of ', p_limit, ' s ', p_on_limit)));
+            CONCAT(v_percent, ' %')), ', at the limit of ', v_limit, ' s ', p_on_limit)));
   COMMIT;
 END //
 

@@ -319,42 +319,39 @@ END //
 
 -- Versions are kept while they are among the newest p_count, or were in force within the last set_keep_age seconds.
 DROP PROCEDURE IF EXISTS set_keep_versions //
-CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE set_keep_versions(IN p_group VARCHAR(255), IN p_count BIGINT)
+CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE set_keep_versions(IN p_group VARCHAR(255), IN p_count DECIMAL(40,20))
   MODIFIES SQL DATA
 BEGIN
+  DECLARE v_count BIGINT;
   DECLARE EXIT HANDLER FOR SQLEXCEPTION
   BEGIN
     ROLLBACK;
     RESIGNAL;
   END;
-  IF p_count IS NULL OR p_count < 2 OR p_count > 100000 THEN
-    CALL fail(CONCAT('FS1042: ', COALESCE(p_count, 'NULL'),
-                     ' versions can''t be kept; give 2 to 100000'));
-  END IF;
+  CALL take_whole('FS1042: ', p_count, ' versions to keep', 2, 100000, '2 to 100000', v_count);
   START TRANSACTION;
   CALL take_group(p_group);
-  UPDATE sync SET keep_versions = p_count WHERE group_name = p_group;
-  CALL note(p_group, 'set_keep_versions', NULL, p_count);
+  UPDATE sync SET keep_versions = v_count WHERE group_name = p_group;
+  CALL note(p_group, 'set_keep_versions', NULL, v_count);
   COMMIT;
 END //
 
 DROP PROCEDURE IF EXISTS set_keep_age //
-CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE set_keep_age(IN p_group VARCHAR(255), IN p_seconds BIGINT)
+CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE set_keep_age(IN p_group VARCHAR(255), IN p_seconds DECIMAL(40,20))
   MODIFIES SQL DATA
 BEGIN
+  DECLARE v_seconds BIGINT;
   DECLARE EXIT HANDLER FOR SQLEXCEPTION
   BEGIN
     ROLLBACK;
     RESIGNAL;
   END;
-  IF p_seconds IS NULL OR p_seconds < 0 OR p_seconds > 315360000 THEN
-    CALL fail(CONCAT('FS1129: an age of ', COALESCE(p_seconds, 'NULL'),
-                     ' s is out of range; give 1 to 315360000 seconds, or 0 to keep by number only'));
-  END IF;
+  CALL take_whole('FS1129: an age of ', p_seconds, ' s', 0, 315360000,
+                  '1 to 315360000 seconds, or 0 to keep by number only', v_seconds);
   START TRANSACTION;
   CALL take_group(p_group);
-  UPDATE sync SET keep_age = p_seconds WHERE group_name = p_group;
-  CALL note(p_group, 'set_keep_age', NULL, CONCAT(p_seconds, ' s'));
+  UPDATE sync SET keep_age = v_seconds WHERE group_name = p_group;
+  CALL note(p_group, 'set_keep_age', NULL, CONCAT(v_seconds, ' s'));
   COMMIT;
 END //
 

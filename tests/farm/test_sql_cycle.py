@@ -364,7 +364,7 @@ def test_interval_out_of_range(shop, seconds):
     assert shop.sync() == before
 
 
-@pytest.mark.parametrize("seconds, remedy", [("1.5", "1.5 s is no whole number of seconds; give 1 or 2"),
+@pytest.mark.parametrize("seconds, remedy", [("1.5", "1.5 s is no whole number; give 1 or 2"),
                                              ("59.0000001", "59.0000001 s"), ("0.5", "give 1 to 31536000")])
 def test_interval_is_not_rounded(shop, seconds, remedy):
     before = shop.sync()
@@ -387,6 +387,7 @@ def test_ranges(shop):
     assert "FS1041" in shop.refused("CALL farmsync.set_lead('default', 0)")
     assert "FS1041" in shop.refused("CALL farmsync.set_lead('default', NULL)")
     assert "FS1042" in shop.refused("CALL farmsync.set_keep_versions('default', 1)")
+    assert "give 2 or 3" in shop.refused("CALL farmsync.set_keep_versions('default', 2.5)")
     shop.run("CALL farmsync.set_lead('default', 0.25)")
     assert shop.run("SELECT lead_us FROM farmsync.sync_us") == [("250000",)]
 

@@ -339,7 +339,7 @@ def test_to_time_while_it_waits(shop):
 
 @pytest.mark.parametrize("values,number", [
     (("most", 60, "hold"), "FS1143"), ((None, 60, "hold"), "FS1143"), (("0", 60, "hold"), "FS1143"),
-    (("101", 60, "hold"), "FS1143"), (("all", -1, "hold"), "FS1144"), (("all", 604801, "hold"), "FS1144"),
+    (("101", 60, "hold"), "FS1143"), (("all", -1, "hold"), "FS1144"), (("all", 604801, "hold"), "FS1144"), (("all", "1.5", "hold"), "FS1144"),
     (("all", 60, "wait"), "FS1145"),
 ])
 def test_wrong_arguments(shop, values, number):

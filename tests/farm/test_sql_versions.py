@@ -442,7 +442,7 @@ def test_wrong_arguments(four):
     assert "FS1127" in four.refused("CALL farmsync.unpin('default')")
     assert "FS1003" in four.refused("CALL farmsync.unpin('x')")
     assert "FS1003" in four.refused("CALL farmsync.set_keep_age('x', 1)")
-    for age in ("NULL", "-1", "315360001"):
+    for age in ("NULL", "-1", "315360001", "1.5"):
         assert "FS1129" in four.refused(f"CALL farmsync.set_keep_age('default', {age})")
     assert (four.run("SELECT * FROM farmsync.sync"), history(four, 100)) == before
     announce(four)
