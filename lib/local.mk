@@ -3,5 +3,6 @@
 include lib/base/local.mk
 include lib/image/local.mk
 include lib/control/local.mk
+include lib/session/local.mk
 include lib/net/local.mk
 include lib/sync/local.mk

@@ -8,4 +8,5 @@ include tests/unit/sync.mk
 include tests/unit/source.mk
 include tests/unit/agent.mk
 include tests/unit/ready.mk
+include tests/unit/session.mk
 endif

@@ -1,0 +1,467 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The encoding, version 1. Numbers are LEB128 of the shortest length unless said otherwise.
+ *
+ *   "FSR" 1          format
+ *   state            1 byte
+ *   writers          number, then 8 bytes little endian each, rising; stamps name them by index
+ *   version          epoch, sequence, writer's index
+ *   owner            epoch, writer's index, length of the name, name
+ *   created, ends, used, idle
+ *   alias:           16 bytes key, 32 bytes seal key, until
+ *   live:            floor (as version), number of entries, then each:
+ *                    key length, value length + 1 (0: tombstone), stamp, key, value
+ */
+#include "session/fs_session_record.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define FORMAT        1
+#define NUMBER_BYTES  10 /* of the longest number */
+#define HEAD_BYTES    (4 + 1 + FS_SESSION_NAME_SIZE + 48 + 16 * NUMBER_BYTES)
+#define FIXED_WRITERS 3 /* version, owner, floor */
+
+int fs_session_stamp_compare(const fs_session_stamp_t *a, const fs_session_stamp_t *b)
+{
+    if (a->epoch != b->epoch)
+        return a->epoch < b->epoch ? -1 : 1;
+    if (a->sequence != b->sequence)
+        return a->sequence < b->sequence ? -1 : 1;
+    return a->writer == b->writer ? 0 : a->writer < b->writer ? -1 : 1;
+}
+
+int fs_session_entry_compare_keys(const fs_session_entry_t *a, const fs_session_entry_t *b)
+{
+    uint32_t shorter = a->key_length < b->key_length ? a->key_length : b->key_length;
+    int order = memcmp(a->key, b->key, shorter);
+
+    return order ? order : (a->key_length > b->key_length) - (a->key_length < b->key_length);
+}
+
+const fs_session_entry_t *fs_session_record_find(const fs_session_record_t *record, const char *key,
+                                                 size_t length)
+{
+    fs_session_entry_t wanted = {.key = key, .key_length = (uint32_t)length};
+    uint32_t low = 0, high = record->count;
+
+    while (length <= FS_SESSION_KEY_LIMIT && low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        int order = fs_session_entry_compare_keys(&wanted, &record->entries[middle]);
+
+        if (!order)
+            return record->entries[middle].value ? &record->entries[middle] : NULL;
+        if (order < 0)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return NULL;
+}
+
+fs_usec_t fs_session_record_expires(const fs_session_record_t *record)
+{
+    fs_usec_t expires = record->ends ? record->ends : INT64_MAX;
+
+    if (record->state == FS_SESSION_ALIAS)
+        return record->target.until < expires ? record->target.until : expires;
+    if (record->state == FS_SESSION_LIVE && record->idle &&
+        record->used < INT64_MAX - record->idle && record->used + record->idle < expires)
+        expires = record->used + record->idle;
+    return expires;
+}
+
+/* --- writers -------------------------------------------------------------------------------------
+ */
+
+static int compare_writers(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* All writers that the record names, rising, each once. */
+static uint64_t *list_writers(const fs_session_record_t *record, apr_pool_t *pool, uint32_t *count)
+{
+    uint64_t *writers = apr_palloc(pool, (record->count + FIXED_WRITERS) * sizeof(*writers));
+    uint32_t n = 0, kept = 0;
+
+    writers[n++] = record->version.writer;
+    writers[n++] = record->owner.writer;
+    if (record->state == FS_SESSION_LIVE)
+        writers[n++] = record->floor.writer;
+    for (uint32_t i = 0; i < record->count; i++)
+        if (record->entries[i].stamp.writer != writers[n - 1])
+            writers[n++] = record->entries[i].stamp.writer;
+    qsort(writers, n, sizeof(*writers), compare_writers);
+    for (uint32_t i = 0; i < n; i++)
+        if (!kept || writers[i] != writers[kept - 1])
+            writers[kept++] = writers[i];
+    *count = kept;
+    return writers;
+}
+
+static uint32_t find_writer(const uint64_t *writers, uint32_t count, uint64_t writer)
+{
+    uint32_t low = 0;
+
+    while (count > 1) {
+        uint32_t half = count / 2;
+
+        if (writers[low + half] <= writer) {
+            low += half;
+            count -= half;
+        } else {
+            count = half;
+        }
+    }
+    return low;
+}
+
+/* --- encode --------------------------------------------------------------------------------------
+ */
+
+typedef struct writing_t {
+    uint8_t *at;
+    const uint64_t *writers;
+    uint32_t writer_count;
+} writing_t;
+
+static void put_number(writing_t *out, uint64_t number)
+{
+    for (; number > 127; number >>= 7)
+        *out->at++ = (uint8_t)(number | 128);
+    *out->at++ = (uint8_t)number;
+}
+
+static void put_bytes(writing_t *out, const void *bytes, size_t length)
+{
+    if (length)
+        memcpy(out->at, bytes, length);
+    out->at += length;
+}
+
+static void put_stamp(writing_t *out, const fs_session_stamp_t *stamp)
+{
+    put_number(out, stamp->epoch);
+    put_number(out, stamp->sequence);
+    put_number(out, find_writer(out->writers, out->writer_count, stamp->writer));
+}
+
+static void put_head(writing_t *out, const fs_session_record_t *record)
+{
+    size_t name = strlen(record->owner.name);
+
+    put_bytes(out, "FSR", 3);
+    *out->at++ = FORMAT;
+    *out->at++ = (uint8_t)record->state;
+    put_number(out, out->writer_count);
+    for (uint32_t i = 0; i < out->writer_count; i++)
+        for (int shift = 0; shift < 64; shift += 8)
+            *out->at++ = (uint8_t)(out->writers[i] >> shift);
+    put_stamp(out, &record->version);
+    put_number(out, record->owner.epoch);
+    put_number(out, find_writer(out->writers, out->writer_count, record->owner.writer));
+    put_number(out, name);
+    put_bytes(out, record->owner.name, name);
+    put_number(out, (uint64_t)record->created);
+    put_number(out, (uint64_t)record->ends);
+    put_number(out, (uint64_t)record->used);
+    put_number(out, (uint64_t)record->idle);
+}
+
+static void put_entry(writing_t *out, const fs_session_entry_t *entry)
+{
+    put_number(out, entry->key_length);
+    put_number(out, entry->value ? (uint64_t)entry->value_length + 1 : 0);
+    put_stamp(out, &entry->stamp);
+    put_bytes(out, entry->key, entry->key_length);
+    if (entry->value)
+        put_bytes(out, entry->value, entry->value_length);
+}
+
+static int stamp_is_good(const fs_session_stamp_t *stamp)
+{
+    return stamp->epoch < FS_SESSION_EPOCH_LIMIT && stamp->sequence < FS_SESSION_COUNT_LIMIT;
+}
+
+/* What is wrong with everything but the entries, or NULL. */
+static const char *check_head(const fs_session_record_t *record)
+{
+    if (record->state < FS_SESSION_LIVE || record->state > FS_SESSION_ENDED)
+        return "its state is none";
+    if (!stamp_is_good(&record->version) || record->owner.epoch >= FS_SESSION_EPOCH_LIMIT)
+        return "its version or epoch is too large";
+    if (record->created < 0 || record->ends < 0 || record->used < 0 || record->idle < 0 ||
+        record->target.until < 0)
+        return "it has a time before 1970";
+    if (record->state != FS_SESSION_LIVE && record->count)
+        return "it has entries but isn't live";
+    if (record->count > FS_SESSION_ENTRY_LIMIT)
+        return "it has too many entries";
+    if (record->state == FS_SESSION_LIVE &&
+        fs_session_stamp_compare(&record->floor, &record->version) > 0)
+        return "its floor is above its version";
+    return NULL;
+}
+
+static const char *check_entry(const fs_session_record_t *record, uint32_t i)
+{
+    const fs_session_entry_t *entry = &record->entries[i];
+
+    if (!entry->key_length || entry->key_length > FS_SESSION_KEY_LIMIT)
+        return "a key is empty or too long";
+    if (entry->value_length > FS_SESSION_RECORD_LIMIT)
+        return "a value is too long";
+    if (i && fs_session_entry_compare_keys(&record->entries[i - 1], entry) >= 0)
+        return "its keys are not in order";
+    if (!stamp_is_good(&entry->stamp) ||
+        fs_session_stamp_compare(&entry->stamp, &record->version) > 0)
+        return "a key is newer than the session";
+    if (!entry->value && !fs_session_stamp_compare(&entry->stamp, &record->floor))
+        return "a tombstone stands at the floor";
+    return NULL;
+}
+
+static const char *check_record(const fs_session_record_t *record, size_t *bytes)
+{
+    const char *problem = check_head(record);
+
+    *bytes = HEAD_BYTES + (FIXED_WRITERS + (problem ? 0 : record->count)) * sizeof(uint64_t);
+    if (!memchr(record->owner.name, '\0', sizeof(record->owner.name)))
+        problem = "its owner's name is too long";
+    for (uint32_t i = 0; !problem && i < record->count; i++) {
+        problem = check_entry(record, i);
+        *bytes +=
+            5 * NUMBER_BYTES + record->entries[i].key_length + record->entries[i].value_length;
+        if (!problem && *bytes > 2 * FS_SESSION_RECORD_LIMIT)
+            problem = "it is too large";
+    }
+    return problem;
+}
+
+apr_status_t fs_session_record_encode(const fs_session_record_t *record, apr_pool_t *pool,
+                                      const uint8_t **bytes, size_t *length, fs_result_t *result)
+{
+    size_t room;
+    const char *problem = check_record(record, &room);
+    writing_t out = {NULL};
+    uint8_t *begin;
+
+    if (!problem) {
+        out.writers = list_writers(record, pool, &out.writer_count);
+        out.at = begin = apr_palloc(pool, room);
+        put_head(&out, record);
+        if (record->state == FS_SESSION_ALIAS) {
+            put_bytes(&out, record->target.key.bytes, FS_SESSION_KEY_BYTES);
+            put_bytes(&out, record->target.seal, FS_SESSION_SEAL_BYTES);
+            put_number(&out, (uint64_t)record->target.until);
+        } else if (record->state == FS_SESSION_LIVE) {
+            put_stamp(&out, &record->floor);
+            put_number(&out, record->count);
+            for (uint32_t i = 0; i < record->count; i++)
+                put_entry(&out, &record->entries[i]);
+        }
+        *bytes = begin;
+        *length = (size_t)(out.at - begin);
+        if (*length <= FS_SESSION_RECORD_LIMIT)
+            return APR_SUCCESS;
+        problem = "it is too large";
+    }
+    return fs_result_set(result, APR_EINVAL, "FS1203",
+                         "a session cannot be written: %s; store less in it", problem);
+}
+
+/* --- decode --------------------------------------------------------------------------------------
+ */
+
+typedef struct reading_t {
+    const uint8_t *at, *end;
+    const uint8_t *writers; /* in the bytes */
+    uint64_t writer_count;
+    uint8_t *used;       /* by writer: a stamp names it */
+    const char *problem; /* the first one; then everything reads as 0 */
+} reading_t;
+
+static uint64_t get_number(reading_t *in, uint64_t limit)
+{
+    uint64_t number = 0;
+
+    for (unsigned shift = 0; !in->problem; shift += 7) {
+        uint8_t byte;
+
+        if (in->at == in->end) {
+            in->problem = "it is cut short";
+            break;
+        }
+        byte = *in->at++;
+        if (shift == 63 && byte > 1)
+            break;
+        number |= (uint64_t)(byte & 127) << shift;
+        if (byte < 128) {
+            if ((shift && !byte) || number > limit)
+                break;
+            return number;
+        }
+        if (shift == 63)
+            break;
+    }
+    if (!in->problem)
+        in->problem = "a number is outside its limits";
+    return 0;
+}
+
+static const uint8_t *get_bytes(reading_t *in, uint64_t length)
+{
+    const uint8_t *bytes = in->at;
+
+    if (in->problem || length > (uint64_t)(in->end - in->at)) {
+        if (!in->problem)
+            in->problem = "it is cut short";
+        return NULL;
+    }
+    in->at += length;
+    return bytes;
+}
+
+static uint64_t writer_at(const reading_t *in, uint64_t index)
+{
+    uint64_t writer = 0;
+
+    for (int i = 7; i >= 0; i--)
+        writer = writer << 8 | in->writers[index * 8 + (unsigned)i];
+    return writer;
+}
+
+static uint64_t get_writer(reading_t *in)
+{
+    uint64_t index = get_number(in, in->writer_count - 1);
+
+    if (in->problem)
+        return 0;
+    in->used[index] = 1;
+    return writer_at(in, index);
+}
+
+static void get_writers(reading_t *in, apr_pool_t *pool)
+{
+    in->writer_count = get_number(in, FS_SESSION_ENTRY_LIMIT + FIXED_WRITERS);
+    in->writers = get_bytes(in, in->writer_count * sizeof(uint64_t));
+    if (!in->problem && !in->writer_count)
+        in->problem = "it names no writer";
+    for (uint64_t i = 1; !in->problem && i < in->writer_count; i++)
+        if (writer_at(in, i - 1) >= writer_at(in, i))
+            in->problem = "its writers are not in order";
+    if (!in->problem)
+        in->used = apr_pcalloc(pool, in->writer_count);
+}
+
+static void get_stamp(reading_t *in, fs_session_stamp_t *stamp)
+{
+    stamp->epoch = (uint32_t)get_number(in, FS_SESSION_EPOCH_LIMIT - 1);
+    stamp->sequence = get_number(in, FS_SESSION_COUNT_LIMIT - 1);
+    stamp->writer = get_writer(in);
+}
+
+static void get_owner(reading_t *in, fs_session_owner_t *owner)
+{
+    const uint8_t *name;
+    uint64_t length;
+
+    owner->epoch = (uint32_t)get_number(in, FS_SESSION_EPOCH_LIMIT - 1);
+    owner->writer = get_writer(in);
+    length = get_number(in, FS_SESSION_NAME_SIZE - 1);
+    name = get_bytes(in, length);
+    if (name && memchr(name, '\0', length))
+        in->problem = "its owner's name is none";
+    if (name)
+        memcpy(owner->name, name, length);
+}
+
+static void get_target(reading_t *in, fs_session_target_t *target)
+{
+    const uint8_t *bytes = get_bytes(in, FS_SESSION_KEY_BYTES + FS_SESSION_SEAL_BYTES);
+
+    if (bytes) {
+        memcpy(target->key.bytes, bytes, FS_SESSION_KEY_BYTES);
+        memcpy(target->seal, bytes + FS_SESSION_KEY_BYTES, FS_SESSION_SEAL_BYTES);
+    }
+    target->until = (fs_usec_t)get_number(in, INT64_MAX);
+}
+
+static void get_entry(reading_t *in, fs_session_entry_t *entry)
+{
+    uint64_t value;
+
+    entry->key_length = (uint32_t)get_number(in, FS_SESSION_KEY_LIMIT);
+    value = get_number(in, FS_SESSION_RECORD_LIMIT);
+    get_stamp(in, &entry->stamp);
+    entry->key = (const char *)get_bytes(in, entry->key_length);
+    entry->value_length = value ? (uint32_t)(value - 1) : 0;
+    entry->value = value ? (const char *)get_bytes(in, entry->value_length) : NULL;
+}
+
+static void get_entries(reading_t *in, fs_session_record_t *record, apr_pool_t *pool)
+{
+    uint64_t count;
+
+    get_stamp(in, &record->floor);
+    count = get_number(in, FS_SESSION_ENTRY_LIMIT);
+    if (count > (uint64_t)(in->end - in->at)) /* each takes more than a byte */
+        in->problem = "it is cut short";
+    if (in->problem)
+        return;
+    record->entries = apr_pcalloc(pool, (count + 1) * sizeof(*record->entries));
+    for (; !in->problem && record->count < count; record->count++)
+        get_entry(in, &record->entries[record->count]);
+}
+
+static void get_record(reading_t *in, fs_session_record_t *record, apr_pool_t *pool)
+{
+    const uint8_t *head = get_bytes(in, 5);
+
+    if (!head || memcmp(head, "FSR", 3) != 0 || head[3] != FORMAT) {
+        in->problem = "it has another format; run the same farmsync on all hosts";
+        return;
+    }
+    record->state = head[4];
+    get_writers(in, pool);
+    if (in->problem)
+        return;
+    get_stamp(in, &record->version);
+    get_owner(in, &record->owner);
+    record->created = (fs_usec_t)get_number(in, INT64_MAX);
+    record->ends = (fs_usec_t)get_number(in, INT64_MAX);
+    record->used = (fs_usec_t)get_number(in, INT64_MAX);
+    record->idle = (fs_usec_t)get_number(in, INT64_MAX);
+    if (record->state == FS_SESSION_ALIAS)
+        get_target(in, &record->target);
+    else if (record->state == FS_SESSION_LIVE)
+        get_entries(in, record, pool);
+    for (uint64_t i = 0; !in->problem && i < in->writer_count; i++)
+        if (!in->used[i])
+            in->problem = "it names a writer without a change";
+}
+
+apr_status_t fs_session_record_decode(fs_session_record_t *record, const void *bytes, size_t length,
+                                      apr_pool_t *pool, fs_result_t *result)
+{
+    reading_t in = {.at = bytes, .end = (const uint8_t *)bytes + length};
+    size_t room;
+
+    memset(record, 0, sizeof(*record));
+    if (length > FS_SESSION_RECORD_LIMIT)
+        in.problem = "it is too large";
+    else
+        get_record(&in, record, pool);
+    if (!in.problem && in.at != in.end)
+        in.problem = "something follows it";
+    if (!in.problem)
+        in.problem = check_record(record, &room);
+    if (!in.problem)
+        return APR_SUCCESS;
+    memset(record, 0, sizeof(*record));
+    return fs_result_set(result, APR_EINVAL, "FS1204",
+                         "a session's record of %zu bytes cannot be used: %s", length, in.problem);
+}

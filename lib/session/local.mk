@@ -1,0 +1,8 @@
+# Sessions: what both httpd's children and the agent and datasrv use, so without a network.
+noinst_LTLIBRARIES += lib/session/libfs_session.la
+lib_session_libfs_session_la_SOURCES = \
+	lib/session/fs_session_id.c lib/session/fs_session_id.h \
+	lib/session/fs_session_record.c lib/session/fs_session_record.h \
+	lib/session/fs_session_merge.c lib/session/fs_session_merge.h
+lib_session_libfs_session_la_CPPFLAGS = $(AM_CPPFLAGS) $(CRYPTO_CFLAGS) $(LMDB_CFLAGS)
+lib_session_libfs_session_la_LIBADD = lib/base/libfs_base.la $(CRYPTO_LIBS) $(LMDB_LIBS) $(APR_LIBS)

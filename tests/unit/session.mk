@@ -1,0 +1,10 @@
+session_unit_tests = tests/unit/test_session
+check_PROGRAMS += $(session_unit_tests)
+TESTS += $(session_unit_tests)
+session_unit_cppflags = $(AM_CPPFLAGS) $(CHECK_CFLAGS) $(LMDB_CFLAGS)
+session_unit_ldadd = lib/session/libfs_session.la $(CHECK_LIBS)
+
+tests_unit_test_session_SOURCES = tests/unit/test_session.c tests/unit/fs_test_session.h \
+	tests/unit/fs_test.h
+tests_unit_test_session_CPPFLAGS = $(session_unit_cppflags)
+tests_unit_test_session_LDADD = $(session_unit_ldadd)
