@@ -17,6 +17,7 @@ import json
 import os
 import secrets
 import shutil
+import weakref
 
 from . import paths, ports, proc
 from .database import Database
@@ -176,8 +177,10 @@ class Farm:
         else:
             new = [name for name in names
                    if name not in kept or not ports.is_free(kept[name]["port"])]
+            taken = ports.take(len(new))
+            weakref.finalize(self, ports.release, taken)
             numbers = {**{name: kept[name]["port"] for name in names if name in kept},
-                       **dict(zip(new, ports.take(len(new))))}
+                       **dict(zip(new, taken))}
         parts = {}
         for name in names:
             parts[name] = {**kept.get(name, {}), "port": numbers[name]}

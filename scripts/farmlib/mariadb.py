@@ -13,11 +13,13 @@ import os
 import re
 import shutil
 import signal
-import socket
 import stat
 import subprocess
 import tempfile
 import time
+import weakref
+
+from . import ports
 
 GALERA_PROVIDERS = (
     "/usr/lib/galera/libgalera_smm.so",
@@ -40,6 +42,8 @@ SERVER_ARGS = [
     "--performance-schema=OFF",
 ]
 
+started = weakref.WeakSet()  # by this process, whose tests show the ends of their logs
+
 
 class SqlError(Exception):
     """What the client said; `code` is the server's error number, 0 if it gave none."""
@@ -50,27 +54,6 @@ class SqlError(Exception):
         words = text.split()
         if len(words) > 1 and words[0] == "ERROR" and words[1].isdigit():
             self.code = int(words[1])
-
-
-def free_ports(count):
-    """Ports that are free now, all different, below the range that outgoing connections use."""
-    held, ports = [], []
-    try:
-        candidate = 20000 + (os.getpid() * 37 + int(time.monotonic() * 1000)) % 10000
-        while len(ports) < count:
-            candidate = candidate + 1 if candidate < 32000 else 20000
-            s = socket.socket()
-            try:
-                s.bind(("127.0.0.1", candidate))
-            except OSError:
-                s.close()
-                continue
-            held.append(s)
-            ports.append(candidate)
-    finally:
-        for s in held:
-            s.close()
-    return ports
 
 
 def find_program(*names):
@@ -112,12 +95,17 @@ class MariaDB:
             self.socket, self.args = kept["socket"], kept["args"]
         else:
             self.name = name
-            self.port = port or free_ports(1)[0]
+            self.port = port or self._take_port()
             self.socket = os.path.join(self.dir, "mariadb.sock")
             if len(self.socket) > SOCKET_PATH_MAX:
                 self.socket = os.path.join(tempfile.mkdtemp(prefix="farmsync-db-"), "s")
             self.args = list(args)
             self._save()
+
+    def _take_port(self):
+        taken = ports.take(1)
+        weakref.finalize(self, ports.release, taken)
+        return taken[0]
 
     def _save(self):
         with open(self._settings, "w", encoding="utf-8") as f:
@@ -191,6 +179,7 @@ class MariaDB:
         """Starts the server; `extra` are arguments for this start only."""
         if self.running():
             return self
+        started.add(self)
         self._child = None
         self.init()
         command = (
@@ -407,12 +396,12 @@ def galera_args(listen, peers, ist_port, sst_port, incoming, cluster="farmsync")
 def start_galera(count, directory):
     """Starts a cluster of `count` nodes below `directory`; returns them, all synced."""
     find_program("rsync")
-    ports = free_ports(4 * count)
-    listen = ports[:count]
+    numbers = ports.take(4 * count)
+    listen = numbers[:count]
     nodes = []
     try:
         for i in range(count):
-            sql, ist, sst = ports[count + 3 * i : count + 3 * i + 3]
+            sql, ist, sst = numbers[count + 3 * i : count + 3 * i + 3]
             node = MariaDB(
                 os.path.join(directory, "node%d" % (i + 1)),
                 port=sql,
@@ -420,7 +409,9 @@ def start_galera(count, directory):
                 name="db%d" % (i + 1),
             )
             nodes.append(node)
-            if i > 0:
+            if i == 0:
+                weakref.finalize(node, ports.release, numbers)
+            else:
                 node.make_empty()  # the state transfer fills it
             node.start(extra=["--wsrep-new-cluster"] if i == 0 else [])
     except BaseException:

@@ -30,8 +30,8 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "..", "scripts"))
 sys.dont_write_bytecode = True
 
-from farmlib import paths  # noqa: E402
-from farmlib.mariadb import MariaDB, free_ports  # noqa: E402
+from farmlib import paths, ports  # noqa: E402
+from farmlib.mariadb import MariaDB  # noqa: E402
 from farmlib.part import http_get, tail, wait_until  # noqa: E402
 
 FILLING = "CONCAT(SHA2(CONCAT({}), 256), LEFT(SHA2(CONCAT({}, 'x'), 256), 26))"  # 90 bytes that don't compress well
@@ -76,7 +76,7 @@ class Database:
 
 class Datasrv:
     def __init__(self, directory, database):
-        self.port = free_ports(1)[0]
+        self.port = ports.take(1)[0]
         self.log = os.path.join(directory, "datasrv.log")
         self.key = os.path.join(directory, "farm.key")
         self.config = os.path.join(directory, "datasrv.conf")

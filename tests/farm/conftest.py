@@ -19,7 +19,7 @@ import pytest
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "scripts"))
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from farmlib import setup  # noqa: E402
+from farmlib import mariadb, setup  # noqa: E402
 from farmlib.farm import Farm  # noqa: E402
 from farmlib.part import tail  # noqa: E402
 
@@ -65,6 +65,10 @@ def pytest_runtest_makereport(item, call):
                 report.sections.append((f"end of the log of {part.name} ({part.state()})",
                                         tail(part.log_path(), 30)))
         farm.failed = True
+    for server in mariadb.started:
+        if server.running():
+            report.sections.append((f"end of the log of {server.name} in {server.dir}",
+                                    server.log_tail(40)))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -50,7 +50,22 @@ def test_a_base_port_in_use_is_refused():
 
 def test_ports_are_free_and_different():
     assert ports.take(0) == []
-    assert len(set(ports.take(20))) == 20
+    taken = ports.take(20)
+    assert len(set(taken)) == 20
+    ports.release(taken)
+
+
+def test_a_port_that_was_taken_is_nobody_elses_until_its_server_is_up():
+    taken = ports.take(1)
+    assert ports.is_free(taken[0])
+    try:
+        with socket.socket() as other, pytest.raises(OSError):
+            other.bind(("127.0.0.1", taken[0]))
+        with socket.create_server(("127.0.0.1", taken[0])) as server:  # sets SO_REUSEADDR
+            with socket.create_connection(server.getsockname()):
+                pass
+    finally:
+        ports.release(taken)
 
 
 def test_a_recycled_pid_is_not_signalled():
