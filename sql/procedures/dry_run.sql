@@ -5,14 +5,15 @@ DELIMITER //
 
 -- What a promotion would stage and what it would say, inside the caller's transaction, which must not be committed.
 -- p_changes: a JSON array of dataset, new, changed, gone; p_checks: as of evaluate_checks; p_problem: why it would be
--- refused; p_rows: rows changed, NULL if nothing would be staged.
+-- refused; p_rows: rows changed, NULL if nothing would be staged; p_digest: only where the group needs approval, because
+-- it costs as much as reading production.
 DROP PROCEDURE IF EXISTS try_promotion //
 CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE try_promotion(
   IN p_group VARCHAR(64), OUT p_changes LONGTEXT, OUT p_checks LONGTEXT, OUT p_digest CHAR(64), OUT p_rows BIGINT,
   OUT p_problem TEXT)
   MODIFIES SQL DATA
 BEGIN
-  DECLARE v_done, v_ds, v_errno, v_moved INT DEFAULT 0;
+  DECLARE v_done, v_ds, v_errno, v_moved, v_approval INT DEFAULT 0;
   DECLARE v_name VARCHAR(64);
   DECLARE v_version, v_count BIGINT;
   DECLARE v_time DATETIME(6);
@@ -27,7 +28,7 @@ BEGIN
       RESIGNAL;
     END IF;
   END;
-  SET p_changes = JSON_ARRAY(), p_checks = JSON_ARRAY(), p_problem = NULL;
+  SET p_changes = JSON_ARRAY(), p_checks = JSON_ARRAY(), p_problem = NULL, p_digest = NULL, p_rows = 0;
   SELECT version INTO v_version FROM sync WHERE group_name = p_group;
   CALL datasets_moved(p_group, v_version, v_moved);
   SELECT COUNT(*) INTO v_count FROM dataset WHERE group_name = p_group AND dropped = 0;
@@ -35,7 +36,10 @@ BEGIN
     CALL pending_time(p_group, v_time);
     CALL promote_read(p_group, v_time);
   END IF;
-  CALL pending_digest(p_group, v_version, v_count, p_digest, p_rows);
+  SELECT COUNT(*) INTO v_approval FROM group_gate WHERE group_name = p_group AND approval;
+  IF v_approval > 0 THEN
+    CALL pending_digest(p_group, v_version, v_count, p_digest, v_count);
+  END IF;
   SET v_done = 0;
   OPEN v_each;
   each_dataset: LOOP
@@ -48,6 +52,7 @@ BEGIN
       '@farmsync_new, @farmsync_changed, @farmsync_gone FROM farmsync.difference WHERE ds = ', v_ds));
     SET p_changes = JSON_ARRAY_APPEND(p_changes, '$', JSON_OBJECT('d', v_name, 'n', @farmsync_new, 'c', @farmsync_changed,
                                                                 'g', @farmsync_gone));
+    SET p_rows = p_rows + @farmsync_new + @farmsync_changed + @farmsync_gone;
     CALL promote_apply(v_name, v_ds, v_version + 1, v_count);
   END LOOP;
   CLOSE v_each;
@@ -120,11 +125,9 @@ BEGIN
           SELECT 3, 1, 'outcome', NULL, 'promotion', IF(v_problem IS NOT NULL, 'refused', IF(v_rows IS NULL, 'unchanged', 'staged')),
                  v_rows, COALESCE(v_problem, '')
           UNION ALL
-          SELECT 3, 2, 'outcome', NULL, 'digest', IF(a.approval, IF(a.requested = v_digest AND a.approved_by IS NOT NULL, 'approved',
-                 'not approved'), 'no approval needed'), NULL, v_digest
-            FROM (SELECT COALESCE(MAX(approval), 0) AS approval, MAX(requested) AS requested, MAX(approved_by) AS approved_by
-                    FROM group_gate WHERE group_name = p_group) AS a
-           WHERE v_rows IS NOT NULL AND v_digest IS NOT NULL) AS r
+          SELECT 3, 2, 'outcome', NULL, 'digest', IF(a.requested = v_digest AND a.approved_by IS NOT NULL, 'approved',
+                 'not approved'), NULL, v_digest
+            FROM group_gate AS a WHERE a.group_name = p_group AND v_rows IS NOT NULL AND v_digest IS NOT NULL) AS r
    ORDER BY r.part, r.place, r.dataset, FIELD(r.name, 'new', 'changed', 'gone');
 END //
 

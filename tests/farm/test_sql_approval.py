@@ -168,7 +168,7 @@ def test_a_dry_run_says_what_is_approved(shop):
     shop.bob.run("CALL farmsync.approve('default', %s)", digest)
     assert said() == [("approved", None, digest)]
     shop.run("CALL farmsync.set_approval('default', 'off')")
-    assert said() == [("no approval needed", None, digest)]
+    assert said() == []
     assert shop.cycle() == "staged"
 
 
@@ -275,6 +275,14 @@ def test_rights(shop, connect, call):
         shop.run("GRANT %s TO other@localhost" % role)
         shop.run("SET DEFAULT ROLE %s FOR other@localhost" % role)
         assert "denied" in connect(user="other").refused("CALL farmsync." + call)
+
+
+def test_nobody_is_rid_of_it_by_making_the_group_anew(shop):
+    shop.run("CALL farmsync.add_group('new')")
+    shop.run("CALL farmsync.set_approval('new', 'on')")
+    assert "FS1044: group new stays: it needs approval" in shop.alice.refused("CALL farmsync.drop_group('new')")
+    shop.run("CALL farmsync.set_approval('new', 'off')")
+    shop.alice.run("CALL farmsync.drop_group('new')")
 
 
 def test_operators_cannot_switch_approval_off(shop):

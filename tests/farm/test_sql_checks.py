@@ -460,7 +460,7 @@ def test_a_dry_run_tells_all_and_changes_nothing(shop):
     assert said["check", "stock", "max_gone"][:2] == ("ok", "1")
     assert said["outcome", None, "promotion"][0] == "refused"
     assert said["outcome", None, "promotion"][2].startswith("FS1090: dataset prices: 1 row breaks")
-    assert len(said["outcome", None, "digest"][2]) == 64
+    assert ("outcome", None, "digest") not in said  # that is for groups which need approval
     shop.run("UPDATE shop.price SET price = 1 WHERE sku = 's001'")
     assert dry_run(shop)["outcome", None, "promotion"][:2] == ("staged", "3")
     shop.script("DELETE FROM shop.stock WHERE place > 9; INSERT INTO shop.stock VALUES (8, 's008', 8)")
