@@ -407,7 +407,7 @@ BEGIN
   END;
   CALL evaluate_check(p_name, p_check, 0, v_result, v_count, v_said);
   IF v_count IS NULL THEN
-    CALL fail(v_said);
+    CALL fail(CONCAT(SUBSTRING_INDEX(v_said, '; CALL farmsync.drop_check(', 1), '; write it another way'));
   END IF;
   CALL note(p_group, IF(p_kind = 'rule', 'add_check', 'add_reference'), NULL,
             CONCAT(p_name, ' ', p_check, ': ', p_expression));

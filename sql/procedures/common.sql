@@ -41,6 +41,16 @@ BEGIN
   SET @farmsync_sql = NULL;
 END //
 
+-- Nobody brings a time of his own: with SET timestamp a session could promote before the moment, and history would lie.
+DROP PROCEDURE IF EXISTS true_time //
+CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE true_time()
+  NO SQL
+BEGIN
+  -- Where that needs a right (secure_timestamp), who hasn't got it can't have set it.
+  DECLARE CONTINUE HANDLER FOR 1227, 1290 BEGIN END;
+  SET SESSION timestamp = DEFAULT;
+END //
+
 -- Records an act in history, with the reason that the operator has given in @farmsync_comment, which is then
 -- used up: it belongs to one act.
 DROP PROCEDURE IF EXISTS note //
@@ -72,6 +82,7 @@ DROP PROCEDURE IF EXISTS take_group //
 CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE take_group(IN p_group VARCHAR(255))
   MODIFIES SQL DATA
 BEGIN
+  CALL true_time();
   -- The row first: what is read after it is not older than the wait for it.
   UPDATE sync SET epoch = epoch + 1 WHERE group_name = p_group;
   IF ROW_COUNT() = 0 THEN

@@ -251,6 +251,7 @@ BEGIN
   DECLARE v_each CURSOR FOR
     SELECT name FROM dataset WHERE group_name = p_group AND dropped = 0 ORDER BY name;
   DECLARE CONTINUE HANDLER FOR NOT FOUND SET v_done = 1;
+  CALL need_group(p_group);
   SET v_result = JSON_ARRAY();
   OPEN v_each;
   each_dataset: LOOP

@@ -17,6 +17,7 @@ BEGIN
     CALL fail(CONCAT('FS1043: ''', COALESCE(p_group, 'NULL'),
                      ''' can''t be a group''s name; use 1 to 48 letters, digits and _'));
   END IF;
+  CALL true_time();
   START TRANSACTION;
   INSERT INTO sync (group_name, activation_time, grid_time)
   VALUES (p_group, UTC_TIMESTAMP(6), UTC_TIMESTAMP(6));
@@ -29,6 +30,7 @@ CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE drop_group(IN p_group VARCHAR(
   MODIFIES SQL DATA
 BEGIN
   DECLARE v_name VARCHAR(64);
+  DECLARE v_approval TINYINT;
   DECLARE EXIT HANDLER FOR SQLEXCEPTION
   BEGIN
     ROLLBACK;
@@ -36,6 +38,12 @@ BEGIN
   END;
   START TRANSACTION;
   CALL take_group(p_group);
+  SELECT MAX(approval) INTO v_approval FROM group_gate WHERE group_name = p_group;
+  IF v_approval = 1 THEN
+    -- Or an operator would be rid of it by adding the group anew.
+    CALL fail(CONCAT('FS1044: group ', p_group, ' stays: it needs approval; an administrator can CALL farmsync.set_approval(''',
+                     p_group, ''', ''off'') first'));
+  END IF;
   SELECT MIN(name) INTO v_name FROM dataset WHERE group_name = p_group;
   IF v_name IS NOT NULL OR p_group = 'default' THEN
     CALL fail(CONCAT('FS1044: group ', p_group, ' stays',

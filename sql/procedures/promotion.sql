@@ -306,6 +306,7 @@ BEGIN
     SET SESSION group_concat_max_len = v_length;
     RESIGNAL;
   END;
+  CALL true_time();
   CALL promote_check();
   -- TIMESTAMP is carried without loss only where no hour is there twice a year.
   SET SESSION time_zone = '+00:00';
@@ -352,6 +353,7 @@ BEGIN
   DECLARE v_missing TEXT;
   DECLARE v_time, v_next DATETIME(6);
   DECLARE v_lead, v_active BIGINT;
+  CALL true_time();
   SELECT MAX(activation_time), MAX(active_version),
          MAX(LEAST(CAST(min_lead * 1000000 AS SIGNED), sync_interval * 1000000 DIV 2))
     INTO v_time, v_active, v_lead FROM sync
@@ -392,6 +394,7 @@ BEGIN
     ROLLBACK;
     RESIGNAL;
   END;
+  CALL true_time();
   START TRANSACTION;
   UPDATE sync SET epoch = epoch + 1, active_version = version, state = 'failed',
                   reason = LEFT(COALESCE(p_reason, ''), 512), promoting = 0

@@ -168,6 +168,7 @@ decision: BEGIN
     ROLLBACK;
     RESIGNAL;
   END;
+  CALL true_time();
   SELECT COUNT(*), MAX(ready_percent), MAX(ready_on_limit), MAX(planned_time), MAX(ready_until)
     INTO v_count, v_percent, v_on_limit, v_planned, v_until FROM sync
    WHERE group_name = p_group AND epoch = p_epoch AND state = 'waiting' AND planned_time IS NOT NULL

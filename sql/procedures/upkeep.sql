@@ -10,6 +10,7 @@ BEGIN
   IF p_members IS NULL OR NOT JSON_VALID(p_members) OR JSON_TYPE(p_members) <> 'ARRAY' THEN
     CALL fail('FS1050: report_members takes a JSON array of objects');
   END IF;
+  CALL true_time();
   INSERT INTO member (name, kind, group_name, address, version_active, version_staged, digest,
                       digest_staged, clock_offset_us, clock_bound_us, clock_source, problem, seen)
   SELECT j.name, j.kind, j.group_name, COALESCE(j.address, ''), COALESCE(j.version_active, 0),
@@ -47,11 +48,28 @@ DROP PROCEDURE IF EXISTS forget_member //
 CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE forget_member(IN p_name VARCHAR(64))
   MODIFIES SQL DATA
 BEGIN
+  DECLARE v_groups TEXT;
+  DECLARE v_comment LONGTEXT DEFAULT @farmsync_comment;
+  DECLARE EXIT HANDLER FOR SQLEXCEPTION
+  BEGIN
+    ROLLBACK;
+    RESIGNAL;
+  END;
+  CALL true_time();
+  START TRANSACTION;
+  SELECT GROUP_CONCAT(group_name ORDER BY group_name) INTO v_groups FROM member WHERE name = p_name;
   DELETE FROM member WHERE name = p_name;
-  IF ROW_COUNT() = 0 THEN
+  IF ROW_COUNT() = 0 OR v_groups IS NULL THEN
     CALL fail(CONCAT('FS1051: there is no member ''', COALESCE(p_name, 'NULL'),
                      '''; see SELECT * FROM farmsync.farm'));
   END IF;
+  -- It may be of several groups: each has the act, and its comment, in its history.
+  WHILE v_groups <> '' DO
+    SET @farmsync_comment = v_comment;
+    CALL note(SUBSTRING_INDEX(v_groups, ',', 1), 'forget_member', NULL, p_name);
+    SET v_groups = SUBSTRING(v_groups, CHAR_LENGTH(SUBSTRING_INDEX(v_groups, ',', 1)) + 2);
+  END WHILE;
+  COMMIT;
 END //
 
 -- Removes all that is left of a dropped dataset, unless a server may still ask for it.

@@ -397,6 +397,7 @@ BEGIN
   DECLARE v_left BIGINT DEFAULT 0;
   DECLARE v_each CURSOR FOR SELECT name, dropped FROM dataset WHERE group_name = p_group;
   DECLARE CONTINUE HANDLER FOR NOT FOUND SET v_done = 1;
+  CALL true_time();
   CALL need_group(p_group);
   CALL oldest_kept(p_group, v_oldest);
   SELECT MIN(version) INTO v_first FROM image WHERE group_name = p_group;

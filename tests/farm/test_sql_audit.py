@@ -86,3 +86,37 @@ def test_history_cannot_be_altered(server, db, connect, role):
     ):
         assert "denied" in user.refused(statement), statement
     assert db.run("SELECT * FROM farmsync.history") == before
+
+
+def test_a_session_brings_no_time_of_its_own(db):
+    """SET timestamp needs no right: it must neither date history nor promote before the moment."""
+    db.run("SET timestamp = 1000000000")
+    db.run("CALL farmsync.hold('default')")
+    for act in ("resume('default')", "add_group('later')", "dry_run('default')"):
+        db.run("SET timestamp = 1000000000")
+        db.run("CALL farmsync.%s" % act)
+    assert db.one("SELECT COUNT(*) FROM farmsync.history WHERE at < SYSDATE() - INTERVAL 1 HOUR") == "0"
+
+    db.run("CREATE TABLE shop.price (sku INT PRIMARY KEY, price INT)")
+    db.run("CALL farmsync.add_dataset('prices', 'shop.price', 'sku')")
+    assert db.cycle() == "staged"
+    before = db.sync()
+    db.run("SET timestamp = UNIX_TIMESTAMP() + 86400")
+    db.run("START TRANSACTION")
+    assert db.run("CALL farmsync.promote('default', %s, 'x')", db.epoch())[0][0] == "lost"
+    db.run("ROLLBACK")
+    db.run("SET timestamp = UNIX_TIMESTAMP() + 86400")
+    db.run("CALL farmsync.promote_failed('default', %s, 'x', 'x')", db.epoch())
+    assert db.sync() == before
+
+
+def test_who_forgets_a_server_is_known(db):
+    db.run("CALL farmsync.add_group('other')")
+    db.run("CALL farmsync.report_members(%s)", '[{"name": "web1", "kind": "agent", "group": "default"}, '
+           '{"name": "web1", "kind": "agent", "group": "other"}, {"name": "web2", "kind": "agent", "group": "other"}]')
+    db.run("SET @farmsync_comment = 'scrapped'")
+    db.run("CALL farmsync.forget_member('web1')")
+    assert db.run("SELECT name FROM farmsync.member") == [("web2",)]
+    assert db.run("SELECT group_name, who, detail, comment FROM farmsync.history WHERE action = 'forget_member' ORDER BY id") == [
+        ("default", "root@localhost", "web1", "scrapped"), ("other", "root@localhost", "web1", "scrapped")]
+    assert "FS1051" in db.refused("CALL farmsync.forget_member('web1')")
