@@ -3,6 +3,8 @@ noinst_LTLIBRARIES += lib/session/libfs_session.la
 lib_session_libfs_session_la_SOURCES = \
 	lib/session/fs_session_id.c lib/session/fs_session_id.h \
 	lib/session/fs_session_record.c lib/session/fs_session_record.h \
-	lib/session/fs_session_merge.c lib/session/fs_session_merge.h
+	lib/session/fs_session_merge.c lib/session/fs_session_merge.h \
+	lib/session/fs_session_bank.c lib/session/fs_session_bank.h \
+	lib/session/fs_session_seal.c lib/session/fs_session_seal.h
 lib_session_libfs_session_la_CPPFLAGS = $(AM_CPPFLAGS) $(CRYPTO_CFLAGS) $(LMDB_CFLAGS)
 lib_session_libfs_session_la_LIBADD = lib/base/libfs_base.la $(CRYPTO_LIBS) $(LMDB_LIBS) $(APR_LIBS)
