@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -26,6 +27,28 @@ static apr_status_t cannot_open(const fs_part_t *part, fs_result_t *result)
                          part->path, strerror(errno));
 }
 
+/*
+ * What comes is written in aligned pieces of 2 MiB, as images that are built here are (see
+ * image/fs_image_write.h): file systems with large folios then keep it in huge pages. Without
+ * memory for that it goes without.
+ */
+#define PIECE_BYTES (2u * 1024 * 1024)
+
+static void write_in_large_pieces(fs_part_t *part)
+{
+    part->buffer = malloc(PIECE_BYTES);
+    if (part->buffer)
+        setvbuf(part->file, part->buffer, _IOFBF, PIECE_BYTES);
+}
+
+static void close_file(fs_part_t *part)
+{
+    fclose(part->file);
+    free(part->buffer);
+    part->file = NULL;
+    part->buffer = NULL;
+}
+
 /* Opens and locks part->path. */
 static apr_status_t open_locked(fs_part_t *part, fs_result_t *result)
 {
@@ -46,8 +69,10 @@ static apr_status_t open_locked(fs_part_t *part, fs_result_t *result)
         close(fd);
     }
     part->file = fdopen(fd, "r+");
-    if (part->file)
+    if (part->file) {
+        write_in_large_pieces(part);
         return APR_SUCCESS;
+    }
     close(fd);
     errno = ENOMEM;
     return cannot_open(part, result);
@@ -86,9 +111,11 @@ int fs_part_adopt(fs_part_t *part, fs_part_t *delta)
     fflush(delta->file);
     if (rename(delta->path, part->path))
         return errno;
-    fclose(part->file);
+    close_file(part);
     part->file = delta->file;
+    part->buffer = delta->buffer;
     delta->file = NULL;
+    delta->buffer = NULL;
     return 0;
 }
 
@@ -121,6 +148,5 @@ void fs_part_close(fs_part_t *part, int drop)
         return;
     if (drop)
         unlink(part->path);
-    fclose(part->file);
-    part->file = NULL;
+    close_file(part);
 }

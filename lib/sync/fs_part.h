@@ -19,6 +19,7 @@
 typedef struct fs_part_t {
     char path[PATH_MAX];
     FILE *file;
+    char *buffer; /* the file's; a large one, see fs_part.c */
 } fs_part_t;
 
 /*
