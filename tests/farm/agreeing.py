@@ -6,6 +6,7 @@ three. The page shows the three stamps, by subrequests and by expressions, as "s
 differ within one answer, a request saw two versions.
 """
 
+from farmlib.errors import FarmError
 from farmlib.part import http_get, wait_until
 from farmlib.prober import Prober
 
@@ -58,12 +59,21 @@ def stamp_at(web, table="ta"):
     return int(text) if status == 200 and text.isdigit() else None
 
 
+def told(farm):
+    """What the database says about the group, for a test that waits in vain."""
+    try:
+        return "\n".join(str(row) for row in farm.sql("SELECT * FROM cycle") + farm.sql(
+            "SELECT at, action, version, who, rows_changed, detail FROM history ORDER BY id DESC LIMIT 12"))
+    except FarmError as error:
+        return str(error)
+
+
 def wait_stamp(farm, stamp, webs=None, seconds=30):
     """Until every server shows this stamp in each dataset (each comes with a version of its own)."""
     for web in webs or farm.webs:
         for table in TABLES:
             wait_until(lambda: stamp_at(web, table) == stamp, seconds,
-                       f"{web.name} to show stamp {stamp} in {table}")
+                       f"{web.name} to show stamp {stamp} in {table}", lambda: told(farm))
 
 
 def up(farms, conf="", **options):
