@@ -96,7 +96,7 @@ CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE ready_go(IN p_group VARCHAR(64
 BEGIN
   DECLARE v_step, v_notice BIGINT;
   CALL ready_times(p_group, v_step, v_notice);
-  UPDATE sync SET state = 'running', reason = p_reason,
+  UPDATE sync SET state = 'running', reason = IF(pinned_version IS NULL, p_reason, reason),
                   activation_time = GREATEST(planned_time, UTC_TIMESTAMP(6) + INTERVAL v_notice MICROSECOND),
                   planned_time = NULL, ready_until = NULL
    WHERE group_name = p_group;
@@ -135,7 +135,8 @@ BEGIN
       SET v_late = GREATEST(0, TIMESTAMPDIFF(MICROSECOND, v_planned, v_soon));
       SET v_planned = v_planned + INTERVAL (v_late DIV v_step + 1) * v_step MICROSECOND;
       UPDATE sync SET planned_time = GREATEST(LEAST(v_planned, v_until), v_soon), put_off = put_off + 1,
-                      reason = LEFT(CONCAT('FS1140: version ', v_version, ' is put off: ', p_text), 512)
+                      reason = IF(pinned_version IS NULL, LEFT(CONCAT('FS1140: version ', v_version, ' is put off: ', p_text), 512),
+                                  reason)
        WHERE group_name = p_group;
       IF v_put_off = 0 THEN
         CALL ready_note(p_group, 'put_off', p_who, p_text);

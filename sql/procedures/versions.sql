@@ -207,7 +207,9 @@ BEGIN
   IF v_action = 'keep' THEN
     UPDATE sync SET active_version = IF(p_version = v_in_force, p_version, active_version) WHERE group_name = p_group;
     CALL return_keep(p_group, p_version, p_version, 1, v_who);
-    SET v_new = p_version, v_result = IF(p_version = v_in_force, 'is in force and stays', 'is announced and then stays');
+    SET v_new = p_version, v_result = CASE WHEN p_version = v_in_force THEN 'is in force and stays'
+                                           WHEN v_announced THEN 'is announced and then stays'
+                                           ELSE 'waits for servers to be ready and then stays' END;
     CALL note(p_group, 'pin', p_version, '');
   ELSEIF v_announced THEN
     UPDATE sync SET return_to = p_version, return_pin = p_pin, return_who = v_who, state = 'running', pinned_version = NULL,
@@ -239,7 +241,7 @@ BEGIN
     END IF;
     SET v_result = CONCAT('has the content of version ', p_version);
   END IF;
-  SELECT activation_time INTO v_time FROM sync WHERE group_name = p_group;
+  SELECT IF(activation_time > '9999-01-01', NULL, activation_time) INTO v_time FROM sync WHERE group_name = p_group;
   IF v_new IS NULL THEN
     SELECT NULL AS version, NULL AS in_force_from, v_result AS result;
   ELSE
@@ -311,7 +313,8 @@ BEGIN
     CALL fail(CONCAT('FS1127: group ', p_group, ' isn''t pinned; see SELECT * FROM farmsync.cycle'));
   END IF;
   UPDATE sync SET pinned_version = NULL, return_to = IF(return_pin, NULL, return_to), return_pin = 0,
-                  reason = IF(state = 'held', 'held since before the group was pinned', '')
+                  reason = CASE WHEN state <> 'held' THEN '' WHEN reason LIKE 'FS1142:%' THEN reason
+                                ELSE 'held since before the group was pinned' END
    WHERE group_name = p_group;
   CALL note(p_group, 'unpin', v_pinned, COALESCE(CONCAT('the content of version ', v_ordered, ' isn''t brought back'), ''));
   COMMIT;

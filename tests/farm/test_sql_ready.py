@@ -444,6 +444,29 @@ def test_an_act_and_a_decision_at_once(shop, connect):
         shop.run("UPDATE farmsync.sync SET state = 'running', planned_time = NULL")
 
 
+def test_a_pin_of_the_version_that_waits_stays_visible(shop):
+    """It waits on; that it is pinned, and by whom, isn't written over by what is decided."""
+    report(shop, member("web1"), member("web2"))
+    row = stage(shop, limit=60, on_limit="hold")
+    version, in_force_from, result = shop.run("CALL farmsync.pin('default', %s)", row["version"])[0]
+    assert (version, in_force_from) == (row["version"], None) and "waits for servers to be ready and then stays" in result
+    plan(shop, 0)
+    assert decide(shop)[0] == "put off"
+    assert shop.sync()["reason"].startswith(f"pinned to version {version} by root@localhost")
+    assert shop.run("SELECT state, waits_for FROM farmsync.cycle") == [("pinned", "web1 (retrieving); web2 (retrieving)")]
+    plan(shop, 0, 0)
+    assert decide(shop)[0] == "held"
+    assert shop.sync()["reason"].startswith("FS1142")
+    shop.run("CALL farmsync.unpin('default')")
+    assert shop.sync()["state"] == "held" and shop.sync()["reason"].startswith("FS1142")
+    shop.run("CALL farmsync.resume('default')")
+    shop.run("CALL farmsync.pin('default', %s)", version)
+    ready(shop, "web1")
+    ready(shop, "web2")
+    assert decide(shop)[0] == "go"
+    assert shop.sync()["reason"].startswith(f"pinned to version {version} by root@localhost")
+
+
 # --- the model that the unit tests use
 
 
