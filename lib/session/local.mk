@@ -5,6 +5,11 @@ lib_session_libfs_session_la_SOURCES = \
 	lib/session/fs_session_record.c lib/session/fs_session_record.h \
 	lib/session/fs_session_merge.c lib/session/fs_session_merge.h \
 	lib/session/fs_session_bank.c lib/session/fs_session_bank.h \
-	lib/session/fs_session_seal.c lib/session/fs_session_seal.h
+	lib/session/fs_session_seal.c lib/session/fs_session_seal.h \
+	lib/session/fs_session_pending.c lib/session/fs_session_pending.h \
+	lib/session/fs_session_store.c lib/session/fs_session_store.h \
+	lib/session/fs_session_slot.c lib/session/fs_session_store_internal.h \
+	lib/session/fs_session_store_prepare.c \
+	lib/session/fs_session_store_write.c lib/session/fs_session_store_scan.c
 lib_session_libfs_session_la_CPPFLAGS = $(AM_CPPFLAGS) $(CRYPTO_CFLAGS) $(LMDB_CFLAGS)
 lib_session_libfs_session_la_LIBADD = lib/base/libfs_base.la $(CRYPTO_LIBS) $(LMDB_LIBS) $(APR_LIBS)

@@ -1,4 +1,5 @@
-session_unit_tests = tests/unit/test_session tests/unit/test_session_bank
+session_unit_tests = tests/unit/test_session tests/unit/test_session_bank \
+	tests/unit/test_session_store
 check_PROGRAMS += $(session_unit_tests)
 TESTS += $(session_unit_tests)
 session_unit_cppflags = $(AM_CPPFLAGS) $(CHECK_CFLAGS) $(LMDB_CFLAGS)
@@ -13,3 +14,8 @@ tests_unit_test_session_bank_SOURCES = tests/unit/test_session_bank.c \
 	tests/unit/fs_test_session.h tests/unit/fs_test.h
 tests_unit_test_session_bank_CPPFLAGS = $(session_unit_cppflags)
 tests_unit_test_session_bank_LDADD = $(session_unit_ldadd)
+
+tests_unit_test_session_store_SOURCES = tests/unit/test_session_store.c \
+	tests/unit/fs_test_session.h tests/unit/fs_test.h
+tests_unit_test_session_store_CPPFLAGS = $(session_unit_cppflags)
+tests_unit_test_session_store_LDADD = $(session_unit_ldadd)

@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The store's environment, transactions, and reading. */
+#include "session/fs_session_store_internal.h"
+
+#include <apr_strings.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define MAX_READERS   16384 /* threads of all processes of the host */
+#define MAP_BEGIN     (UINT64_C(64) << 20)
+#define DEFAULT_BYTES (UINT64_C(1) << 30)
+#define LEAST_BYTES   (UINT64_C(1) << 20)
+#define TRIES         24 /* of a transaction whose map changes under it */
+
+static const char *const table_names[TABLES] = {"main", "expiry", "dirty", "safe", "meta"};
+
+apr_status_t fs_session_store_failed(int error, const char *what, fs_result_t *result)
+{
+    const char *remedy = error == ENOSPC             ? "free space in the state directory"
+                         : error == MDB_READERS_FULL ? "run fewer threads on this host"
+                         : error < 0 ? "the store may be damaged: restart httpd, which checks it"
+                                     : "check the state directory's owner and disk";
+    apr_status_t status = error > 0 ? APR_FROM_OS_ERROR(error) : APR_EGENERAL;
+
+    return fs_result_set(result, status, "FS1210", "cannot %s the session store: %s; %s", what,
+                         mdb_strerror(error), remedy);
+}
+
+int fs_session_refuse(fs_result_t *result, apr_status_t status)
+{
+    result->status = status;
+    return REFUSED;
+}
+
+/* --- open and close ------------------------------------------------------------------------------
+ */
+
+static int open_tables(MDB_env *env, MDB_dbi tables[TABLES], int make)
+{
+    MDB_txn *txn;
+    int error = mdb_txn_begin(env, NULL, make ? 0 : MDB_RDONLY, &txn);
+
+    if (error)
+        return error;
+    for (unsigned i = 0; !error && i < TABLES; i++)
+        error = mdb_dbi_open(txn, table_names[i], make ? MDB_CREATE : 0, &tables[i]);
+    if (!error)
+        return mdb_txn_commit(txn);
+    mdb_txn_abort(txn);
+    return error;
+}
+
+int fs_session_env_open(MDB_env **env, MDB_dbi tables[TABLES], const char *dir, size_t map,
+                        int make)
+{
+    int error = mdb_env_create(env);
+
+    if (error)
+        return error;
+    if (!(error = mdb_env_set_maxdbs(*env, TABLES)) &&
+        !(error = mdb_env_set_maxreaders(*env, MAX_READERS)) &&
+        !(error = mdb_env_set_mapsize(*env, map)) &&
+        !(error = mdb_env_open(*env, dir, MDB_NOSYNC, 0600)))
+        error = open_tables(*env, tables, make);
+    if (error) {
+        mdb_env_close(*env);
+        *env = NULL;
+    }
+    return error;
+}
+
+static int read_writer(fs_session_store_t *store)
+{
+    MDB_val key = {6, "writer"}, value;
+    MDB_txn *txn;
+    int error = mdb_txn_begin(store->env, NULL, MDB_RDONLY, &txn);
+
+    if (error)
+        return error;
+    error = mdb_get(txn, store->tables[META], &key, &value);
+    if (!error && value.mv_size == sizeof(store->writer))
+        memcpy(&store->writer, value.mv_data, sizeof(store->writer));
+    mdb_txn_abort(txn);
+    return error ? error : store->writer ? 0 : MDB_INVALID;
+}
+
+static void take_limits(fs_session_store_t *store, const fs_session_limits_t *limits)
+{
+    store->limits = *limits;
+    if (!store->limits.session_bytes || store->limits.session_bytes > FS_SESSION_RECORD_LIMIT)
+        store->limits.session_bytes = FS_SESSION_RECORD_LIMIT;
+    if (!store->limits.store_bytes)
+        store->limits.store_bytes = DEFAULT_BYTES;
+    if (store->limits.store_bytes < LEAST_BYTES)
+        store->limits.store_bytes = LEAST_BYTES;
+    /* The limit counts the sessions; the map also holds indexes and pages that wait for readers. */
+    store->map_limit = (size_t)(2 * store->limits.store_bytes + MAP_BEGIN);
+}
+
+static int *mark_process(void)
+{
+    long page = sysconf(_SC_PAGESIZE);
+    int *here =
+        mmap(NULL, (size_t)page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (here == MAP_FAILED)
+        return NULL;
+    madvise(here, (size_t)page, MADV_WIPEONFORK);
+    *here = 1;
+    return here;
+}
+
+apr_status_t fs_session_store_open(fs_session_store_t **store, const char *dir, const char *name,
+                                   const fs_session_limits_t *limits, fs_result_t *result)
+{
+    fs_session_store_t *made = calloc(1, sizeof(*made));
+    char pending[PATH_MAX];
+    int error = made ? 0 : ENOMEM;
+    apr_status_t status = APR_SUCCESS;
+
+    *store = NULL;
+    if (!error) {
+        pthread_rwlock_init(&made->map_lock, NULL);
+        snprintf(made->name, sizeof(made->name), "%s", name);
+        take_limits(made, limits);
+        made->here = mark_process();
+        error =
+            made->here ? fs_session_env_open(&made->env, made->tables, dir, MAP_BEGIN, 0) : ENOMEM;
+    }
+    if (!error)
+        error = read_writer(made);
+    if (error)
+        status = fs_session_store_failed(error, "open", result);
+    snprintf(pending, sizeof(pending), "%s/pending", dir);
+    if (!error)
+        status = fs_session_pending_open(&made->pending, pending, result);
+    if (status != APR_SUCCESS) {
+        fs_session_store_close(made);
+        return status;
+    }
+    *store = made;
+    return APR_SUCCESS;
+}
+
+void fs_session_store_close(fs_session_store_t *store)
+{
+    if (!store || (store->here && !*store->here))
+        return;
+    if (store->env)
+        mdb_env_close(store->env);
+    fs_session_pending_close(store->pending);
+    if (store->here)
+        munmap(store->here, (size_t)sysconf(_SC_PAGESIZE));
+    pthread_rwlock_destroy(&store->map_lock);
+    free(store);
+}
+
+fs_session_writer_t fs_session_store_writer(const fs_session_store_t *store, fs_usec_t now)
+{
+    fs_session_writer_t writer = {store->writer, store->name, now};
+
+    return writer;
+}
+
+/* --- transactions --------------------------------------------------------------------------------
+ */
+
+/* Another process made the map larger (size 0), or this one must. */
+static int resize_map(fs_session_store_t *store, int grow)
+{
+    MDB_envinfo info;
+    int error;
+
+    pthread_rwlock_wrlock(&store->map_lock);
+    error = mdb_env_info(store->env, &info);
+    if (!error && grow && info.me_mapsize >= store->map_limit)
+        error = MDB_MAP_FULL;
+    if (!error) {
+        size_t size =
+            info.me_mapsize * 2 < store->map_limit ? info.me_mapsize * 2 : store->map_limit;
+
+        error = mdb_env_set_mapsize(store->env, grow ? size : 0);
+    }
+    pthread_rwlock_unlock(&store->map_lock);
+    return error;
+}
+
+static int begin_txn(fs_session_store_t *store, int writes, MDB_txn **txn)
+{
+    int error = mdb_txn_begin(store->env, NULL, writes ? 0 : MDB_RDONLY, txn), dead;
+
+    if (error != MDB_READERS_FULL || mdb_reader_check(store->env, &dead))
+        return error;
+    return mdb_txn_begin(store->env, NULL, writes ? 0 : MDB_RDONLY, txn);
+}
+
+static int work_once(fs_session_store_t *store, int writes, fs_session_work_fn *work, void *baton,
+                     fs_result_t *result)
+{
+    MDB_txn *txn;
+    int error;
+
+    pthread_rwlock_rdlock(&store->map_lock);
+    error = begin_txn(store, writes, &txn);
+    if (!error) {
+        error = work(store, txn, baton, result);
+        if (!error && writes)
+            error = mdb_txn_commit(txn);
+        else
+            mdb_txn_abort(txn);
+    }
+    pthread_rwlock_unlock(&store->map_lock);
+    return error;
+}
+
+apr_status_t fs_session_store_work(fs_session_store_t *store, int writes, fs_session_work_fn *work,
+                                   void *baton, fs_result_t *result)
+{
+    int error = 0;
+
+    if (!*store->here)
+        return fs_result_set(result, APR_EGENERAL, "FS1212",
+                             "the session store was opened before a fork; open it in each process "
+                             "of its own (child_init)");
+    for (unsigned i = 0; i < TRIES; i++) {
+        error = work_once(store, writes, work, baton, result);
+        if (error != MDB_MAP_RESIZED && error != MDB_MAP_FULL)
+            break;
+        error = resize_map(store, error == MDB_MAP_FULL);
+        if (error)
+            break;
+    }
+    if (error == REFUSED)
+        return result->status;
+    if (error == MDB_NOTFOUND)
+        return APR_NOTFOUND;
+    if (error == MDB_MAP_FULL)
+        error = ENOSPC;
+    return error ? fs_session_store_failed(error, writes ? "write to" : "read", result)
+                 : APR_SUCCESS;
+}
+
+/* --- reading -------------------------------------------------------------------------------------
+ */
+
+typedef struct looking_t {
+    const fs_session_key_t *key;
+    fs_session_look_fn *look;
+    void *baton;
+} looking_t;
+
+static int look_work(fs_session_store_t *store, MDB_txn *txn, void *baton, fs_result_t *result)
+{
+    looking_t *looking = baton;
+    const void *bytes;
+    size_t length;
+    slot_t slot;
+    int error = fs_session_slot_get(store, txn, looking->key, &slot, &bytes, &length);
+
+    if (!error)
+        looking->look(looking->baton, looking->key, &slot.note, bytes, length);
+    return error;
+}
+
+apr_status_t fs_session_store_look(fs_session_store_t *store, const fs_session_key_t *key,
+                                   fs_session_look_fn *look, void *baton, fs_result_t *result)
+{
+    looking_t looking = {key, look, baton};
+
+    return fs_session_store_work(store, 0, look_work, &looking, result);
+}
+
+typedef struct copying_t {
+    fs_usec_t now;
+    apr_pool_t *pool;
+    fs_session_note_t note;
+    void *bytes;
+    size_t length;
+} copying_t;
+
+static int copy_record(void *baton, const fs_session_key_t *key, const fs_session_note_t *note,
+                       const void *bytes, size_t length)
+{
+    copying_t *copying = baton;
+
+    if (note->expires <= copying->now)
+        return 0;
+    copying->note = *note;
+    copying->bytes = apr_pmemdup(copying->pool, bytes, length);
+    copying->length = length;
+    return 0;
+}
+
+apr_status_t fs_session_store_read(fs_session_store_t *store, const fs_session_key_t *key,
+                                   fs_usec_t now, apr_pool_t *pool, fs_session_record_t *record,
+                                   fs_session_note_t *note, fs_result_t *result)
+{
+    copying_t copying = {.now = now, .pool = pool};
+    apr_status_t status = fs_session_store_look(store, key, copy_record, &copying, result);
+
+    if (status != APR_SUCCESS)
+        return status;
+    if (!copying.bytes)
+        return APR_NOTFOUND;
+    if (note)
+        *note = copying.note;
+    return fs_session_record_decode(record, copying.bytes, copying.length, pool, result);
+}
+
+/* --- pending requests ----------------------------------------------------------------------------
+ */
+
+void fs_session_store_begin(fs_session_store_t *store, const fs_session_key_t *key)
+{
+    fs_session_pending_begin(store->pending, key);
+}
+
+void fs_session_store_done(fs_session_store_t *store, const fs_session_key_t *key)
+{
+    fs_session_pending_done(store->pending, key);
+}

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of the store share. Not for users of the library. */
+#ifndef FS_SESSION_STORE_INTERNAL_H
+#define FS_SESSION_STORE_INTERNAL_H
+
+#include <lmdb.h>
+#include <pthread.h>
+
+#include "session/fs_session_pending.h"
+#include "session/fs_session_store.h"
+
+#define TIME_KEY_BYTES (8 + FS_SESSION_KEY_BYTES) /* big endian, so that LMDB sorts by time */
+
+typedef enum table_t { MAIN, EXPIRY, DIRTY, SAFE, META, TABLES } table_t;
+
+struct fs_session_store_t {
+    MDB_env *env;
+    MDB_dbi tables[TABLES];
+    /* Held for reading by everybody who has a transaction, for writing by who changes the map's
+     * size. */
+    pthread_rwlock_t map_lock;
+    size_t map_limit;
+    fs_session_limits_t limits;
+    fs_session_pending_t *pending;
+    uint64_t writer;
+    char name[FS_SESSION_NAME_SIZE];
+    int *here; /* 1 in the process that opened it; the kernel wipes it in a forked child */
+};
+
+/* What stands before the record in MAIN. */
+typedef struct slot_t {
+    fs_session_note_t note;
+    fs_usec_t indexed;    /* in EXPIRY; not later than note.expires */
+    fs_usec_t safe_since; /* in SAFE; 0: it isn't */
+} slot_t;
+
+/* Returned by work functions beside LMDB's and the system's errors: `result` says what it is. */
+#define REFUSED 1000000
+
+/* Does something in a transaction: returns 0, an error of LMDB or the system, or REFUSED. It is
+ * called again if the map had to grow. */
+typedef int fs_session_work_fn(fs_session_store_t *store, MDB_txn *txn, void *baton,
+                               fs_result_t *result);
+apr_status_t fs_session_store_work(fs_session_store_t *store, int writes, fs_session_work_fn *work,
+                                   void *baton, fs_result_t *result);
+
+/* Records and returns REFUSED, with the status in result->status. */
+int fs_session_refuse(fs_result_t *result, apr_status_t status);
+
+apr_status_t fs_session_store_failed(int error, const char *what, fs_result_t *result);
+
+/* Opens LMDB's environment and tables; `make`: also makes what isn't there. Returns 0 or an error.
+ */
+int fs_session_env_open(MDB_env **env, MDB_dbi tables[TABLES], const char *dir, size_t map,
+                        int make);
+
+void fs_session_time_key(uint8_t bytes[TIME_KEY_BYTES], fs_usec_t time,
+                         const fs_session_key_t *key);
+void fs_session_time_key_read(const void *bytes, fs_usec_t *time, fs_session_key_t *key);
+
+/* The slot of a key and the record behind it, in the map. MDB_NOTFOUND. */
+int fs_session_slot_get(fs_session_store_t *store, MDB_txn *txn, const fs_session_key_t *key,
+                        slot_t *slot, const void **bytes, size_t *length);
+/* Changes a slot's note or indexes, not its record; `old` is what stands there. */
+int fs_session_slot_update(fs_session_store_t *store, MDB_txn *txn, const fs_session_key_t *key,
+                           const slot_t *old, const slot_t *slot);
+/* Stores a slot with its record; `old` NULL: a new one. */
+int fs_session_slot_put(fs_session_store_t *store, MDB_txn *txn, const fs_session_key_t *key,
+                        const slot_t *old, const slot_t *slot, const void *bytes, size_t length);
+int fs_session_slot_remove(fs_session_store_t *store, MDB_txn *txn, const fs_session_key_t *key,
+                           const slot_t *slot);
+/* The first key of a table of times, passing over `but` (or NULL). MDB_NOTFOUND. */
+int fs_session_first(fs_session_store_t *store, MDB_txn *txn, table_t table,
+                     const fs_session_key_t *but, fs_usec_t *time, fs_session_key_t *key);
+/* If the first session in EXPIRY has expired, removes it; `removed`. `more` 0: none may have. */
+int fs_session_expire_first(fs_session_store_t *store, MDB_txn *txn, fs_usec_t now, int *removed,
+                            int *more);
+/* Bytes of all sessions. */
+int fs_session_bytes(fs_session_store_t *store, MDB_txn *txn, uint64_t *bytes);
+
+#endif

@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Making and checking a store before anybody uses it.
+ *
+ * LMDB trusts its pages: one that was damaged from outside can make it read anywhere. So a process
+ * of its own walks through the whole store; if it dies, the store is damaged. And as nothing is
+ * synced, the file is worth nothing after the host went down: the file `boot` says in which boot of
+ * the host the store was opened, and whether it was settled.
+ */
+#include "session/fs_session_store_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <openssl/rand.h>
+
+#include "base/fs_file.h"
+
+#define BOOT_BYTES    64
+#define PATH_ROOM     (PATH_MAX + 64)
+#define CHECK_SECONDS 120 /* a damaged tree may lead round in a circle */
+
+typedef struct preparing_t {
+    const char *dir;
+    uid_t uid;
+    gid_t gid;
+    int first;
+    int set_aside; /* whatever the store looks like */
+    char boot[BOOT_BYTES];
+} preparing_t;
+
+static void file_in(char path[PATH_ROOM], const char *dir, const char *name)
+{
+    snprintf(path, PATH_ROOM, "%s/%s", dir, name);
+}
+
+static void name_boot(char name[BOOT_BYTES], const char *given)
+{
+    FILE *file = given ? NULL : fopen("/proc/sys/kernel/random/boot_id", "re");
+
+    snprintf(name, BOOT_BYTES, "%s", given ? given : "unknown");
+    if (file && !fgets(name, BOOT_BYTES, file))
+        snprintf(name, BOOT_BYTES, "unknown");
+    if (file)
+        fclose(file);
+    name[strcspn(name, "\n")] = '\0';
+}
+
+static apr_status_t write_boot(const preparing_t *preparing, const char *state, fs_result_t *result)
+{
+    char path[PATH_ROOM], text[BOOT_BYTES + 16];
+
+    file_in(path, preparing->dir, "boot");
+    snprintf(text, sizeof(text), "%s %s\n", preparing->boot, state);
+    return fs_file_write(path, text, strlen(text), result);
+}
+
+/* Was the store last used in this boot, or settled before the last one ended? */
+static int is_of_this_boot(const preparing_t *preparing)
+{
+    char path[PATH_ROOM], *text, *space;
+    size_t length;
+    int good;
+
+    file_in(path, preparing->dir, "boot");
+    if (fs_file_read(path, 2 * BOOT_BYTES, &text, &length, NULL))
+        return 0;
+    space = strrchr(text, ' ');
+    good = space && (!strcmp(space, " settled\n") ||
+                     (!strncmp(text, preparing->boot, (size_t)(space - text)) &&
+                      !preparing->boot[space - text]));
+    free(text);
+    return good;
+}
+
+static int store_is_there(const preparing_t *preparing)
+{
+    char path[PATH_ROOM];
+    struct stat info;
+
+    file_in(path, preparing->dir, "data.mdb");
+    return !stat(path, &info);
+}
+
+/* --- check ---------------------------------------------------------------------------------------
+ */
+
+static int check_slot(const MDB_val *name, const MDB_val *value, apr_pool_t *pool)
+{
+    fs_session_record_t record;
+    int bad;
+
+    if (name->mv_size != FS_SESSION_KEY_BYTES || value->mv_size < sizeof(slot_t))
+        return -1;
+    bad = fs_session_record_decode(&record, (const uint8_t *)value->mv_data + sizeof(slot_t),
+                                   value->mv_size - sizeof(slot_t), pool, NULL);
+    apr_pool_clear(pool);
+    return bad ? -1 : 0;
+}
+
+static int check_table(MDB_txn *txn, MDB_dbi table, int is_main, int is_meta, apr_pool_t *pool)
+{
+    MDB_val name, value;
+    MDB_cursor *cursor;
+    int error = mdb_cursor_open(txn, table, &cursor);
+
+    if (error)
+        return error;
+    for (error = mdb_cursor_get(cursor, &name, &value, MDB_FIRST); !error;
+         error = mdb_cursor_get(cursor, &name, &value, MDB_NEXT)) {
+        if (is_main ? check_slot(&name, &value, pool) : !is_meta && name.mv_size != TIME_KEY_BYTES)
+            error = MDB_CORRUPTED;
+        if (error)
+            break;
+    }
+    mdb_cursor_close(cursor);
+    return error == MDB_NOTFOUND ? 0 : error;
+}
+
+static int check_all(const preparing_t *preparing)
+{
+    MDB_dbi tables[TABLES];
+    apr_pool_t *pool;
+    MDB_env *env;
+    MDB_txn *txn;
+    int error = fs_session_env_open(&env, tables, preparing->dir, 0, 0);
+
+    if (error)
+        return error;
+    apr_pool_create(&pool, NULL);
+    error = mdb_txn_begin(env, NULL, MDB_RDONLY, &txn);
+    if (!error) {
+        for (unsigned i = 0; !error && i < TABLES; i++)
+            error = check_table(txn, tables[i], i == MAIN, i == META, pool);
+        mdb_txn_abort(txn);
+    }
+    mdb_env_close(env);
+    apr_pool_destroy(pool);
+    return error;
+}
+
+/* --- make ----------------------------------------------------------------------------------------
+ */
+
+static void remove_store(const char *dir)
+{
+    static const char *const files[] = {"data.mdb", "lock.mdb", "pending", "boot"};
+    char path[PATH_ROOM];
+
+    for (unsigned i = 0; i < sizeof(files) / sizeof(*files); i++) {
+        file_in(path, dir, files[i]);
+        unlink(path);
+    }
+}
+
+/* The directory stays, for the user who runs httpd may not be able to make it again. */
+static apr_status_t put_aside(const preparing_t *preparing, const char *number, const char *why,
+                              fs_result_t *result)
+{
+    char aside[PATH_MAX], from[PATH_ROOM], to[PATH_ROOM];
+
+    snprintf(aside, sizeof(aside), "%s/damaged", preparing->dir);
+    remove_store(aside);
+    if (!mkdir(aside, 0700) || errno == EEXIST) {
+        file_in(from, preparing->dir, "data.mdb");
+        file_in(to, aside, "data.mdb");
+        if (rename(from, to))
+            unlink(from);
+    }
+    remove_store(preparing->dir);
+    fs_result_set(
+        result, APR_SUCCESS, number,
+        "the session store %s %s; it was moved to %s/damaged and a new one made: sessions "
+        "are fetched from the bank",
+        preparing->dir, why, preparing->dir);
+    return APR_SUCCESS;
+}
+
+static apr_status_t make_store(const preparing_t *preparing, fs_result_t *result)
+{
+    MDB_dbi tables[TABLES];
+    MDB_val key = {6, "writer"}, value;
+    uint64_t writer = 0;
+    MDB_env *env;
+    MDB_txn *txn;
+    int error = fs_session_env_open(&env, tables, preparing->dir, 0, 1);
+
+    if (error)
+        return fs_session_store_failed(error, "make", result);
+    error = mdb_txn_begin(env, NULL, 0, &txn);
+    if (!error) {
+        while (!writer && RAND_bytes((unsigned char *)&writer, sizeof(writer)) == 1)
+            ;
+        value.mv_size = sizeof(writer);
+        value.mv_data = &writer;
+        error = writer ? mdb_put(txn, tables[META], &key, &value, MDB_NOOVERWRITE) : EIO;
+        if (error && error != MDB_KEYEXIST)
+            mdb_txn_abort(txn);
+        else
+            error = mdb_txn_commit(txn);
+    }
+    mdb_env_close(env);
+    return error ? fs_session_store_failed(error, "make", result) : APR_SUCCESS;
+}
+
+static apr_status_t prepare(const preparing_t *preparing, fs_result_t *result)
+{
+    fs_result_t failure;
+    apr_status_t status;
+    int error = 0;
+
+    fs_result_clear(result);
+    if (store_is_there(preparing) && preparing->first) {
+        if (preparing->set_aside)
+            put_aside(preparing, "FS1211", "is damaged", result);
+        else if (!is_of_this_boot(preparing))
+            put_aside(preparing, "FS1215", "was in use when the host went down", result);
+        else if ((error = check_all(preparing)) != 0 && error < 0)
+            put_aside(preparing, "FS1211", "is damaged", result);
+    }
+    if (error > 0)
+        return fs_session_store_failed(error, "check", result);
+    if (preparing->first) { /* what it counts ended with its processes */
+        char pending[PATH_ROOM];
+
+        file_in(pending, preparing->dir, "pending");
+        unlink(pending);
+    }
+    status = make_store(preparing, &failure);
+    if (status == APR_SUCCESS)
+        status = write_boot(preparing, "open", &failure);
+    if (status != APR_SUCCESS)
+        *result = failure;
+    return status;
+}
+
+/* --- the process of its own ----------------------------------------------------------------------
+ */
+
+static int become(const preparing_t *preparing)
+{
+    if (geteuid() != 0 || preparing->uid == (uid_t)-1)
+        return 0;
+    return setgroups(0, NULL) || setgid(preparing->gid) || setuid(preparing->uid) ? -1 : 0;
+}
+
+static void prepare_in_child(const preparing_t *preparing, int fd)
+{
+    static const int deadly[] = {SIGSEGV, SIGBUS, SIGABRT, SIGALRM};
+    struct rlimit no_core = {0, 0};
+    fs_result_t result;
+
+    for (unsigned i = 0; i < sizeof(deadly) / sizeof(*deadly); i++)
+        signal(deadly[i], SIG_DFL);
+    setrlimit(RLIMIT_CORE, &no_core);
+    alarm(CHECK_SECONDS);
+    if (become(preparing))
+        fs_session_store_failed(errno, "change to httpd's user for", &result);
+    else
+        prepare(preparing, &result);
+    _exit(write(fd, &result, sizeof(result)) == (ssize_t)sizeof(result) ? 0 : 1);
+}
+
+/* APR_EGENERAL without a result if the child died. */
+static apr_status_t run_child(const preparing_t *preparing, fs_result_t *result, int *died)
+{
+    int pipes[2], state = 0;
+    size_t done = 0;
+    ssize_t got = 1;
+    pid_t pid;
+
+    *died = 0;
+    if (pipe2(pipes, O_CLOEXEC))
+        return fs_session_store_failed(errno, "check", result);
+    pid = fork();
+    if (pid == 0)
+        prepare_in_child(preparing, pipes[1]);
+    close(pipes[1]);
+    while (pid > 0 && done < sizeof(*result) && (got > 0 || errno == EINTR)) {
+        got = read(pipes[0], (char *)result + done, sizeof(*result) - done);
+        if (got == 0)
+            break;
+        done += got > 0 ? (size_t)got : 0;
+    }
+    close(pipes[0]);
+    if (pid < 0)
+        return fs_session_store_failed(errno, "check", result);
+    while (waitpid(pid, &state, 0) < 0 && errno == EINTR)
+        ;
+    *died = done < sizeof(*result);
+    return *died ? APR_EGENERAL : result->status;
+}
+
+apr_status_t fs_session_store_prepare(const char *dir, uid_t uid, gid_t gid, int first,
+                                      const char *boot, fs_result_t *result)
+{
+    preparing_t preparing = {.dir = dir, .uid = uid, .gid = gid, .first = first};
+    fs_result_t local;
+    apr_status_t status;
+    int died;
+
+    result = result ? result : &local;
+    name_boot(preparing.boot, boot);
+    status = fs_dir_make(dir, result);
+    if (status != APR_SUCCESS)
+        return status;
+    if (geteuid() == 0 && uid != (uid_t)-1 && lchown(dir, uid, gid))
+        return fs_session_store_failed(errno, "give httpd's user", result);
+    status = run_child(&preparing, result, &died);
+    if (died && first) {
+        preparing.set_aside = 1;
+        status = run_child(&preparing, result, &died);
+    }
+    if (died)
+        status = fs_session_store_failed(MDB_CORRUPTED, "check", result);
+    return status;
+}
+
+apr_status_t fs_session_store_settle(const char *dir, const char *boot, fs_result_t *result)
+{
+    preparing_t preparing = {.dir = dir};
+    MDB_dbi tables[TABLES];
+    MDB_env *env;
+    int error = fs_session_env_open(&env, tables, dir, 0, 0);
+
+    name_boot(preparing.boot, boot);
+    if (!error) {
+        error = mdb_env_sync(env, 1);
+        mdb_env_close(env);
+    }
+    if (error)
+        return fs_session_store_failed(error, "settle", result);
+    return write_boot(&preparing, "settled", result);
+}
