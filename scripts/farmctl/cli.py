@@ -102,11 +102,21 @@ DEFAULTS = {"defaults_file": None, "host": None, "port": None, "socket": None, "
             "ask_password": False, "group": None, "comment": None, "json": False}
 
 
+class Parser(argparse.ArgumentParser):
+    """Wrong arguments are for programs on the standard output, too; its subparsers are of its class."""
+
+    as_json = False
+
+    def error(self, message):
+        if Parser.as_json:
+            print(text.dump({"error": {"exit_status": USAGE, "number": "", "text": message}}))
+        super().error(message)
+
+
 def parser():
     common = common_options()
-    top = argparse.ArgumentParser(prog="farmsyncctl", description=DESCRIPTION, epilog=EPILOG,
-                                  parents=[common], add_help=False,
-                                  formatter_class=argparse.RawDescriptionHelpFormatter)
+    top = Parser(prog="farmsyncctl", description=DESCRIPTION, epilog=EPILOG, parents=[common],
+                 add_help=False, formatter_class=argparse.RawDescriptionHelpFormatter)
     top.add_argument("--version", action="version", version=f"farmsyncctl {RELEASE}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in COMMANDS:
@@ -120,6 +130,7 @@ def parser():
 
 
 def parse(arguments):
+    Parser.as_json = "--json" in arguments
     chosen = parser().parse_args(arguments)
     for name, value in DEFAULTS.items():
         if not hasattr(chosen, name):

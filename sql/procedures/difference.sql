@@ -137,8 +137,20 @@ BEGIN
   IF v_all_rows = '' THEN
     CALL fail(CONCAT('FS1109: group ', p_group, ' has no dataset'));
   END IF;
-  CALL run_sql(v_all_rows);
-  CALL run_sql(v_all_counts);
+  BEGIN
+    -- The view of a source that is gone or may not be read doesn't say which it is.
+    DECLARE EXIT HANDLER FOR 1054, 1142, 1143, 1146, 1356
+    BEGIN
+      GET DIAGNOSTICS CONDITION 1 v_text = MESSAGE_TEXT;
+      IF p_to IS NOT NULL THEN
+        RESIGNAL;
+      END IF;
+      CALL fail(CONCAT('FS1033: the production data can''t be read: ', v_text, '; CALL farmsync.dry_run(''', p_group,
+                       ''') says why'));
+    END;
+    CALL run_sql(v_all_rows);
+    CALL run_sql(v_all_counts);
+  END;
   SET SESSION time_zone = v_zone;
   SET SESSION group_concat_max_len = v_length;
 END //

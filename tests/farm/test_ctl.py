@@ -87,6 +87,8 @@ def test_pending_tells_of_a_broken_source(ctl, shop):
     shop.run("ALTER TABLE shop.price DROP COLUMN note")
     said = ctl.json("pending", status=1)
     assert said["datasets"][0]["problem"]
+    text = ctl.refused("diff", status=4)
+    assert text.startswith("FS1033: the production data can't be read: ") and "dry_run('default')" in text
 
 
 def test_scheduled_data_is_in_pending(ctl, db):
@@ -95,6 +97,10 @@ def test_scheduled_data_is_in_pending(ctl, db):
     db.run("CALL farmsync.add_dataset_with('deals', 'shop.deal', 'sku', '{\"activate_column\": \"at\"}')")
     assert "2099-01-01 00:00:00" in ctl.ok("pending")
     assert ctl.json("pending")["scheduled"][0]["at"].startswith("2099-01-01T00:00:00")
+    db.run("DROP TABLE shop.deal")
+    assert "can't be shown while a source is broken" in ctl.ok("pending", status=1)
+    said = ctl.json("pending", status=1)
+    assert said["scheduled"] is None and said["datasets"][0]["problem"]
 
 
 def test_history_says_who_and_why(ctl, shop):
@@ -165,7 +171,13 @@ def test_a_promotion_that_would_be_refused(ctl, shop):
     assert "would be refused" in lines and "positive" in lines and "sku-2" in lines
     assert ctl.json("dry-run", status=1)["refused"] is True
     shop.run("UPDATE shop.price SET price = 8 WHERE sku = 'sku-2'")
-    assert "would be promoted with 1 row changed" in ctl.ok("dry-run")
+    assert "would be promoted with 1 row changed." in ctl.ok("dry-run")
+    shop.run("CALL farmsync.hold('default')")
+    assert "with 1 row changed, as soon as the group is resumed (it is held)." in ctl.ok("dry-run")
+    shop.run("CALL farmsync.set_approval('default', 'on')")
+    assert "(it is held), when that is approved." in ctl.ok("dry-run")
+    shop.run("CALL farmsync.resume('default')")
+    shop.run("CALL farmsync.set_approval('default', 'off')")
     assert int(shop.sync()["version"]) == 2
     ctl.ok("allow-once", "--comment", "clearance")
     assert ctl.json("history")[-1]["comment"] == "clearance"
@@ -540,3 +552,10 @@ def test_acts_at_once_on_two_nodes(galera):
     for act, count in done.items():
         assert sum(row["action"] == act for row in rows) == count
     assert all(row["comment"].startswith("round ") for row in rows if row["action"] in done)
+
+
+def test_wrong_arguments_for_programs(ctl):
+    for arguments in (("nonsense",), ("roll-back", "abc"), ("pin",), ("watch", "--interval", "0")):
+        done = ctl.run("--json", *arguments)
+        error = json.loads(done.stdout)["error"]
+        assert done.returncode == error["exit_status"] == 2 and error["text"] in done.stderr

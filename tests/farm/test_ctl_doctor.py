@@ -244,6 +244,10 @@ def test_web_servers_over_http(doctor, shop, page):
     answers["/farmsync/status/health"] = (200, "ok\n")
     answers["/farmsync/status?json"] = (200, '{"server": "web1"}')
     assert doctor.well("web-http", "--web", url)
+    answers["/farmsync/status/health"] = (200, "ok; but farmsync-agent doesn't answer, so that nothing new will come\n")
+    level, text, _ = doctor.wrong("web-http", "--web", url)
+    assert level == "warning" and "farmsync-agent doesn't answer" in text
+    answers["/farmsync/status/health"] = (200, "ok\n")
     answers["/farmsync/status?json"] = (200, '{"server": "web9"}')
     assert "another farm" in doctor.wrong("web-http", "--web", url)[2]
     answers["/farmsync/status/health"] = (503, "default: no data\n")

@@ -23,17 +23,28 @@ def run_checks(context):
 
 
 def run_dry_run(context):
-    facts.groups(context.db, context.group)
+    state = facts.standing(facts.groups(context.db, context.group)[0])
     rows = context.db.rows("CALL farmsync.dry_run(%s)", context.group)
     outcome = next((row for row in rows if row["what"] == "outcome"
                     and row["name"] == "promotion"), None)
     refused = outcome is not None and outcome["result"] == "refused"
     context.show({"group": context.group, "refused": refused, "rows": rows},
-                 dry_run_lines(context.group, rows, outcome))
+                 dry_run_lines(context.group, rows, outcome, state))
     return TROUBLE if refused else OK
 
 
-def dry_run_lines(group, rows, outcome):
+def not_before(rows, state):
+    """What a promotion waits for beside its time: a sentence's end."""
+    ends = {"held": "as soon as the group is resumed (it is held)",
+            "pinned": "as soon as the group is unpinned (it is pinned)",
+            "waiting": "as soon as what is staged is active (it waits for servers)"}
+    waits = [ends[state]] if state in ends else []
+    if any(row["name"] == "digest" and row["result"] == "not approved" for row in rows):
+        waits.append("when that is approved")
+    return "".join(", " + one for one in waits)
+
+
+def dry_run_lines(group, rows, outcome, state):
     changes = [row for row in rows if row["what"] == "change" and row["row_count"]]
     checks = [row for row in rows if row["what"] == "check"]
     for row in changes:
@@ -56,7 +67,7 @@ def dry_run_lines(group, rows, outcome):
         yield f"Nothing would be promoted in group {group}: production hasn't changed."
     else:
         yield (f"Group {group} would be promoted with {plural(outcome['row_count'] or 0, 'row')} "
-               "changed.")
+               f"changed{not_before(rows, state)}.")
 
 
 def run_allow_once(context):

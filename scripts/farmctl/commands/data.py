@@ -3,7 +3,7 @@
 
 from .. import facts
 from ..command import Command
-from ..errors import OK, TROUBLE
+from ..errors import OK, TROUBLE, Refused
 from ..text import columns, plural
 
 DATASET_COLUMNS = (("name", "dataset"), ("group_name", "group"), ("state", "state"),
@@ -54,7 +54,13 @@ def due(group):
 def run_pending(context):
     groups = facts.groups(context.db, context.options.group)
     rows = [row for group in groups for row in pending(context.db, group)]
-    scheduled = schedule(context.db, context.options.group)
+    broken = any(row["problem"] for row in rows)
+    try:
+        scheduled = schedule(context.db, context.options.group)
+    except Refused:  # the view is of all datasets that have dates
+        if not broken:
+            raise
+        scheduled = None
     total = sum((row["new_rows"] or 0) + (row["changed_rows"] or 0) + (row["gone_rows"] or 0)
                 for row in rows)
     lines = columns(rows, PENDING_COLUMNS) if rows else ["There are no datasets."]
@@ -62,8 +68,10 @@ def run_pending(context):
     lines += [due(group) for group in groups if total]
     if scheduled:
         lines += ["", "Scheduled:", *columns(scheduled, [(name, name) for name in scheduled[0]])]
+    elif scheduled is None:
+        lines += ["", "What is scheduled can't be shown while a source is broken."]
     context.show({"groups": groups, "datasets": rows, "scheduled": scheduled}, lines)
-    return TROUBLE if any(row["problem"] for row in rows) else OK
+    return TROUBLE if broken else OK
 
 
 def schedule(db, group):

@@ -67,7 +67,10 @@ def web(patient, url):
         return
     text = clip(printable(" ".join(body.split())), 200)
     if status == 200:
-        yield ok("web-http", f"{path}/health: {text}")
+        if text == "ok":
+            yield ok("web-http", f"{path}/health: {text}")
+        else:
+            yield warning("web-http", f"{path}/health: {text}", f"see the server's error log and {path}")
         yield from known(patient, path)
     elif status == 404:
         yield error("web-http", f"{path}/health isn't "
