@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "session/fs_session_bank.h"
 
-#include <apr_strings.h>
 #include <string.h>
 
 #include "base/fs_digest.h"
+#include "session/fs_session_mix.h"
 
 typedef struct place_t {
     uint64_t name; /* hash */
@@ -16,26 +16,10 @@ struct fs_session_bank_t {
     place_t *places;
 };
 
-/* The finalizer of splitmix64: every bit of the result depends on every bit of x. */
-static uint64_t mix(uint64_t x)
-{
-    x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
-    return x ^ x >> 31;
-}
-
-static uint64_t load(const uint8_t bytes[8])
-{
-    uint64_t number = 0;
-
-    for (int i = 7; i >= 0; i--)
-        number = number << 8 | bytes[i];
-    return number;
-}
-
 static uint64_t score(const place_t *place, const fs_session_key_t *key)
 {
-    return mix(mix(place->name ^ load(key->bytes)) + load(key->bytes + 8));
+    return fs_session_mix(fs_session_mix(place->name ^ fs_session_load(key->bytes)) +
+                          fs_session_load(key->bytes + 8));
 }
 
 /* The rack's number: that of the first server in it. */
@@ -68,7 +52,7 @@ apr_status_t fs_session_bank_make(fs_session_bank_t **bank, const fs_session_ser
                                      "the session bank lists the server %s twice; remove one",
                                      servers[i].name);
         fs_digest_of(&digest, servers[i].name, strlen(servers[i].name));
-        (*bank)->places[i].name = load(digest.bytes);
+        (*bank)->places[i].name = fs_session_load(digest.bytes);
         (*bank)->places[i].rack = find_rack(servers, i);
     }
     return APR_SUCCESS;

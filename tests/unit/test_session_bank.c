@@ -5,6 +5,7 @@
 #include "fs_test.h"
 #include "fs_test_session.h"
 #include "session/fs_session_bank.h"
+#include "session/fs_session_digest.h"
 #include "session/fs_session_seal.h"
 
 #define KEYS 3000
@@ -230,11 +231,59 @@ START_TEST(what_was_altered_is_refused)
 }
 END_TEST
 
+/* --- digest --------------------------------------------------------------------------------------
+ */
+
+/* A server that returns with old memory: of 100,000 sessions, only the buckets that differ are
+ * listed. */
+START_TEST(digests_tell_what_differs)
+{
+    static fs_session_digest_t mine, theirs, read;
+    static uint8_t bytes[FS_SESSION_DIGEST_BYTES];
+    static uint8_t expected[FS_SESSION_BUCKETS];
+    uint16_t differing[FS_SESSION_BUCKETS];
+    unsigned count;
+
+    for (uint64_t i = 0; i < 100000; i++) {
+        fs_session_key_t key = key_of(i);
+        fs_session_stamp_t now = {1 + (i % 997 == 0), 5 + (i % 1009 == 0), 7 + (i % 1013 == 0)};
+        fs_session_stamp_t then = {1, 5, 7};
+
+        fs_session_digest_flip(&mine, &key, &now);
+        if (i % 1019) /* it never had that one */
+            fs_session_digest_flip(&theirs, &key, &then);
+        if (!(i % 1019) || fs_session_stamp_compare(&now, &then))
+            expected[fs_session_bucket(&key)] = 1;
+    }
+    fs_session_digest_write(&theirs, bytes);
+    ck_assert_int_eq(fs_session_digest_read(&read, bytes, sizeof(bytes), &result), APR_SUCCESS);
+    ck_assert_int_eq(fs_session_digest_read(&read, bytes, sizeof(bytes) - 1, &result), APR_EINVAL);
+    count = fs_session_digest_differences(&mine, &read, differing);
+    for (unsigned i = 0; i < count; i++) {
+        ck_assert_uint_eq(expected[differing[i]], 1);
+        expected[differing[i]] = 0;
+    }
+    for (unsigned i = 0; i < FS_SESSION_BUCKETS; i++)
+        ck_assert_uint_eq(expected[i], 0);
+    for (uint64_t i = 0; i < 100000; i++) { /* as one session after another is brought up to date */
+        fs_session_key_t key = key_of(i);
+        fs_session_stamp_t now = {1 + (i % 997 == 0), 5 + (i % 1009 == 0), 7 + (i % 1013 == 0)};
+        fs_session_stamp_t then = {1, 5, 7};
+
+        if (i % 1019)
+            fs_session_digest_flip(&theirs, &key, &then);
+        fs_session_digest_flip(&theirs, &key, &now);
+    }
+    ck_assert_uint_eq(fs_session_digest_differences(&mine, &theirs, differing), 0);
+}
+END_TEST
+
 static Suite *session_bank_suite(void)
 {
     Suite *suite = suite_create("session bank");
     TCase *choice = tcase_create("choice"), *seal = tcase_create("seal");
-    TCase *all[] = {choice, seal};
+    TCase *digest = tcase_create("digest");
+    TCase *all[] = {choice, seal, digest};
 
     for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++) {
         tcase_add_checked_fixture(all[i], setup, teardown);
@@ -247,6 +296,7 @@ static Suite *session_bank_suite(void)
     tcase_add_test(choice, the_choice_follows_names);
     tcase_add_test(seal, what_is_sealed_opens_again);
     tcase_add_test(seal, what_was_altered_is_refused);
+    tcase_add_test(digest, digests_tell_what_differs);
     return suite;
 }
 
