@@ -6,6 +6,7 @@
 #include <inttypes.h>
 
 #include "status.h"
+#include "sync/fs_manifest.h"
 
 #define SECONDS(usec) ((double)(usec) / FS_USEC_PER_SEC)
 
@@ -105,6 +106,12 @@ static int pinned_version(const fs_facts_t *facts, const fs_group_facts_t *group
     return group->known;
 }
 
+static int promotion_failed(const fs_facts_t *facts, const fs_group_facts_t *group, double *value)
+{
+    *value = group->record.state == FS_GROUP_FAILED;
+    return group->known;
+}
+
 static int misses(const fs_facts_t *facts, const fs_group_facts_t *group, double *value)
 {
     *value = (double)group->misses;
@@ -132,6 +139,8 @@ static const struct {
     {"farmsync_staged_here", "gauge", "1 if the staged version is on this server.", staged_here},
     {"farmsync_pinned_version", "gauge", "Version that the group is pinned to; 0 if it isn't.",
      pinned_version},
+    {"farmsync_promotion_failed", "gauge",
+     "1 if the last promotion was refused; the status page says why.", promotion_failed},
     {"farmsync_stale", "gauge", "1 if a newer version than the served one may be in force.", stale},
     {"farmsync_activation_seconds", "gauge",
      "Seconds until the activation time; negative once it has passed.", until_activation},

@@ -200,8 +200,8 @@ BEGIN
   UPDATE group_gate SET requested = v_digest, requested_by = LEFT(USER(), 255), requested_at = UTC_TIMESTAMP(6),
                         approved_by = NULL, approved_at = NULL
    WHERE group_name = p_group;
-  UPDATE sync SET reason = LEFT(CONCAT('FS1106: waits for approval of digest ', v_digest, ', ', v_rows, ' rows changed; requested by ',
-                                       USER(), '; another account: CALL farmsync.approve(''', p_group, ''', ''', v_digest, ''')'), 512)
+  UPDATE sync SET reason = LEFT(CONCAT('FS1106: waits for approval of digest ', v_digest, ', ', v_rows,
+                                       IF(v_rows = 1, ' row', ' rows'), ' changed; requested by ', USER(), '; another account: CALL farmsync.approve(''', p_group, ''', ''', v_digest, ''')'), 512)
    WHERE group_name = p_group AND (reason = '' OR reason LIKE 'FS1106:%');
   SELECT GROUP_CONCAT(j.d, ' ', j.n + j.c + j.g SEPARATOR ', ') INTO v_detail
     FROM JSON_TABLE(v_changes, '$[*]' COLUMNS (d VARCHAR(64) PATH '$.d', n BIGINT PATH '$.n', c BIGINT PATH '$.c',

@@ -212,7 +212,11 @@ promotion: BEGIN
     SELECT name FROM dataset WHERE group_name = p_group AND dropped = 0 ORDER BY name;
   DECLARE CONTINUE HANDLER FOR NOT FOUND SET v_done = 1;
 
-  SELECT MAX(promoted_at) INTO v_before FROM sync WHERE group_name = p_group;
+  -- The row is taken before the savepoint, so that a promotion that is refused keeps it: ROLLBACK TO SAVEPOINT
+  -- farmsync_refused, then promote_failed. Were it let go, those who wait for it would do the same work in vain, one
+  -- after the other, and the refusal would never be entered.
+  SELECT MAX(promoted_at) INTO v_before FROM sync WHERE group_name = p_group FOR UPDATE;
+  SAVEPOINT farmsync_refused;
   -- The compare-and-swap: first of all, in the transaction of the work. Whoever else tries meets this row.
   UPDATE sync SET epoch = epoch + 1, active_version = version, promoted_by = p_who,
                   promoted_at = UTC_TIMESTAMP(6), state = 'running', reason = '', promoting = 0
@@ -264,6 +268,10 @@ promotion: BEGIN
     CLOSE v_each;
     IF v_rows > 0 OR v_staged > 0 THEN
       CALL promote_checks(p_group, v_version + 1);
+      SELECT GROUP_CONCAT(i.dataset, ' dropped' ORDER BY i.dataset SEPARATOR ', ') INTO v_text
+        FROM image i LEFT JOIN dataset d ON d.name = i.dataset AND d.group_name = p_group AND d.dropped = 0
+       WHERE i.group_name = p_group AND i.version = v_version AND d.name IS NULL;
+      SET v_detail = LEFT(CONCAT_WS(', ', NULLIF(v_detail, ''), v_text), 1024);
     END IF;
   END IF;
   DROP TEMPORARY TABLE IF EXISTS difference;
@@ -382,20 +390,29 @@ BEGIN
   CALL ready_stage(p_group);
 END //
 
--- Records that a promotion was refused; the farm stays on what it has until the next cycle.
+-- Records that a promotion was refused; the farm stays on what it has until the next cycle. Ends the promotion's
+-- transaction, of which nothing may be left but the row of the group; without one it works in its own.
 DROP PROCEDURE IF EXISTS promote_failed //
 CREATE DEFINER = 'farmsync'@'localhost' PROCEDURE promote_failed(
   IN p_group VARCHAR(64), IN p_epoch BIGINT, IN p_who VARCHAR(128), IN p_reason TEXT)
   MODIFIES SQL DATA
 BEGIN
   DECLARE v_next DATETIME(6);
+  DECLARE v_own INT DEFAULT 0;
   DECLARE EXIT HANDLER FOR SQLEXCEPTION
   BEGIN
     ROLLBACK;
     RESIGNAL;
   END;
   CALL true_time();
-  START TRANSACTION;
+  BEGIN
+    DECLARE EXIT HANDLER FOR 1305 SET v_own = 1;
+    SAVEPOINT farmsync_failed;
+    RELEASE SAVEPOINT farmsync_failed;
+  END;
+  IF v_own THEN
+    START TRANSACTION;
+  END IF;
   UPDATE sync SET epoch = epoch + 1, active_version = version, state = 'failed',
                   reason = LEFT(COALESCE(p_reason, ''), 512), promoting = 0
    WHERE group_name = p_group AND epoch = p_epoch AND state <> 'held' AND pinned_version IS NULL

@@ -79,6 +79,7 @@ def told_everywhere(farm, *words):
         wait_until(lambda web=web: has(group(web)["reason"] or ""), 10, f"the status of {web.name}", lambda web=web: group(web))
         assert group(web)["state"] == "failed"
         assert has(get(web, "/farmsync/status")) and "the last promotion was refused" in get(web, "/farmsync/status")
+        assert 'farmsync_promotion_failed{group="default"} 1' in get(web, "/farmsync/status?metrics")
         assert http_get(web.url + "/farmsync/status/health")[0] == 200
 
 
@@ -88,6 +89,7 @@ def told_no_more(farm):
     wait_until(lambda: "farmsync_group_reason{" not in get(ds1, "/metrics"), 10, "no reason in the metrics")
     for web in farm.webs:
         wait_until(lambda web=web: not group(web)["reason"] and group(web)["state"] == "running", 10, f"{web.name} to be as usual")
+        assert 'farmsync_promotion_failed{group="default"} 0' in get(web, "/farmsync/status?metrics")
 
 
 def test_a_rule_that_fails(farm):

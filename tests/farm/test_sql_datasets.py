@@ -344,6 +344,7 @@ def test_drop_and_add_again(shop):
     assert "FS1012" in text and "next activation" in text
     assert "FS1029" in shop.refused("CALL farmsync.drop_dataset('p')")
     assert shop.cycle() == "staged"
+    assert shop.one("SELECT detail FROM farmsync.history WHERE action = 'promote' ORDER BY id DESC LIMIT 1") == "p dropped"
     assert shop.run("SELECT dataset FROM farmsync.image WHERE version = 2") == [("good",)]
     assert "FS1012" in shop.refused("CALL farmsync.add_dataset('p', 'shop.price', 'sku')")
     shop.make_due()
