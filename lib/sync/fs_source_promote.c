@@ -11,7 +11,9 @@
  *   conflict              somebody else was faster; nothing is left of this try: LOST
  *   connection            nobody knows, not even whether the COMMIT was done: an error; ask again
  *   this host's disk      rolled back and not recorded; another promoter may do better: an error
- *   statement or a row    every promoter would fail alike: recorded with promote_failed: REFUSED
+ *   statement or a row    every promoter would fail alike: recorded with promote_failed: REFUSED.
+ *                         The transaction is rolled back to where it has the group's row and
+ *                         nothing else, so that no other promoter does the same work in between
  * An image that was built for a version that was rolled back stays in `dir` under its digest, which
  * does no harm; fs_images_clean removes it.
  */
@@ -185,6 +187,14 @@ static void roll_back(promotion_t *promotion)
         fs_sql_disconnect(promotion->sql);
 }
 
+/* Leaves the transaction with nothing but the lock of the group's row, or none at all. */
+static void roll_back_work(promotion_t *promotion)
+{
+    if (fs_sql_peer(promotion->sql)[0] &&
+        fs_sql_run(promotion->sql, NULL, NULL, "ROLLBACK TO SAVEPOINT farmsync_refused"))
+        roll_back(promotion);
+}
+
 /* What history says: the procedures' own sentence without the way that it came. */
 static void write_reason(const fs_result_t *result, char reason[REASON_SIZE])
 {
@@ -222,6 +232,7 @@ static apr_status_t record_refusal(promotion_t *promotion, fs_result_t *result)
     fs_log(FS_LOG_ERROR, "FS0376",
            "the promotion of group '%s' was refused (%s) and that could not be recorded: %s: %s",
            promotion->group, reason, why.problem, why.detail);
+    roll_back(promotion);
     return status;
 }
 
@@ -256,7 +267,9 @@ apr_status_t fs_source_promote_known(fs_sql_t *sql, const char *group, int64_t e
         return status;
     verdict = attempt(&promotion, result);
     free(promotion.datasets);
-    if (verdict != VERDICT_DONE)
+    if (verdict == VERDICT_REFUSED)
+        roll_back_work(&promotion);
+    else if (verdict != VERDICT_DONE)
         roll_back(&promotion);
     if (verdict == VERDICT_REFUSED)
         status = record_refusal(&promotion, result);

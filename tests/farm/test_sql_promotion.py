@@ -11,6 +11,8 @@ import pymysql
 import pytest
 from sql_fixtures import LOST, MariaDB, Threads, empty, install
 
+from farmlib.part import wait_until
+
 pytest_plugins = ["sql_fixtures"]
 
 CYCLES = 100
@@ -346,3 +348,28 @@ def test_binary_log(logging_server, connect):
     text = db.refused("CALL farmsync.promote('default', %s, 'test')", db.epoch())
     assert "FS1008" in text and "binlog_format = ROW" in text
     db.run("ROLLBACK")
+
+
+def test_a_refusal_is_entered_before_those_who_wait_do_the_same_in_vain(db, connect):
+    """Else nobody would ever enter it, when a try takes longer than a lock is waited for."""
+    db.script("CREATE TABLE shop.price (sku INT PRIMARY KEY); INSERT INTO shop.price SELECT seq FROM shop.seq_1_to_100")
+    db.run("CALL farmsync.add_dataset('prices', 'shop.price', 'sku')")
+    assert db.promote() == "staged"
+    db.run("DELETE FROM shop.price")
+    db.make_due()
+    epoch = db.epoch()
+    db.run("START TRANSACTION")
+    assert "FS1091" in db.refused("CALL farmsync.promote('default', %s, 'first')", epoch)
+    second, watcher = connect(), connect()
+    second.run("SET SESSION innodb_lock_wait_timeout = 60")
+    outcomes, threads = [], Threads()
+    threads.start(lambda: outcomes.append(second.promote(epoch, "second")))
+    wait_until(lambda: watcher.one("SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'") == "1",
+               30, "the second promoter to wait for the first", pace=0.3)  # refreshed only if left alone for 0.1 s
+    db.run("ROLLBACK TO SAVEPOINT farmsync_refused")
+    db.run("CALL farmsync.promote_failed('default', %s, 'first', 'no')", epoch)
+    threads.join()
+    assert outcomes == ["lost"]
+    assert watcher.run("SELECT who, detail FROM farmsync.history WHERE action = 'refused'") == [("first", "no")]
+    row = watcher.sync()
+    assert (row["state"], row["version"], int(row["epoch"])) == ("failed", "1", epoch + 1)

@@ -505,7 +505,7 @@ START_TEST(refused_statement_is_recorded)
         db.fail_text = "database db: error 1142: it isn't allowed";
         ck_assert_int_eq(promote(&outcome), APR_SUCCESS);
         ck_assert_int_eq(outcome, FS_PROMOTION_REFUSED);
-        ck_assert_int_eq(said("ROLLBACK"), (int)at + 1);
+        ck_assert_int_eq(said("ROLLBACK TO SAVEPOINT farmsync_refused"), (int)at + 1);
         ck_assert_int_eq(said("CALL farmsync.promote_failed('default', 17, 'ds1', '"), (int)at + 2);
         ck_assert_ptr_nonnull(strstr(db.statements[at + 2], "FS0305: "));
         ck_assert_ptr_nonnull(strstr(db.statements[at + 2], "it isn''t allowed"));
