@@ -369,7 +369,7 @@ static void datasrv_acts(farm_t *farm, int d)
     fs_usec_t at = waiting ? fs_cycle_decide_at(ds->manifest, FS_PROMOTER_DATASRV, 0)
                            : fs_cycle_promote_at(ds->manifest, FS_PROMOTER_DATASRV, 0);
 
-    if (farm->now < at + BOUND || farm->now < ds->act_at)
+    if (farm->now - BOUND < at || farm->now < ds->act_at) /* `at` may be never */
         return;
     post(farm, AGENTS + d, DATABASE, waiting ? DECIDE : PROMOTE, ds->manifest->epoch);
     ds->act_at = farm->now + (waiting ? FS_CYCLE_DECIDE_PACE
