@@ -28,8 +28,8 @@ BEGIN
 END //
 DELIMITER ;
 CALL check_installed(CONCAT(
-    'fail,take_whole,run_sql,note,need_group,take_group,next_activation,activation_after,promote_check,promote_read,promote_apply,',
-    'promote_work,promote,promote_image,promote_done,promote_failed,report_members,',
+    'fail,take_whole,run_sql,true_time,note,need_group,take_group,next_activation,activation_after,promote_check,',
+    'promote_read,promote_apply,promote_work,promote,promote_image,promote_done,promote_failed,report_members,',
     'trigger_bodies,trigger_sql,show_triggers,drop_triggers,find_changes,make_triggers,check_change_options,',
     'schedule_columns,count_schedules,check_schedule_options,take_schedule_column,take_schedule,plan_schedule,refuse_double,',
     'check_schedule_key,check_doubles,schedule_moments,due_change,promote_time,put_off,look_ahead,look_ahead_if_readable,',

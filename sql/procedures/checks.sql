@@ -197,7 +197,8 @@ BEGIN
       RESIGNAL;
     END IF;
     SET p_result = 'failed', p_count = NULL;
-    SET p_said = CONCAT('FS1096: dataset ', p_name, ': ', v_kind, ' ', p_check, ' can''t be evaluated: ', v_text,
+    SET p_said = CONCAT('FS1096: dataset ', p_name, ': ', v_kind, ' ', p_check, ' can''t be evaluated: ',
+                        COALESCE(v_text, 'the session keeps no errors (max_error_count)'),
                         '; CALL farmsync.drop_check(''', p_name, ''', ''', p_check, ''') and add it anew');
   END;
   SELECT kind, expression INTO v_kind, v_expression FROM dataset_check WHERE dataset = p_name AND name = p_check;
@@ -334,6 +335,10 @@ BEGIN
             FROM JSON_TABLE(p_results, '$[*]' COLUMNS (place FOR ORDINALITY, result VARCHAR(8) PATH '$.r',
                             said VARCHAR(1024) PATH '$.t')) AS j
            WHERE j.result = 'failed') AS f;
+  IF v_more >= 0 THEN
+    -- What failed stops the promotion, whatever could be said of it.
+    SET p_said = COALESCE(p_said, 'FS1096: a check failed');
+  END IF;
   IF v_more > 0 THEN
     SET p_said = CONCAT(p_said, ' (', v_more, ' more: CALL farmsync.dry_run(''', p_group, '''))');
   END IF;

@@ -214,6 +214,11 @@ def test_a_rule_that_can_no_longer_be_evaluated_stops_the_promotion(shop):
     text = shop.refused_cycle()
     assert text.startswith("FS1096: dataset prices: rule r can't be evaluated: ") and "drop_check('prices', 'r')" in text
     assert dry_run(shop)["check", "prices", "r"][0] == "failed"
+    # A session that keeps no errors has no sentence for it, and is refused all the same.
+    shop.run("SET SESSION max_error_count = 0")
+    assert dry_run(shop)["outcome", None, "promotion"][0] == "refused"
+    shop.make_due()
+    assert "can't be evaluated: the session keeps no errors" in shop.refused_cycle()
 
 
 @pytest.mark.parametrize(
