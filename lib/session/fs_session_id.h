@@ -2,10 +2,11 @@
 /*
  * Names of sessions: what the cookie holds, and what everybody else may know instead of it.
  *
- * id      160 random bits and a tag of 32, 32 characters of base64url (RFC 4648 §5). Only the
- * visitor and the host that serves a request know it. key     128 bits by which stores and the bank
- * find the session: it does not lead back to the id, so that a dump of either is no list of usable
- * cookies. seal key 256 bits that encrypt the session's copies on the bank (fs_session_seal.h).
+ * - id: 160 random bits and a tag of 32, as 32 characters of base64url (RFC 4648 §5). Only the
+ *   visitor and the host that serves a request know it.
+ * - key: 128 bits by which stores and the bank find the session. It does not lead back to the id,
+ *   so that a dump of either is no list of usable cookies.
+ * - seal key: 256 bits that encrypt the session's copies on the bank (fs_session_seal.h).
  *
  * mac = HMAC-SHA-256(secret of the farm, the 160 bits): its first 4 bytes are the tag, its last 16
  * the key. The tag tells ids of this farm from guessed and foreign ones without looking anything

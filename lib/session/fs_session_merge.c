@@ -61,6 +61,17 @@ void fs_session_renew(fs_session_record_t *record, const fs_session_writer_t *wr
     record->version.writer = writer->id;
 }
 
+/*
+ * Where sequences go on from when a session begins or is taken over: a writer that does so twice,
+ * the second time from an older copy, must not give out the same stamps again.
+ */
+static void start_sequence(fs_session_record_t *record, const fs_session_writer_t *writer)
+{
+    if (writer->now > 0 && record->version.sequence < (uint64_t)writer->now &&
+        (uint64_t)writer->now < FS_SESSION_COUNT_LIMIT / 2)
+        record->version.sequence = (uint64_t)writer->now;
+}
+
 static void use(fs_session_record_t *record, const fs_session_writer_t *writer)
 {
     if (record->used < writer->now)
@@ -77,6 +88,7 @@ void fs_session_begin(fs_session_record_t *record, const fs_session_writer_t *wr
     snprintf(record->owner.name, sizeof(record->owner.name), "%s", writer->name);
     record->version.epoch = 1;
     record->version.writer = writer->id;
+    start_sequence(record, writer);
     record->created = record->used = writer->now;
     record->ends = ends;
     record->idle = idle;
@@ -259,6 +271,7 @@ apr_status_t fs_session_take_over(fs_session_record_t *record, const fs_session_
     record->owner.writer = writer->id;
     memset(record->owner.name, 0, sizeof(record->owner.name));
     snprintf(record->owner.name, sizeof(record->owner.name), "%s", writer->name);
+    start_sequence(record, writer);
     fs_session_renew(record, writer);
     return APR_SUCCESS;
 }

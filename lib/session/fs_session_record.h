@@ -3,9 +3,14 @@
  * A session as it is stored, handed over and copied to the bank.
  *
  * A record is a map from key to value in which each key carries the stamp of its last change. The
- * stamp is (owner epoch, sequence, writer), compared in that order: epoch     raised by each host
- * that takes the session over sequence  raised by each change set, under the lock of the store
- *   writer    the store that wrote, a random number: tells two hosts apart that took over at once
+ * stamp is (owner epoch, sequence, writer), compared in that order.
+ *
+ * - epoch: raised by each host that takes the session over.
+ * - sequence: raised by each change set, under the lock of the store; at the beginning and at a
+ *   take-over at least the farm time, so that no writer uses a stamp twice.
+ * - writer: the store that wrote, a random number, which tells two hosts apart that took over at
+ *   once.
+ *
  * A key that was taken out stays as a tombstone with its stamp, so that an older copy cannot bring
  * it back. Tombstones don't pile up: `floor` is the tombstone of every key that is not listed.
  * Raising it lets the listed ones go.

@@ -110,7 +110,11 @@ apr_status_t fs_session_store_save(fs_session_store_t *store, const fs_session_s
                                    fs_usec_t now, apr_pool_t *pool, fs_session_record_t *record,
                                    fs_result_t *result);
 
-/* Merges a copy from elsewhere into what is there, or stores it as it is. Errors as saving. */
+/*
+ * Merges a copy from elsewhere into what is there, or stores it as it is. A live copy of what is an
+ * alias here is merged into where that leads; if that isn't here, `record` is the alias, and the
+ * copy belongs to who has its target. Errors as saving.
+ */
 apr_status_t fs_session_store_merge(fs_session_store_t *store, const fs_session_key_t *key,
                                     const fs_session_record_t *copy, const uint8_t *seal,
                                     fs_usec_t now, apr_pool_t *pool, fs_session_record_t *record,

@@ -212,13 +212,37 @@ apr_status_t fs_session_store_save(fs_session_store_t *store, const fs_session_s
     return fs_session_store_work(store, 1, save_work, &change, result);
 }
 
+/* A live copy of what is an alias here: its changes belong where the alias leads, if that is here.
+ */
+static int follow_copy(fs_session_store_t *store, MDB_txn *txn, change_t *change, int *there,
+                       fs_result_t *result)
+{
+    fs_session_record_t alias = *change->record;
+    fs_session_key_t key = change->key;
+    int error;
+
+    if (!*there || alias.state != FS_SESSION_ALIAS || change->copy->state != FS_SESSION_LIVE)
+        return 0;
+    error = load_target(store, txn, &key, change, there, result);
+    if (!error && *there && change->record->state == FS_SESSION_LIVE) {
+        change->key = key;
+        change->seal = NULL;
+        return 0;
+    }
+    *change->record = alias;
+    *there = 1;
+    return error;
+}
+
 static int merge_work(fs_session_store_t *store, MDB_txn *txn, void *baton, fs_result_t *result)
 {
-    change_t *change = baton;
+    change_t at_start = *(change_t *)baton, *change = &at_start; /* it may be called again */
     fs_session_writer_t writer = fs_session_store_writer(store, change->now);
     fs_session_record_t merged;
     int there, same, error = load(store, txn, &change->key, change, &there, result);
 
+    if (!error)
+        error = follow_copy(store, txn, change, &there, result);
     if (error)
         return error;
     if (there) {

@@ -133,7 +133,7 @@ START_TEST(what_is_saved_is_read)
     ck_assert_int_eq(read_record(1, NOW, &record, &note), APR_SUCCESS);
     ck_assert_str_eq(record.owner.name, "web1:80");
     ck_assert_mem_eq(note.seal, seal, sizeof(seal));
-    ck_assert_uint_eq(note.version.sequence, 2);
+    ck_assert_uint_eq(note.version.sequence, NOW + 2);
     ck_assert_uint_eq(count().sessions, 2);
     ck_assert_ptr_null(value_in(1, "a", NOW + 60 * SEC));
 }
@@ -212,6 +212,38 @@ START_TEST(an_old_id_leads_to_the_new_one)
     ck_assert_int_eq(read_record(2, NOW, &record, &note), APR_SUCCESS);
     ck_assert_mem_eq(note.seal, target.seal, sizeof(target.seal));
     ck_assert_int_eq(read_record(1, NOW + 10 * SEC, &record, NULL), APR_NOTFOUND);
+}
+END_TEST
+
+/* Another host worked on under the old id while this one logged the visitor in. */
+START_TEST(a_copy_of_the_old_id_goes_to_the_new_one)
+{
+    fs_session_writer_t other = {99, "web2:80", NOW};
+    fs_session_change_t login = change("user", "alice"), there = change("there", "2");
+    fs_session_save_t at_login = {key_of(1), &login, 1, NULL, NULL, 0};
+    fs_session_target_t target = {key_of(2), {9}, NOW + 10 * SEC};
+    fs_session_key_t old = key_of(1), moved = key_of(2);
+    fs_session_record_t copy, record;
+    fs_session_note_t note;
+
+    SAVED(1, "cart", "3", NOW);
+    ck_assert_int_eq(read_record(1, NOW, &copy, NULL), APR_SUCCESS);
+    ck_assert_int_eq(fs_session_apply(&copy, &there, 1, &other, pool, &result), APR_SUCCESS);
+    ck_assert_int_eq(fs_session_store_move(store, &at_login, &target, NOW, pool, &record, &result),
+                     APR_SUCCESS);
+    ck_assert_int_eq(fs_session_store_merge(store, &old, &copy, seal, NOW, pool, &record, &result),
+                     APR_SUCCESS);
+    ck_assert_str_eq(value_in(2, "there", NOW), "2");
+    ck_assert_str_eq(value_in(2, "user", NOW), "alice");
+    ck_assert_int_eq(read_record(2, NOW, &record, &note), APR_SUCCESS);
+    ck_assert_mem_eq(note.seal, target.seal, sizeof(target.seal));
+    ck_assert_int_eq(read_record(1, NOW, &record, NULL), APR_SUCCESS);
+    ck_assert_int_eq(record.state, FS_SESSION_ALIAS);
+    ck_assert_int_eq(fs_session_store_release(store, &moved, pool, &record, &result), APR_SUCCESS);
+    ck_assert_int_eq(fs_session_store_merge(store, &old, &copy, seal, NOW, pool, &record, &result),
+                     APR_SUCCESS);
+    ck_assert_int_eq(record.state, FS_SESSION_ALIAS);
+    ck_assert_uint_eq(count().sessions, 1);
 }
 END_TEST
 
@@ -665,6 +697,37 @@ START_TEST(preparing_again_disturbs_nobody)
 }
 END_TEST
 
+/* root's httpd makes what its children, who are another user, can open. */
+START_TEST(a_store_is_made_for_another_user)
+{
+    const uid_t nobody = 65534;
+    pid_t child;
+    int state;
+
+    if (geteuid() != 0)
+        return;
+    fs_session_store_close(store);
+    store = NULL;
+    fs_test_rmdir(directory);
+    directory = fs_test_mkdir();
+    ck_assert_msg(fs_session_store_prepare(directory, nobody, nobody, 1, NULL, &result) ==
+                      APR_SUCCESS,
+                  "%s", result.detail);
+    child = fork();
+    ck_assert_int_ge(child, 0);
+    if (!child) {
+        if (setgid(nobody) || setuid(nobody))
+            _exit(2);
+        store = open_store(&limits);
+        _exit(save(1, "a", "1", NOW) == APR_SUCCESS ? 0 : 1);
+    }
+    ck_assert_int_eq(waitpid(child, &state, 0), child);
+    ck_assert_int_eq(state, 0);
+    store = open_store(&limits);
+    ck_assert_str_eq(value_in(1, "a", NOW), "1");
+}
+END_TEST
+
 START_TEST(what_is_no_store_is_told)
 {
     fs_session_store_t *none;
@@ -693,6 +756,7 @@ static Suite *session_store_suite(void)
     tcase_add_test(one, sessions_expire_in_small_steps);
     tcase_add_test(one, an_expired_session_begins_anew);
     tcase_add_test(one, an_old_id_leads_to_the_new_one);
+    tcase_add_test(one, a_copy_of_the_old_id_goes_to_the_new_one);
     tcase_add_test(one, an_ended_session_takes_nothing);
     tcase_add_test(one, a_copy_from_elsewhere_is_merged);
     tcase_add_test(bank, a_copy_waits_for_pending_updates);
@@ -708,6 +772,7 @@ static Suite *session_store_suite(void)
     tcase_add_test(damage, a_damaged_store_is_replaced);
     tcase_add_test(damage, a_store_of_another_boot_is_set_aside_unless_settled);
     tcase_add_test(damage, preparing_again_disturbs_nobody);
+    tcase_add_test(damage, a_store_is_made_for_another_user);
     tcase_add_test(damage, what_is_no_store_is_told);
     return suite;
 }
