@@ -21,7 +21,7 @@
 #include "base/fs_time.h"
 #include "sync/fs_source.h"
 
-#define RACE_PAUSE_US 1000 /* between two looks at the group */
+#define RACE_PAUSE_US 4000 /* between two looks at the group */
 
 static fs_result_t result;
 
