@@ -420,9 +420,8 @@ def test_refusal_is_recorded_once_whoever_tries(single):
     try:
         for cycle in range(cycles):
             single.make_due("faulty")
-            deadline = time.monotonic() + WAIT_S
-            while int(single.sql(refusals)) <= cycle:
-                assert time.monotonic() < deadline, "nobody recorded the refusal"
+            wait_until(lambda number=cycle: int(single.sql(refusals)) > number, WAIT_S,
+                       "the refusal to be recorded")
     finally:
         for racer in racers:
             racer.end()
@@ -484,6 +483,8 @@ def test_promoter_killed_at_any_moment_leaves_nothing_half_done(single):
             time.sleep(whole * number / KILLS)  # where it dies is what is varied here
             promoter.kill()
         died += promoter.returncode != 0
+        if promoter.returncode == 0:
+            whole *= 0.8  # it was measured while the machine was busier
         # Its transaction ends when the server notices; then whoever comes next does all of it.
         deadline = time.monotonic() + WAIT_S
         while single.value("version", "killed") == str(before):
