@@ -42,6 +42,9 @@ static const char *trouble_of(apr_pool_t *pool, const fs_facts_t *facts,
                             group->choice.stale ? "the version in force is not on this server"
                                                 : "no version is in force yet",
                             known);
+    if (group->unreadable)
+        return apr_psprintf(pool, "version %" PRId64 " can't be read here: %s%s",
+                            group->choice.version, group->unreadable, known);
     if (group->choice.stale && !facts->clock_known)
         return apr_psprintf(pool,
                             "farm time is not known here since the start, so that a newer "
@@ -53,25 +56,44 @@ static const char *trouble_of(apr_pool_t *pool, const fs_facts_t *facts,
     return NULL;
 }
 
+/* As view.c does for a request: what was chosen, or if it can't be had, the version before it. */
+static void map_choice(fs_group_facts_t *group, apr_pool_t *pool, const fs_facts_t *facts,
+                       fs_view_cache_t *cache)
+{
+    fs_control_group_t record = group->record;
+    fs_result_t why;
+
+    for (int attempt = 0; attempt < 2; attempt++) {
+        group->choice = fs_control_choose(&record, facts->farm, facts->clock_known, group->floor);
+        if (!group->choice.view || !cache)
+            return;
+        fs_result_clear(&why);
+        if (fs_view_cache_pin(cache, group->choice.view, &group->pin, &why) == APR_SUCCESS) {
+            group->view = group->pin.view;
+            group->unreadable = NULL;
+            return;
+        }
+        group->unreadable = apr_psprintf(pool, "%s: %s", why.problem, why.detail);
+        if (group->choice.view != record.staged_view || group->choice.view == record.active_view)
+            return;
+        record.staged_view = 0;
+    }
+}
+
 static void gather_group(fs_group_facts_t *group, apr_pool_t *pool, const fs_facts_t *facts,
                          const fs_control_t *control, fs_view_cache_t *cache, fs_usec_t mono)
 {
     int index = fs_control_group(control, group->name, &group->record);
-    fs_result_t ignored;
 
     group->heard_age = -1;
     if (index >= 0) {
         group->known = 1;
         read_marks(group, control, index);
-        group->choice =
-            fs_control_choose(&group->record, facts->farm, facts->clock_known, group->floor);
+        map_choice(group, pool, facts, cache);
         if (group->record.heard)
             group->heard_age = mono - group->record.heard;
         group->until_activation = group->record.activation_time - facts->farm;
     }
-    if (group->choice.view && cache &&
-        fs_view_cache_pin(cache, group->choice.view, &group->pin, &ignored) == APR_SUCCESS)
-        group->view = group->pin.view;
     group->trouble = trouble_of(pool, facts, group);
 }
 
@@ -91,7 +113,8 @@ static void judge(fs_facts_t *facts, apr_pool_t *pool, int on_stale)
         if (!group->trouble || !facts->healthy)
             continue;
         facts->reason = apr_psprintf(pool, "group %s: %s", group->name, group->trouble);
-        facts->healthy = group->known && group->choice.view != 0 && on_stale != FS_STALE_REFUSE;
+        facts->healthy = group->known && group->choice.view != 0 && !group->unreadable &&
+                         on_stale != FS_STALE_REFUSE;
     }
     if (facts->healthy && !facts->agent_alive && !strcmp(facts->reason, "ok"))
         facts->reason = "ok; but farmsync-agent doesn't answer, so that nothing new will come";

@@ -26,7 +26,8 @@ typedef struct fs_group_facts_t {
     fs_usec_t heard_age;        /* -1 unknown */
     const fs_view_t *view;      /* what is served, NULL if nothing; pinned until fs_facts_done */
     fs_view_pin_t pin;
-    const char *trouble; /* why the group isn't well, NULL if it is */
+    const char *unreadable; /* why this process can't map what it is to serve, NULL if it can */
+    const char *trouble;    /* why the group isn't well, NULL if it is */
 } fs_group_facts_t;
 
 typedef struct fs_facts_t {

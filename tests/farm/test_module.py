@@ -512,8 +512,23 @@ def test_damaged_staged_version_is_not_mapped(server, publisher, data, damage):
     publisher.say(f"group default {number} {data} {number + 1} {staged} -100")
     assert price(server) == "9.99"
     assert server.get("/strict/data/prices/sku-1").status == 503
+    assert server.get("/farmsync/status/health").status == 200
+    assert server.get("/strict/status/health").status == 503
     told = os.path.basename(image[0]) if damage != "view" else f"views/{staged}"
     wait_for(lambda: told in server.log(), "the reason in the log")
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_health_is_bad_when_what_is_in_force_cannot_be_mapped(server, publisher, data, damage):
+    """The agent may not have found out yet; requests are answered 503, and so a balancer is told."""
+    number = served(server)
+    view = publisher.version(number + 1, {"prices": [f"sku-1|8.88|{damage}, in force||"], "zones": ZONES})
+    image = [path for path in image_paths(server, view) if path not in image_paths(server, data)]
+    os.truncate(image[0], 100) if damage == "cut" else os.unlink(image[0])
+    publisher.say(f"group default {number + 1} {view} {number + 1} {view} 0")
+    health = server.get("/farmsync/status/health")
+    assert health.status == 503 and f"version {number + 1} can't be read here" in health.text
+    assert server.get("/farmsync/data/prices/sku-1").status == 503
 
 
 def maps(pid, what):
