@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "follower.h"
 
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/fs_log.h"
+#include "sqlthread.h"
 #include "sync/fs_source.h"
 
 #define QUICK_SAMPLES     FS_CLOCK_SAMPLES
@@ -17,12 +17,9 @@
 
 struct fs_follower_t {
     fs_follower_parts_t parts;
-    pthread_t thread;
-    fs_bell_t ended_bell;
-    atomic_int stop, ended;
+    fs_sqlthread_t thread;
 
     /* the thread's own */
-    fs_sql_t *sql;
     fs_farm_clock_t clock;
     int connected, up;
     unsigned failures;    /* of connecting, in a row */
@@ -44,7 +41,7 @@ static void database_away(fs_follower_t *follower, const fs_result_t *why)
                "the database is away: %s: %s. What is here goes on being served; it is tried again "
                "within a second",
                why->problem, why->detail);
-    fs_sql_disconnect(follower->sql);
+    fs_sql_disconnect(follower->thread.sql);
     follower->connected = follower->up = 0;
 }
 
@@ -56,10 +53,11 @@ static void database_back(fs_follower_t *follower)
         return;
     if (follower->away_since)
         fs_log(FS_LOG_NOTICE, "FS0831", "the database %s is back after %lld ms",
-               fs_sql_peer(follower->sql),
+               fs_sql_peer(follower->thread.sql),
                (long long)((fs_time_mono() - follower->away_since) / FS_USEC_PER_MSEC));
     else
-        fs_log(FS_LOG_NOTICE, "FS0829", "connected to the database %s", fs_sql_peer(follower->sql));
+        fs_log(FS_LOG_NOTICE, "FS0829", "connected to the database %s",
+               fs_sql_peer(follower->thread.sql));
     fs_groups_wake(follower->parts.groups);
 }
 
@@ -76,11 +74,11 @@ static fs_usec_t back_off(unsigned failures)
 static apr_status_t take_sample(fs_follower_t *follower, fs_result_t *result)
 {
     fs_clock_sample_t sample;
-    apr_status_t status = fs_source_clock(follower->sql, &sample, result);
+    apr_status_t status = fs_source_clock(follower->thread.sql, &sample, result);
 
     if (status != APR_SUCCESS)
         return status;
-    fs_farm_clock_add(&follower->clock, fs_sql_peer(follower->sql), &sample);
+    fs_farm_clock_add(&follower->clock, fs_sql_peer(follower->thread.sql), &sample);
     fs_board_set_clock(follower->parts.shared.board, &follower->clock);
     fs_board_database_answered(follower->parts.shared.board);
     follower->sample_at = fs_time_mono() + SAMPLE_EVERY;
@@ -99,7 +97,7 @@ static apr_status_t take_first_samples(fs_follower_t *follower, fs_result_t *res
 static apr_status_t poll_groups(fs_follower_t *follower, fs_result_t *result)
 {
     fs_usec_t asked = fs_time_mono();
-    apr_status_t status = fs_groups_poll(follower->parts.groups, follower->sql, result);
+    apr_status_t status = fs_groups_poll(follower->parts.groups, follower->thread.sql, result);
 
     if (status == APR_SUCCESS) {
         fs_board_database_answered(follower->parts.shared.board);
@@ -142,7 +140,7 @@ static fs_usec_t round_once(fs_follower_t *follower)
 
     fs_result_clear(&result);
     if (!follower->connected) {
-        status = fs_sql_connect(follower->sql, &result);
+        status = fs_sql_connect(follower->thread.sql, &result);
         if (status == APR_SUCCESS) {
             follower->connected = 1;
             follower->poll_at = 0;
@@ -151,7 +149,7 @@ static fs_usec_t round_once(fs_follower_t *follower)
     }
     if (status == APR_SUCCESS)
         status = do_due(follower, &result);
-    if (status != APR_SUCCESS && fs_sql_error(follower->sql) == FS_SQL_CONFLICT)
+    if (status != APR_SUCCESS && fs_sql_error(follower->thread.sql) == FS_SQL_CONFLICT)
         return fs_time_mono() + RECONNECT_FIRST; /* a poll that met a cluster change: again */
     if (status != APR_SUCCESS) {
         database_away(follower, &result);
@@ -162,11 +160,11 @@ static fs_usec_t round_once(fs_follower_t *follower)
     return earliest(follower);
 }
 
-static void *run(void *baton)
+static void work(void *baton)
 {
     fs_follower_t *follower = baton;
 
-    while (!atomic_load(&follower->stop)) {
+    while (!fs_sqlthread_stopped(&follower->thread)) {
         fs_usec_t until = round_once(follower);
 
         if (fs_bell_wait(follower->parts.shared.changed, until) && follower->up)
@@ -175,11 +173,6 @@ static void *run(void *baton)
     fs_groups_stop(follower->parts.groups);
     while (!fs_groups_ended(follower->parts.groups))
         fs_bell_wait(follower->parts.shared.changed, fs_time_mono() + 20 * FS_USEC_PER_MSEC);
-    fs_sql_destroy(follower->sql);
-    fs_sql_thread_end();
-    atomic_store(&follower->ended, 1);
-    fs_bell_ring(&follower->ended_bell);
-    return NULL;
 }
 
 apr_status_t fs_follower_start(fs_follower_t **follower, const fs_follower_parts_t *parts,
@@ -192,37 +185,24 @@ apr_status_t fs_follower_start(fs_follower_t **follower, const fs_follower_parts
         return APR_ENOMEM;
     made->parts = *parts;
     fs_farm_clock_init(&made->clock);
-    fs_bell_init(&made->ended_bell);
-    status = fs_sql_create(&made->sql, parts->shared.option_file, result);
-    if (status == APR_SUCCESS) {
-        fs_sql_set_read_timeout(made->sql, SHORT_STATEMENT_S);
-        if (!pthread_create(&made->thread, NULL, run, made)) {
-            *follower = made;
-            return APR_SUCCESS;
-        }
-        fs_sql_destroy(made->sql);
-        status = fs_result_set(result, APR_EGENERAL, "FS0812",
-                               "cannot start a thread; raise the limit of tasks of this service");
-    }
-    fs_bell_destroy(&made->ended_bell);
-    free(made);
+    status = fs_sqlthread_start(&made->thread, parts->shared.option_file, SHORT_STATEMENT_S,
+                                parts->shared.changed, work, made, result);
+    if (status == APR_SUCCESS)
+        *follower = made;
+    else
+        free(made);
     return status;
 }
 
 void fs_follower_stop(fs_follower_t *follower)
 {
-    atomic_store(&follower->stop, 1);
-    fs_bell_ring(follower->parts.shared.changed);
+    fs_sqlthread_stop(&follower->thread);
 }
 
 int fs_follower_join(fs_follower_t *follower, fs_usec_t until)
 {
-    while (!atomic_load(&follower->ended) && fs_time_mono() < until)
-        fs_bell_wait(&follower->ended_bell, until);
-    if (!atomic_load(&follower->ended))
+    if (!fs_sqlthread_join(&follower->thread, until))
         return 0;
-    pthread_join(follower->thread, NULL);
-    fs_bell_destroy(&follower->ended_bell);
     free(follower);
     return 1;
 }

@@ -17,6 +17,7 @@ datasrv_datasrv_SOURCES = \
 	datasrv/self.c datasrv/self.h \
 	datasrv/follower.c datasrv/follower.h \
 	datasrv/scribe.c datasrv/scribe.h \
+	datasrv/sqlthread.c datasrv/sqlthread.h \
 	datasrv/service.c datasrv/service.h \
 	datasrv/waiters.c \
 	datasrv/images.c \

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "scribe.h"
 
-#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "base/fs_log.h"
 #include "self.h"
+#include "sqlthread.h"
 #include "sync/fs_source.h"
 
 #define WRITE_EVERY  (1 * FS_USEC_PER_SEC)
@@ -17,12 +17,9 @@
 
 struct fs_scribe_t {
     fs_scribe_parts_t parts;
-    pthread_t thread;
-    fs_bell_t ended_bell;
-    atomic_int stop, ended;
+    fs_sqlthread_t thread;
 
     /* the thread's own */
-    fs_sql_t *sql;
     fs_usec_t write_at, tidy_at; /* mono */
     unsigned failures;           /* of writing, in a row */
     uint64_t connects;           /* of the follower: another number means the database is back */
@@ -38,7 +35,7 @@ static void not_written(fs_scribe_t *scribe, unsigned count, const fs_result_t *
 
     scribe->failures++;
     scribe->write_at = fs_time_mono() + (pause < RETRY_LAST ? pause : RETRY_LAST);
-    fs_sql_disconnect(scribe->sql);
+    fs_sql_disconnect(scribe->thread.sql);
     if (scribe->failures == SAY_FAILURES)
         fs_log(FS_LOG_WARNING, "FS0871",
                "the rows of %u members can't be written now and are kept: %s: %s. The farm's data "
@@ -67,19 +64,19 @@ static void write_members(fs_scribe_t *scribe)
     scribe->write_at = fs_time_mono() + WRITE_EVERY;
     if (!count)
         return;
-    if (fs_source_report(scribe->sql, members, count, &result) == APR_SUCCESS) {
+    if (fs_source_report(scribe->thread.sql, members, count, &result) == APR_SUCCESS) {
         free(members);
         written(scribe);
         return;
     }
-    if (fs_sql_error(scribe->sql) == FS_SQL_REFUSED) { /* would be refused for ever */
+    if (fs_sql_error(scribe->thread.sql) == FS_SQL_REFUSED) { /* would be refused for ever */
         fs_log(FS_LOG_WARNING, "FS0860", "the rows of %u members could not be written: %s: %s",
                count, result.problem, result.detail);
         free(members);
         return;
     }
     fs_roster_give_back(roster, members, count);
-    if (fs_sql_error(scribe->sql) != FS_SQL_CONFLICT)
+    if (fs_sql_error(scribe->thread.sql) != FS_SQL_CONFLICT)
         not_written(scribe, count, &result);
 }
 
@@ -91,8 +88,8 @@ static void read_overview(fs_scribe_t *scribe)
     fs_result_t result;
 
     fs_result_clear(&result);
-    if (fs_sql_connect(scribe->sql, &result) == APR_SUCCESS &&
-        fs_overview_read(scribe->parts.overview, scribe->sql, &result) == APR_SUCCESS)
+    if (fs_sql_connect(scribe->thread.sql, &result) == APR_SUCCESS &&
+        fs_overview_read(scribe->parts.overview, scribe->thread.sql, &result) == APR_SUCCESS)
         return;
     fs_log(FS_LOG_DEBUG, "FS0865", "the dashboard's tables could not be read: %s: %s",
            result.problem, result.detail);
@@ -126,7 +123,7 @@ static int database_is_there(fs_scribe_t *scribe)
     if (database.up && database.connects != scribe->connects) {
         scribe->connects = database.connects;
         scribe->write_at = 0;
-        fs_sql_disconnect(scribe->sql);
+        fs_sql_disconnect(scribe->thread.sql);
     }
     return database.up;
 }
@@ -145,17 +142,12 @@ static fs_usec_t do_due(fs_scribe_t *scribe)
     return fs_time_mono() + LOOK_EVERY;
 }
 
-static void *run(void *baton)
+static void work(void *baton)
 {
     fs_scribe_t *scribe = baton;
 
-    while (!atomic_load(&scribe->stop))
+    while (!fs_sqlthread_stopped(&scribe->thread))
         fs_bell_wait(scribe->parts.looked, do_due(scribe));
-    fs_sql_destroy(scribe->sql);
-    fs_sql_thread_end();
-    atomic_store(&scribe->ended, 1);
-    fs_bell_ring(&scribe->ended_bell);
-    return NULL;
 }
 
 apr_status_t fs_scribe_start(fs_scribe_t **scribe, const fs_scribe_parts_t *parts,
@@ -167,37 +159,24 @@ apr_status_t fs_scribe_start(fs_scribe_t **scribe, const fs_scribe_parts_t *part
     if (!made)
         return APR_ENOMEM;
     made->parts = *parts;
-    fs_bell_init(&made->ended_bell);
-    status = fs_sql_create(&made->sql, parts->shared.option_file, result);
-    if (status == APR_SUCCESS) {
-        fs_sql_set_read_timeout(made->sql, STATEMENT_S);
-        if (!pthread_create(&made->thread, NULL, run, made)) {
-            *scribe = made;
-            return APR_SUCCESS;
-        }
-        fs_sql_destroy(made->sql);
-        status = fs_result_set(result, APR_EGENERAL, "FS0812",
-                               "cannot start a thread; raise the limit of tasks of this service");
-    }
-    fs_bell_destroy(&made->ended_bell);
-    free(made);
+    status = fs_sqlthread_start(&made->thread, parts->shared.option_file, STATEMENT_S,
+                                parts->looked, work, made, result);
+    if (status == APR_SUCCESS)
+        *scribe = made;
+    else
+        free(made);
     return status;
 }
 
 void fs_scribe_stop(fs_scribe_t *scribe)
 {
-    atomic_store(&scribe->stop, 1);
-    fs_bell_ring(scribe->parts.looked);
+    fs_sqlthread_stop(&scribe->thread);
 }
 
 int fs_scribe_join(fs_scribe_t *scribe, fs_usec_t until)
 {
-    while (!atomic_load(&scribe->ended) && fs_time_mono() < until)
-        fs_bell_wait(&scribe->ended_bell, until);
-    if (!atomic_load(&scribe->ended))
+    if (!fs_sqlthread_join(&scribe->thread, until))
         return 0;
-    pthread_join(scribe->thread, NULL);
-    fs_bell_destroy(&scribe->ended_bell);
     free(scribe);
     return 1;
 }
