@@ -7,6 +7,7 @@ lib_session_libfs_session_la_SOURCES = \
 	lib/session/fs_session_mix.h \
 	lib/session/fs_session_bank.c lib/session/fs_session_bank.h \
 	lib/session/fs_session_offer.c lib/session/fs_session_offer.h \
+	lib/session/fs_session_ask.c lib/session/fs_session_ask.h \
 	lib/session/fs_session_digest.c lib/session/fs_session_digest.h \
 	lib/session/fs_session_seal.c lib/session/fs_session_seal.h \
 	lib/session/fs_session_pending.c lib/session/fs_session_pending.h \
