@@ -4,3 +4,4 @@ include tests/tools/promote.mk
 include tests/tools/publish.mk
 include tests/tools/ready.mk
 include tests/tools/image.mk
+include tests/tools/session.mk
