@@ -3,6 +3,7 @@
 
 #include <ctype.h>
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,7 +15,9 @@
 
 static const char *const fields[] = {"server",       "state_dir", "groups",  "database",
                                      "data_servers", "key_file",  "ca_file", "cert_file",
-                                     "address",      "log_level", "poll_ms", "home_after_ms"};
+                                     "address",      "log_level", "poll_ms", "home_after_ms",
+                                     "listen",       "advertise", "peers",
+                                     "sessions"};
 #define FIELD_COUNT (sizeof(fields) / sizeof(fields[0]))
 
 static apr_status_t bad_value(const char *path, const char *field, const char *remedy,
@@ -130,6 +133,41 @@ static apr_status_t read_servers(fs_agent_config_t *config, const json_t *root, 
     return APR_SUCCESS;
 }
 
+/* One peer as a base URL: "host:port" has the scheme that this agent listens with itself. */
+static char *peer_url(const fs_agent_config_t *config, const char *peer)
+{
+    char *url = NULL;
+
+    if (strstr(peer, "://"))
+        return strdup(peer);
+    return asprintf(&url, "%s://%s", config->cert_file ? "https" : "http", peer) < 0 ? NULL : url;
+}
+
+static apr_status_t read_peers(fs_agent_config_t *config, const json_t *root, const char *path,
+                               fs_result_t *result)
+{
+    const json_t *list = json_object_get(root, "peers");
+    size_t count = json_is_array(list) ? json_array_size(list) : 0;
+
+    if ((list && !json_is_array(list) && !json_is_null(list)) || count > FS_PEERS_MAX)
+        return bad_value(path, "peers", "give a list of at most 256 addresses", result);
+    for (size_t i = 0; i < count; i++) {
+        const char *peer = json_string_value(json_array_get(list, i));
+        char *url = peer ? peer_url(config, peer) : NULL;
+
+        if (peer && !url)
+            return fs_result_set(result, APR_ENOMEM, "FS0621", "out of memory");
+        if (!url || !is_base_url(url)) {
+            free(url);
+            return bad_value(path, "peers", "give each as host:port; see FarmSyncPeer", result);
+        }
+        if (url[strlen(url) - 1] == '/')
+            url[strlen(url) - 1] = '\0';
+        config->peers[config->peer_count++] = url;
+    }
+    return APR_SUCCESS;
+}
+
 static apr_status_t read_numbers(fs_agent_config_t *config, const json_t *root, const char *path,
                                  fs_result_t *result)
 {
@@ -166,10 +204,11 @@ static apr_status_t read_texts(fs_agent_config_t *config, const json_t *root, co
     const struct {
         const char *field;
         char **value;
-    } texts[] = {{"server", &config->server},     {"state_dir", &config->state_dir},
-                 {"database", &config->database}, {"key_file", &config->key_file},
-                 {"ca_file", &config->ca_file},   {"cert_file", &config->cert_file},
-                 {"address", &config->address}};
+    } texts[] = {{"server", &config->server},      {"state_dir", &config->state_dir},
+                 {"database", &config->database},  {"key_file", &config->key_file},
+                 {"ca_file", &config->ca_file},    {"cert_file", &config->cert_file},
+                 {"address", &config->address},    {"listen", &config->listen},
+                 {"advertise", &config->advertise}};
 
     for (unsigned i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
         apr_status_t status = read_text(root, texts[i].field, texts[i].value, path, result);
@@ -192,10 +231,15 @@ static apr_status_t check_whole(const fs_agent_config_t *config, const char *pat
         return bad_value(path, "state_dir", "give an absolute path; see FarmSyncStateDir", result);
     if (config->address && strlen(config->address) > 127)
         return bad_value(path, "address", "give host:port in at most 127 characters", result);
-    if (!config->database && !config->server_count)
+    if (config->listen && strlen(config->listen) > 255)
+        return bad_value(path, "listen", "give host:port; see FarmSyncListen", result);
+    if (config->advertise && strlen(config->advertise) > 255)
+        return bad_value(path, "advertise", "give host:port; see FarmSyncListen", result);
+    if (!config->database && !config->server_count && !config->listen)
         return bad_value(path, "data_servers",
                          "there is neither a data server nor a database to get data from; give "
-                         "FarmSyncDataServer or FarmSyncDatabase, or both",
+                         "FarmSyncDataServer or FarmSyncDatabase, or both, or FarmSyncListen if "
+                         "only availability is wanted",
                          result);
     return APR_SUCCESS;
 }
@@ -212,7 +256,12 @@ static apr_status_t read_root(fs_agent_config_t *config, const json_t *root, con
     if (!status)
         status = read_servers(config, root, path, result);
     if (!status)
+        status = read_peers(config, root, path, result);
+    if (!status)
         status = read_numbers(config, root, path, result);
+    if (!status)
+        status = fs_agent_config_read_sessions(&config->sessions,
+                                               json_object_get(root, "sessions"), path, result);
     return status ? status : check_whole(config, path, result);
 }
 
@@ -258,12 +307,17 @@ void fs_agent_config_clear(fs_agent_config_t *config)
         free(config->groups[i]);
     for (unsigned i = 0; i < config->server_count; i++)
         free(config->servers[i]);
+    for (unsigned i = 0; i < config->peer_count; i++)
+        free(config->peers[i]);
     free(config->server);
+    free(config->listen);
+    free(config->advertise);
     free(config->state_dir);
     free(config->database);
     free(config->key_file);
     free(config->ca_file);
     free(config->cert_file);
     free(config->address);
+    fs_agent_config_clear_sessions(&config->sessions);
     memset(config, 0, sizeof(*config));
 }

@@ -7,10 +7,13 @@
 #ifndef FS_AGENT_CONFIG_H
 #define FS_AGENT_CONFIG_H
 
+#include "agent_config_sessions.h"
 #include "base/fs_log.h"
 #include "base/fs_result.h"
 #include "control/fs_control.h"
 #include "plan.h"
+
+#define FS_PEERS_MAX 256
 
 /* Strings are malloc'ed, NULL where the file has null. */
 typedef struct fs_agent_config_t {
@@ -24,10 +27,15 @@ typedef struct fs_agent_config_t {
     char *key_file;
     char *ca_file;
     char *cert_file;
-    char *address; /* where this web server is reached, for people; "" unknown */
+    char *listen;    /* address for the other agents; NULL none */
+    char *advertise; /* host:port at which they reach it, if that is another; NULL */
+    unsigned peer_count;
+    char *peers[FS_PEERS_MAX]; /* base URLs of other agents */
+    char *address;             /* where this web server is reached, for people; "" unknown */
     fs_log_level_t log_level;
     unsigned poll_ms;       /* between two looks at the database while no data server answers */
     unsigned home_after_ms; /* FS_SERVERS_HOME_MS; written by hand, for tests */
+    fs_agent_sessions_t sessions;
 } fs_agent_config_t;
 
 #define FS_AGENT_CONFIG_LIMIT (256u * 1024)

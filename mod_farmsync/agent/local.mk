@@ -2,7 +2,8 @@
 noinst_LTLIBRARIES += mod_farmsync/agent/libagent.la
 mod_farmsync_agent_libagent_la_SOURCES = \
 	mod_farmsync/agent/plan.c mod_farmsync/agent/plan.h \
-	mod_farmsync/agent/agent_config.c mod_farmsync/agent/agent_config.h
+	mod_farmsync/agent/agent_config.c mod_farmsync/agent/agent_config.h \
+	mod_farmsync/agent/agent_config_sessions.c mod_farmsync/agent/agent_config_sessions.h
 mod_farmsync_agent_libagent_la_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS)
 mod_farmsync_agent_libagent_la_LIBADD = $(JANSSON_LIBS)
 
@@ -13,18 +14,20 @@ farmsync_agent_SOURCES = \
 	mod_farmsync/agent/fetch.c \
 	mod_farmsync/agent/follow.c \
 	mod_farmsync/agent/group.c \
+	mod_farmsync/agent/listen.c mod_farmsync/agent/listen.h \
 	mod_farmsync/agent/lock.c mod_farmsync/agent/lock.h \
 	mod_farmsync/agent/log.c mod_farmsync/agent/log.h \
 	mod_farmsync/agent/main.c \
+	mod_farmsync/agent/parts.c mod_farmsync/agent/parts.h \
 	mod_farmsync/agent/report.c \
 	mod_farmsync/agent/saved.c \
 	mod_farmsync/agent/sql.c mod_farmsync/agent/sql.h
-farmsync_agent_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS) \
+farmsync_agent_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS) $(EVENT_CFLAGS) \
 	-DFARMSYNC_VERSION='"$(PACKAGE_VERSION)"'
 farmsync_agent_CFLAGS = $(AM_CFLAGS) -pthread
 farmsync_agent_LDADD = mod_farmsync/agent/libagent.la \
 	lib/sync/libfs_source.la lib/sync/libfs_sync.la lib/net/libfs_sql.la lib/net/libfs_net.la \
 	lib/control/libfs_control.la lib/image/libfs_delta.la lib/image/libfs_image.la \
-	lib/base/libfs_base.la $(JANSSON_LIBS) -lpthread
+	lib/base/libfs_base.la $(EVENT_LIBS) $(JANSSON_LIBS) -lpthread
 
 EXTRA_DIST += doc/agent.md

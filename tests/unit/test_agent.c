@@ -745,6 +745,45 @@ START_TEST(config_whole)
 }
 END_TEST
 
+#define HEAD "{\"server\":\"w\",\"state_dir\":\"/s\",\"groups\":[\"g\"],\"database\":\"/d\",\"sessions\":"
+
+START_TEST(config_of_sessions)
+{
+    fs_agent_config_t config;
+    fs_result_t result;
+
+    ck_assert_int_eq(parse(&config, HEAD "null}", &result), APR_SUCCESS);
+    ck_assert_int_eq(config.sessions.enabled, 0);
+    fs_agent_config_clear(&config);
+    ck_assert_int_eq(parse(&config, HEAD "{}}", &result), APR_SUCCESS);
+    ck_assert_int_eq(config.sessions.enabled, 1);
+    ck_assert_uint_eq(config.sessions.bank_count, 0);
+    ck_assert_uint_eq(config.sessions.copies, 2);
+    fs_agent_config_clear(&config);
+    ck_assert_int_eq(
+        parse(&config,
+              HEAD "{\"bank\":[{\"url\":\"http://a:1/\",\"name\":\"a:1\",\"rack\":null},"
+                   "{\"url\":\"http://b:1\",\"name\":\"b\",\"rack\":\"r2\"}],\"copies\":1,"
+                   "\"flush_ms\":50,\"lease_ms\":100,\"timeout_ms\":700,\"sessions\":9,"
+                   "\"session_bytes\":4096,\"store_bytes\":1048576}}",
+              &result),
+        APR_SUCCESS);
+    ck_assert_uint_eq(config.sessions.bank_count, 2);
+    ck_assert_str_eq(config.sessions.bank[0].url, "http://a:1");
+    ck_assert_ptr_null(config.sessions.bank[0].rack);
+    ck_assert_str_eq(config.sessions.bank[1].name, "b");
+    ck_assert_str_eq(config.sessions.bank[1].rack, "r2");
+    ck_assert_uint_eq(config.sessions.copies, 1);
+    ck_assert_uint_eq(config.sessions.flush_ms, 50);
+    ck_assert_uint_eq(config.sessions.lease_ms, 100);
+    ck_assert_uint_eq(config.sessions.timeout_ms, 700);
+    ck_assert_uint_eq(config.sessions.sessions, 9);
+    ck_assert_uint_eq(config.sessions.session_bytes, 4096);
+    ck_assert_uint_eq(config.sessions.store_bytes, 1048576);
+    fs_agent_config_clear(&config);
+}
+END_TEST
+
 START_TEST(config_bad_values_are_refused_with_a_remedy)
 {
     static const struct {
@@ -783,6 +822,15 @@ START_TEST(config_bad_values_are_refused_with_a_remedy)
          "FS0552", "\"log_level\""},
         {"{\"server\":\"w\",\"state_dir\":\"/s\",\"groups\":[\"a\"],\"database\":7}", "FS0552",
          "\"database\""},
+        {HEAD "7}", "FS0552", "\"sessions\""},
+        {HEAD "{\"bnak\":[]}}", "FS0551", "\"bnak\""},
+        {HEAD "{\"bank\":{}}}", "FS0552", "\"bank\""},
+        {HEAD "{\"bank\":[{\"url\":\"http://a:1\"}]}}", "FS0552", "\"bank\""},
+        {HEAD "{\"bank\":[{\"url\":\"http://a:1\",\"name\":\"a\"},"
+              "{\"url\":\"http://b:1\",\"name\":\"a\"}]}}",
+         "FS0552", "each name once"},
+        {HEAD "{\"copies\":0}}", "FS0552", "1 to 8"},
+        {HEAD "{\"store_bytes\":1}}", "FS0552", "\"store_bytes\""},
     };
 
     for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
@@ -831,6 +879,7 @@ static Suite *agent_suite(void)
     tcase_add_test(all, long_poll_is_back_for_the_promotion);
     tcase_add_test(all, troubles_are_said_once_and_each_minute);
     tcase_add_test(all, config_whole);
+    tcase_add_test(all, config_of_sessions);
     tcase_add_test(all, config_bad_values_are_refused_with_a_remedy);
     suite_add_tcase(suite, all);
     return suite;
