@@ -8,7 +8,7 @@ command -v man >/dev/null && command -v pandoc >/dev/null || exit 77
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 bad=0
-for document in datasrv agent farmsync-image farmsyncctl; do
+for document in datasrv agent farmsync-image farmsync-sim farmsyncctl; do
     page=$scratch/$document.man
     pandoc --standalone --from markdown-smart --to man --output "$page" "doc/$document.md"
     complaints=$(MANWIDTH=100 LC_ALL=C.UTF-8 man --warnings -l "$page" 2>&1 >/dev/null | grep -v 'cannot adjust line' || true)

@@ -9,4 +9,5 @@ include tests/unit/source.mk
 include tests/unit/agent.mk
 include tests/unit/ready.mk
 include tests/unit/session.mk
+include tests/unit/route.mk
 endif
