@@ -13,6 +13,8 @@
 #include "sim_farm.h"
 
 enum { EXIT_DONE = 0, EXIT_TROUBLE = 2 };
+#define BAD_OPTION "FS1601"
+
 enum { SAMPLES = 60, BAR = 50 };
 
 typedef struct options_t {
@@ -48,7 +50,7 @@ static const char usage[] =
 
 static int refuse(const char *what, const char *text)
 {
-    fprintf(stderr, "farmsync-sim: FS1601: %s: %s\n", what, text);
+    fprintf(stderr, "farmsync-sim: " BAD_OPTION ": %s: %s\n", what, text);
     return -1;
 }
 
@@ -61,8 +63,8 @@ static int read_number(const char *option, const char *text, uint64_t least, uin
     *number = strtoull(text, &end, 10);
     if (errno || end == text || *end || text[0] == '-' || *number < least || *number > most) {
         fprintf(stderr,
-                "farmsync-sim: FS1601: --%s %s: give a whole number from %" PRIu64 " to %" PRIu64
-                "\n",
+                "farmsync-sim: " BAD_OPTION ": --%s %s: give a whole number from %" PRIu64
+                " to %" PRIu64 "\n",
                 option, text, least, most);
         return -1;
     }
@@ -76,8 +78,8 @@ static int read_share(const char *option, const char *text, double least, double
 
     *share = strtod(text, &end);
     if (end == text || *end || !(*share >= least && *share <= most)) {
-        fprintf(stderr, "farmsync-sim: FS1601: --%s %s: give a number from %g to %g\n", option,
-                text, least, most);
+        fprintf(stderr, "farmsync-sim: " BAD_OPTION ": --%s %s: give a number from %g to %g\n",
+                option, text, least, most);
         return -1;
     }
     return 0;
@@ -103,7 +105,8 @@ static int read_list(const char *option, const char *text, uint32_t *list, uint3
         if (errno || end == at || *at == '-' || value < 1 || value > UINT32_MAX / 2 || times < 1 ||
             times > FS_SIM_SERVERS - *count || (*end && *end != ',')) {
             fprintf(stderr,
-                    "farmsync-sim: FS1601: --%s %s: give numbers from 1 on, with commas, for at "
+                    "farmsync-sim: " BAD_OPTION
+                    ": --%s %s: give numbers from 1 on, with commas, for at "
                     "most %d servers\n",
                     option, text, FS_SIM_SERVERS);
             return -1;
