@@ -10,6 +10,7 @@ lib_session_libfs_session_la_SOURCES = \
 	lib/session/fs_session_ask.c lib/session/fs_session_ask.h \
 	lib/session/fs_session_digest.c lib/session/fs_session_digest.h \
 	lib/session/fs_session_seal.c lib/session/fs_session_seal.h \
+	lib/session/fs_session_batch.c lib/session/fs_session_batch.h \
 	lib/session/fs_session_pending.c lib/session/fs_session_pending.h \
 	lib/session/fs_session_store.c lib/session/fs_session_store.h \
 	lib/session/fs_session_slot.c lib/session/fs_session_store_internal.h \

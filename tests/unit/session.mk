@@ -1,5 +1,5 @@
 session_unit_tests = tests/unit/test_session tests/unit/test_session_bank \
-	tests/unit/test_session_store tests/unit/test_session_farm
+	tests/unit/test_session_store tests/unit/test_session_farm tests/unit/test_session_batch
 check_PROGRAMS += $(session_unit_tests)
 TESTS += $(session_unit_tests)
 session_unit_cppflags = $(AM_CPPFLAGS) $(CHECK_CFLAGS) $(LMDB_CFLAGS)
@@ -24,3 +24,8 @@ tests_unit_test_session_farm_SOURCES = tests/unit/test_session_farm.c \
 	tests/unit/fs_test_session.h tests/unit/fs_test.h
 tests_unit_test_session_farm_CPPFLAGS = $(session_unit_cppflags)
 tests_unit_test_session_farm_LDADD = $(session_unit_ldadd)
+
+tests_unit_test_session_batch_SOURCES = tests/unit/test_session_batch.c \
+	tests/unit/fs_test_session.h tests/unit/fs_test.h
+tests_unit_test_session_batch_CPPFLAGS = $(session_unit_cppflags)
+tests_unit_test_session_batch_LDADD = $(session_unit_ldadd)
