@@ -162,6 +162,11 @@ static apr_status_t write_config(const fs_settings_t *settings, apr_pool_t *pool
     json_field(&text, "key_file", settings->key_file);
     json_field(&text, "ca_file", settings->ca_file);
     json_field(&text, "cert_file", settings->certificate_file);
+    json_field(&text, "listen", settings->listen);
+    json_field(&text, "advertise", settings->advertise);
+    json_list(&text, "peers", settings->peers);
+    if (settings->agent_members)
+        fs_text_puts(&text, settings->agent_members);
     json_field(&text, "log_level", level_name(settings->agent_log_level));
     fs_text_printf(&text, "  \"poll_ms\": %d\n}\n", settings->agent_poll_ms);
     return fs_file_write(apr_pstrcat(pool, settings->state_dir, "/" CONFIG_FILE, NULL), text.data,
@@ -182,7 +187,7 @@ static apr_status_t prepare(const fs_settings_t *settings, apr_pool_t *pool, fs_
                                "cannot become httpd's user: %s", strerror(errno));
     if (status == APR_SUCCESS)
         status = make_parts(settings, pool, result);
-    if (status == APR_SUCCESS && fs_settings_have_source(settings))
+    if (status == APR_SUCCESS && fs_settings_have_work(settings))
         status = write_config(settings, pool, result);
     act_as_myself(user, group);
     return status;
@@ -414,7 +419,7 @@ void fs_agent_start(apr_pool_t *pconf, server_rec *server)
         if (strcmp(settings->agent, "none") != 0)
             ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, server,
                          "FS0653: farmsync-agent is not started, as there is nothing to get data "
-                         "from: give FarmSyncDataServer or FarmSyncDatabase");
+                         "from: give FarmSyncDataServer, FarmSyncDatabase or FarmSyncListen");
         return;
     }
     agent = make_agent(pconf, server);

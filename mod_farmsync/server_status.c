@@ -9,6 +9,7 @@
 #include <mod_status.h>
 
 #include "child.h"
+#include "parts_own.h"
 #include "status.h"
 
 /* --- /server-status -----------------------------------------------------------------------------
@@ -79,6 +80,8 @@ int fs_status_server_status(request_rec *r, int flags)
         short_report(&text, facts);
     else
         long_report(&text, facts);
+    fs_parts_tell(&text, child->server, flags & AP_STATUS_SHORT ? FARMSYNC_AUTO : FARMSYNC_REPORT,
+                  "");
     ap_rwrite(text.data, (int)text.length, r);
     return OK;
 }
@@ -107,6 +110,12 @@ static void dump_settings(const fs_settings_t *settings, const fs_place_t *place
     dump_line("FarmSyncKeyFile", settings->key_file, "(none)");
     dump_line("FarmSyncCAFile", settings->ca_file, "(the system's authorities)");
     dump_line("FarmSyncCertificateFile", settings->certificate_file, "(none)");
+    dump_line("FarmSyncListen",
+              settings->advertise
+                  ? apr_pstrcat(pool, settings->listen, " ", settings->advertise, NULL)
+                  : settings->listen,
+              "(none)");
+    dump_list("FarmSyncPeer", settings->peers, pool);
     dump_list("FarmSyncGroup", settings->groups, pool);
     dump_line("FarmSyncAgent", settings->agent, "");
     dump_line("FarmSyncAgentLogLevel", levels[settings->agent_log_level], "");
@@ -151,12 +160,16 @@ void fs_status_dump(apr_pool_t *pconf, server_rec *server)
 {
     const fs_settings_t *settings = fs_settings(server);
     const fs_place_t *place;
+    fs_text_t text;
 
     if (!ap_exists_config_define("DUMP_FARMSYNC"))
         return;
     place = fs_settings_main_place(server);
     printf("farmsync %s, settings in force:\n", fs_status_release);
     dump_settings(settings, place, pconf);
+    fs_text_init(&text, pconf);
+    fs_parts_tell(&text, server, FARMSYNC_DUMP, "");
+    fputs(text.data, stdout);
     dump_remedies(settings);
     dump_state(settings, place->on_stale, pconf);
 }

@@ -9,6 +9,7 @@
 
 #include <ctype.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -27,6 +28,7 @@
 #define POLL_MS_MAX      60000
 #define GROUP_DEFAULT    "default"
 #define DATA_SERVERS_MAX 64
+#define PEERS_MAX        256
 
 void *fs_settings_create_server(apr_pool_t *pool, server_rec *server)
 {
@@ -200,6 +202,55 @@ static const char *add_data_server(cmd_parms *cmd, void *unused, const char *val
     return NULL;
 }
 
+/* host:port with something on both sides of the last colon; an IPv6 address is in brackets. */
+static int is_address(const char *text)
+{
+    const char *colon = strrchr(text, ':');
+    size_t digits = colon ? strspn(colon + 1, "0123456789") : 0;
+
+    if (!colon || colon == text || !digits || digits > 5 || colon[1 + digits] ||
+        atoi(colon + 1) > 65535 || strlen(text) > 255 || strpbrk(text, " \t\r\n/?#@\""))
+        return 0;
+    return text[0] == '[' ? colon[-1] == ']' && colon - text > 3 : colon == strchr(text, ':');
+}
+
+static const char *set_listen(cmd_parms *cmd, void *unused, const char *address,
+                              const char *advertise)
+{
+    const char *error = ap_check_cmd_context(cmd, GLOBAL_ONLY);
+
+    if (error)
+        return error;
+    if (!is_address(address) || (advertise && !is_address(advertise)))
+        return apr_psprintf(cmd->pool,
+                            "FS1460: FarmSyncListen \"%s\": give host:port or [address]:port, and "
+                            "behind it, if other servers reach it at another one, that",
+                            is_address(address) ? advertise : address);
+    settings_of(cmd)->listen = address;
+    settings_of(cmd)->advertise = advertise;
+    return NULL;
+}
+
+static const char *add_peer(cmd_parms *cmd, void *unused, const char *value)
+{
+    const char *error = ap_check_cmd_context(cmd, GLOBAL_ONLY);
+    fs_settings_t *settings = settings_of(cmd);
+
+    if (error)
+        return error;
+    if (!is_address(value) && !is_base_url(value))
+        return apr_psprintf(cmd->pool,
+                            "FS1461: FarmSyncPeer \"%s\": give the host:port that another server "
+                            "of the farm names in FarmSyncListen",
+                            value);
+    if (!settings->peers)
+        settings->peers = apr_array_make(cmd->pool, 8, sizeof(const char *));
+    if (settings->peers->nelts == PEERS_MAX)
+        return apr_psprintf(cmd->pool, "FS1461: FarmSyncPeer: at most %d peers", PEERS_MAX);
+    APR_ARRAY_PUSH(settings->peers, const char *) = value;
+    return NULL;
+}
+
 static const char *add_group(cmd_parms *cmd, void *unused, const char *value)
 {
     const char *error = ap_check_cmd_context(cmd, GLOBAL_ONLY);
@@ -306,6 +357,10 @@ const command_rec fs_settings_commands[] = {
                   "PEM file of the authorities that sign the data servers' certificates"),
     AP_INIT_TAKE1("FarmSyncCertificateFile", set_file, OFFSET_OF(certificate_file), RSRC_CONF,
                   "PEM file of this server's certificate and private key for data servers"),
+    AP_INIT_TAKE12("FarmSyncListen", set_listen, NULL, RSRC_CONF,
+                   "host:port at which the agents of the other servers speak to this one's"),
+    AP_INIT_ITERATE("FarmSyncPeer", add_peer, NULL, RSRC_CONF,
+                    "host:port of other servers' FarmSyncListen; also learned from the database"),
     AP_INIT_ITERATE("FarmSyncGroup", add_group, NULL, RSRC_CONF,
                     "one or more groups of datasets that this server has; default: default"),
     AP_INIT_TAKE1("FarmSyncAgent", set_agent, NULL, RSRC_CONF,
@@ -347,6 +402,8 @@ void fs_settings_complete(apr_pool_t *pool, server_rec *main_server)
         settings->agent = FS_AGENT_PATH;
     if (!settings->data_servers)
         settings->data_servers = apr_array_make(pool, 1, sizeof(const char *));
+    if (!settings->peers)
+        settings->peers = apr_array_make(pool, 1, sizeof(const char *));
     if (!settings->groups) {
         settings->groups = apr_array_make(pool, 1, sizeof(const char *));
         APR_ARRAY_PUSH(settings->groups, const char *) = GROUP_DEFAULT;
@@ -362,9 +419,14 @@ int fs_settings_have_source(const fs_settings_t *settings)
     return settings->database || settings->data_servers->nelts;
 }
 
+int fs_settings_have_work(const fs_settings_t *settings)
+{
+    return fs_settings_have_source(settings) || settings->listen || settings->agent_needed;
+}
+
 int fs_settings_start_agent(const fs_settings_t *settings)
 {
-    return strcmp(settings->agent, "none") != 0 && fs_settings_have_source(settings);
+    return strcmp(settings->agent, "none") != 0 && fs_settings_have_work(settings);
 }
 
 const char *fs_settings_file_problem(apr_pool_t *pool, const fs_settings_t *settings)
@@ -386,6 +448,13 @@ const char *fs_settings_file_problem(apr_pool_t *pool, const fs_settings_t *sett
     return status ? apr_psprintf(pool, "%s: %s", result.problem, result.detail) : NULL;
 }
 
+/* What the agent will find out with certainty; a name is looked up there. */
+static int is_loopback(const char *address)
+{
+    return !strncmp(address, "127.", 4) || !strncmp(address, "[::1]:", 6) ||
+           !strncmp(address, "localhost:", 10);
+}
+
 const char *fs_settings_problem(apr_pool_t *pool, const fs_settings_t *settings)
 {
     apr_finfo_t info;
@@ -402,9 +471,19 @@ const char *fs_settings_problem(apr_pool_t *pool, const fs_settings_t *settings)
         return "FS0668: FarmSyncDataServer needs FarmSyncKeyFile: name a file, readable by httpd's "
                "user only, with a line \"k1 HEX\" whose HEX is 64 random hex digits, the same on "
                "all servers of the farm";
-    if (settings->certificate_file && !settings->data_servers->nelts)
-        return "FS0669: FarmSyncCertificateFile is of no use without FarmSyncDataServer: add that, "
-               "or take it out";
+    if (settings->certificate_file && !settings->data_servers->nelts && !settings->listen)
+        return "FS0669: FarmSyncCertificateFile is of no use without FarmSyncDataServer or "
+               "FarmSyncListen: add one, or take it out";
+    if (settings->listen && !settings->key_file && !is_loopback(settings->listen))
+        return apr_psprintf(pool,
+                            "FS1462: FarmSyncListen %s needs FarmSyncKeyFile: whoever reaches it "
+                            "could speak for the farm; without a key only 127.0.0.1 and [::1] are "
+                            "listened on",
+                            settings->listen);
+    if (settings->peers->nelts && !settings->listen)
+        return "FS1463: FarmSyncPeer is of no use without FarmSyncListen: give the address at "
+               "which "
+               "the other servers reach this one";
     if (fs_settings_start_agent(settings) &&
         (apr_stat(&info, settings->agent, APR_FINFO_TYPE | APR_FINFO_UPROT, pool) != APR_SUCCESS ||
          info.filetype != APR_REG || !(info.protection & APR_FPROT_UEXECUTE)))

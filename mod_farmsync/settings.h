@@ -19,10 +19,15 @@ typedef struct fs_settings_t {
     const char *ca_file;
     const char *certificate_file;
     const char *agent;
+    const char *listen;               /* host:port of the agent for the other agents */
+    const char *advertise;            /* host:port at which they reach it */
+    apr_array_header_t *peers;        /* of const char * */
     apr_array_header_t *data_servers; /* of const char * */
     apr_array_header_t *groups;       /* of const char * */
     int agent_log_level;              /* fs_log_level_t */
     int agent_poll_ms;
+    const char *agent_members; /* not a directive: what other modules add to agent.json */
+    int agent_needed;          /* not a directive: an agent is of use for one of these */
     const char *address; /* not a directive: where this server is reached, host:port */
     pid_t agent_parent;  /* not a directive: the process that started the agent; 0 none did */
 } fs_settings_t;
@@ -57,6 +62,8 @@ const char *fs_settings_problem(apr_pool_t *pool, const fs_settings_t *settings)
 const char *fs_settings_file_problem(apr_pool_t *pool, const fs_settings_t *settings);
 /* 1 if there is anything to get data from, so that an agent is of use. */
 int fs_settings_have_source(const fs_settings_t *settings);
+/* 1 if the agent has anything to do: data, or the backplane. */
+int fs_settings_have_work(const fs_settings_t *settings);
 /* 1 if httpd is to start the agent. */
 int fs_settings_start_agent(const fs_settings_t *settings);
 

@@ -73,6 +73,11 @@ const char *fs_http_call_body(const fs_http_call_t *call, size_t *length)
     return call->body ? call->body : "";
 }
 
+int fs_http_call_is_local(const fs_http_call_t *call)
+{
+    return call->connection->local;
+}
+
 const char *fs_http_call_peer(const fs_http_call_t *call)
 {
     return call->connection->peer;

@@ -102,7 +102,9 @@ void fs_http_connection_sending_file(fs_http_connection_t *connection)
 static void linger(fs_http_connection_t *connection)
 {
     static const struct timeval moment = {LINGER_S, 0};
-    SSL *ssl = connection->server->tls ? bufferevent_openssl_get_ssl(connection->events) : NULL;
+    SSL *ssl = connection->server->tls && !connection->local
+                   ? bufferevent_openssl_get_ssl(connection->events)
+                   : NULL;
 
     connection->state = FS_HTTP_LINGERING;
     if (ssl)
@@ -175,7 +177,8 @@ static void find_route(fs_http_call_t *call)
     for (unsigned i = 0; i < server->route_count; i++) {
         const fs_http_route_t *route = &server->routes[i];
 
-        if (!path_matches(route, call->path))
+        if (!path_matches(route, call->path) ||
+            (route->flags & FS_ROUTE_LOCAL && !call->connection->local))
             continue;
         if (method_matches(route, call->head.method)) {
             call->route = route;
@@ -214,7 +217,7 @@ static int split_target(fs_http_call_t *call)
 
 static int needs_signature(const fs_http_call_t *call)
 {
-    return call->connection->server->ring.count &&
+    return call->connection->server->ring.count && !call->connection->local &&
            !(call->route && call->route->flags & FS_ROUTE_OPEN);
 }
 
@@ -246,7 +249,7 @@ static int authenticate(fs_http_call_t *call)
     const char *header = fs_http_head_field(&call->head, "FarmSync-Auth");
     fs_result_t cause;
 
-    if (!server->ring.count)
+    if (!server->ring.count || call->connection->local)
         return 1;
     if (fs_auth_check_request(&server->ring, header, call->head.method, call->head.target,
                               call->body, call->length, call->nonce, call->origin,
@@ -437,12 +440,12 @@ static void on_timer(evutil_socket_t fd, short what, void *baton)
         fs_http_connection_close(connection);
 }
 
-static struct bufferevent *new_events(fs_http_server_t *server, evutil_socket_t fd)
+static struct bufferevent *new_events(fs_http_server_t *server, evutil_socket_t fd, int local)
 {
     struct bufferevent *events;
     SSL *ssl;
 
-    if (!server->tls)
+    if (!server->tls || local)
         return bufferevent_socket_new(server->base, fd, BEV_OPT_CLOSE_ON_FREE);
     ssl = SSL_new(server->tls);
     if (!ssl)
@@ -461,7 +464,8 @@ static void turn_away(fs_http_connection_t *connection)
 {
     fs_http_server_t *server = connection->server;
 
-    if (server->tls || server->connection_count > server->max_connections + SPARE_CONNECTIONS) {
+    if ((server->tls && !connection->local) ||
+        server->connection_count > server->max_connections + SPARE_CONNECTIONS) {
         fs_http_connection_close(connection);
         return;
     }
@@ -471,7 +475,8 @@ static void turn_away(fs_http_connection_t *connection)
     refuse_and_close(connection, 503, "FS0247", "this server has all the connections it may have");
 }
 
-void fs_http_connection_open(fs_http_server_t *server, evutil_socket_t fd, const char *peer)
+void fs_http_connection_open(fs_http_server_t *server, evutil_socket_t fd, int local,
+                             const char *peer)
 {
     fs_http_connection_t *connection = calloc(1, sizeof(*connection));
     int on = 1;
@@ -480,14 +485,17 @@ void fs_http_connection_open(fs_http_server_t *server, evutil_socket_t fd, const
         evutil_closesocket(fd);
         return;
     }
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+    if (!local) {
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+        setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+    }
     snprintf(connection->peer, sizeof(connection->peer), "%s", peer);
     connection->server = server;
+    connection->local = local;
     server->connection_count++;
     LIST_INSERT_HEAD(&server->connections, connection, link);
     connection->timer = evtimer_new(server->base, on_timer, connection);
-    connection->events = new_events(server, fd);
+    connection->events = new_events(server, fd, local);
     if (!connection->events)
         evutil_closesocket(fd);
     if (!connection->events || !connection->timer) {

@@ -48,6 +48,7 @@ typedef struct fs_http_connection_t {
     int keep_alive; /* after the answer that is being sent */
     int unread;     /* closing with input left unread: linger, or a reset overtakes the answer */
     int file;       /* a file is being sent */
+    int local;      /* came over the unix socket */
     char peer[64];
 } fs_http_connection_t;
 
@@ -78,9 +79,18 @@ typedef struct fs_http_post_t {
     void *baton;
 } fs_http_post_t;
 
+/* What a server listens on: an address, a unix socket, or one of each. */
+typedef struct fs_http_listener_t {
+    fs_http_server_t *server;
+    struct evconnlistener *events; /* NULL: it doesn't, or not any more */
+    int local;                     /* unix: neither TLS nor signatures */
+} fs_http_listener_t;
+
+enum { FS_HTTP_ADDRESS, FS_HTTP_SOCKET, FS_HTTP_LISTENERS };
+
 struct fs_http_server_t {
     struct event_base *base;
-    struct evconnlistener *listener;
+    fs_http_listener_t listeners[FS_HTTP_LISTENERS];
     SSL_CTX *tls; /* NULL: plain */
     fs_keyring_t ring;
     fs_http_route_t *routes;
@@ -104,7 +114,8 @@ struct fs_http_server_t {
 SSL_CTX *fs_http_tls_create(const fs_http_server_settings_t *settings, fs_result_t *result);
 
 /* fs_http_connection.c */
-void fs_http_connection_open(fs_http_server_t *server, evutil_socket_t fd, const char *peer);
+void fs_http_connection_open(fs_http_server_t *server, evutil_socket_t fd, int local,
+                             const char *peer);
 void fs_http_connection_close(fs_http_connection_t *connection);
 /* The answer is in the output buffer. */
 void fs_http_connection_sending(fs_http_connection_t *connection);

@@ -9,8 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/fs_log.h"
+#include "base/fs_unix.h"
 #include "net/fs_http_internal.h"
 
 #define MAX_CONNECTIONS 4096
@@ -18,11 +20,19 @@
 #define STOP_S          2
 #define REOPEN_S        1
 #define BACKLOG         511
+#define SOCKET_MODE     0660
+#define SOCKET_PREFIX   "unix:"
 
 static void use_threads(void)
 {
     signal(SIGPIPE, SIG_IGN);
     evthread_use_pthreads();
+}
+
+static apr_status_t out_of_memory(fs_result_t *result)
+{
+    return fs_result_set(result, APR_ENOMEM, "FS0234",
+                         "cannot set up the HTTP server: out of memory or file descriptors");
 }
 
 /* --- listening ----------------------------------------------------------------------------------
@@ -37,24 +47,46 @@ static void name_peer(const struct sockaddr *address, socklen_t length, char *ou
     snprintf(out, size, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
 }
 
+/* Who is at the other end of a unix socket, as the kernel knows it. */
+static void name_user(int fd, char *out, size_t size)
+{
+    struct ucred user;
+    socklen_t length = sizeof(user);
+
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &user, &length))
+        snprintf(out, size, "a process of this host");
+    else
+        snprintf(out, size, "uid %u", (unsigned)user.uid);
+}
+
 static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *address,
                       int length, void *baton)
 {
+    const fs_http_listener_t *on = baton;
     char peer[64];
 
-    name_peer(address, (socklen_t)length, peer, sizeof(peer));
-    fs_http_connection_open(baton, fd, peer);
+    if (on->local)
+        name_user(fd, peer, sizeof(peer));
+    else
+        name_peer(address, (socklen_t)length, peer, sizeof(peer));
+    fs_http_connection_open(on->server, fd, on->local, peer);
 }
 
 /* Out of file descriptors or memory: trying again at once would only burn the processor. */
 static void on_accept_failed(struct evconnlistener *listener, void *baton)
 {
     static const struct timeval later = {REOPEN_S, 0};
-    fs_http_server_t *server = baton;
+    const fs_http_listener_t *on = baton;
+    fs_http_server_t *server = on->server;
 
-    fs_log(FS_LOG_ERROR, "FS0238",
-           "cannot accept connections on port %u: %s; trying again each second", server->port,
-           strerror(errno));
+    if (on->local)
+        fs_log(FS_LOG_ERROR, "FS0254",
+               "cannot accept connections on the unix socket: %s; trying again each second",
+               strerror(errno));
+    else
+        fs_log(FS_LOG_ERROR, "FS0238",
+               "cannot accept connections on port %u: %s; trying again each second", server->port,
+               strerror(errno));
     evconnlistener_disable(listener);
     event_add(server->reopen, &later);
 }
@@ -63,8 +95,9 @@ static void on_reopen(evutil_socket_t fd, short what, void *baton)
 {
     fs_http_server_t *server = baton;
 
-    if (server->listener)
-        evconnlistener_enable(server->listener);
+    for (unsigned i = 0; i < FS_HTTP_LISTENERS; i++)
+        if (server->listeners[i].events)
+            evconnlistener_enable(server->listeners[i].events);
 }
 
 static int is_loopback(const struct sockaddr *address)
@@ -80,34 +113,85 @@ static void read_port(fs_http_server_t *server)
     struct sockaddr_storage address;
     socklen_t length = sizeof(address);
 
-    if (getsockname(evconnlistener_get_fd(server->listener), (struct sockaddr *)&address, &length))
+    if (getsockname(fs_http_server_listen_fd(server), (struct sockaddr *)&address, &length))
         return;
     server->port =
         ntohs(address.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&address)->sin6_port
                                             : ((struct sockaddr_in *)&address)->sin_port);
 }
 
-static apr_status_t bind_to(fs_http_server_t *server, const char *listen,
+/* Takes connections from a socket that listens. Returns 0, or -1: then `fd` is still the caller's.
+ */
+static int accept_from(fs_http_server_t *server, unsigned which, int fd)
+{
+    fs_http_listener_t *on = &server->listeners[which];
+
+    on->server = server;
+    on->local = which == FS_HTTP_SOCKET;
+    on->events = evconnlistener_new(server->base, on_accept, on,
+                                    LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);
+    if (!on->events)
+        return -1;
+    evconnlistener_set_error_cb(on->events, on_accept_failed);
+    return 0;
+}
+
+static int open_listening(const struct addrinfo *address)
+{
+    int fd = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), on = 1;
+
+    if (fd < 0)
+        return -1;
+    if (!setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) &&
+        !bind(fd, address->ai_addr, address->ai_addrlen) && !listen(fd, BACKLOG))
+        return fd;
+    on = errno;
+    close(fd);
+    errno = on;
+    return -1;
+}
+
+static apr_status_t bind_to(fs_http_server_t *server, const char *listen, int fd,
                             const struct addrinfo *address, fs_result_t *result)
 {
+    int inherited = fd > 0;
+
     if (!server->ring.count && !is_loopback(address->ai_addr))
         return fs_result_set(result, APR_EACCES, "FS0231",
                              "refusing to listen on %s without a farm key: anybody who reaches it "
                              "could speak for the farm; give a key file or listen on 127.0.0.1",
                              listen);
-    server->listener =
-        evconnlistener_new_bind(server->base, on_accept, server,
-                                LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_REUSEABLE,
-                                BACKLOG, address->ai_addr, (int)address->ai_addrlen);
-    if (!server->listener)
-        return fs_result_set(result, APR_FROM_OS_ERROR(errno), "FS0232", "cannot listen on %s: %s",
-                             listen, strerror(errno));
-    evconnlistener_set_error_cb(server->listener, on_accept_failed);
+    if (!inherited)
+        fd = open_listening(address);
+    if (fd < 0 || accept_from(server, FS_HTTP_ADDRESS, fd)) {
+        fs_result_set(result, APR_FROM_OS_ERROR(errno), "FS0232", "cannot listen on %s: %s", listen,
+                      strerror(errno));
+        if (fd >= 0 && !inherited)
+            close(fd);
+        return result ? result->status : APR_EGENERAL;
+    }
     read_port(server);
     return APR_SUCCESS;
 }
 
-static apr_status_t listen_on(fs_http_server_t *server, const char *listen, fs_result_t *result)
+static apr_status_t listen_on_socket(fs_http_server_t *server, const char *path, unsigned mode,
+                                     int fd, fs_result_t *result)
+{
+    int inherited = fd > 0;
+
+    if (!inherited)
+        fd = fs_unix_listen(path, mode ? (mode_t)mode : SOCKET_MODE, BACKLOG, result);
+    if (fd < 0)
+        return APR_EGENERAL;
+    if (!accept_from(server, FS_HTTP_SOCKET, fd))
+        return APR_SUCCESS;
+    if (!inherited)
+        close(fd);
+    return out_of_memory(result);
+}
+
+static apr_status_t listen_on(fs_http_server_t *server, const char *listen, int fd,
+                              fs_result_t *result)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *found = NULL;
     char host[256], service[8];
@@ -125,7 +209,7 @@ static apr_status_t listen_on(fs_http_server_t *server, const char *listen, fs_r
     if (error)
         return fs_result_set(result, APR_EINVAL, "FS0230", "cannot listen on \"%s\": %s", listen,
                              gai_strerror(error));
-    status = bind_to(server, listen, found, result);
+    status = bind_to(server, listen, fd, found, result);
     freeaddrinfo(found);
     return status;
 }
@@ -175,10 +259,27 @@ void fs_http_server_post(fs_http_server_t *server, void (*fn)(void *), void *bat
 /* --- life ---------------------------------------------------------------------------------------
  */
 
-static apr_status_t out_of_memory(fs_result_t *result)
+apr_status_t fs_http_server_listen(fs_http_server_t *server, const char *listen,
+                                   fs_result_t *result)
 {
-    return fs_result_set(result, APR_ENOMEM, "FS0234",
-                         "cannot set up the HTTP server: out of memory or file descriptors");
+    return server->stopping ? APR_EOF : listen_on(server, listen, 0, result);
+}
+
+static apr_status_t open_listeners(fs_http_server_t *server,
+                                   const fs_http_server_settings_t *settings, fs_result_t *result)
+{
+    const char *listen = settings->listen, *path = settings->socket;
+    apr_status_t status = APR_SUCCESS;
+
+    if (listen && !strncmp(listen, SOCKET_PREFIX, strlen(SOCKET_PREFIX))) {
+        path = listen + strlen(SOCKET_PREFIX);
+        listen = NULL;
+    }
+    if (listen)
+        status = listen_on(server, listen, settings->listen_fd, result);
+    if (!status && path)
+        status = listen_on_socket(server, path, settings->socket_mode, settings->socket_fd, result);
+    return status;
 }
 
 static apr_status_t set_up(fs_http_server_t *server, const fs_http_server_settings_t *settings,
@@ -201,7 +302,7 @@ static apr_status_t set_up(fs_http_server_t *server, const fs_http_server_settin
         if (!server->tls)
             return APR_EINVAL;
     }
-    return listen_on(server, settings->listen, result);
+    return open_listeners(server, settings, result);
 }
 
 apr_status_t fs_http_server_create(fs_http_server_t **server,
@@ -239,6 +340,15 @@ void fs_http_server_closed(fs_http_server_t *server)
         event_base_loopbreak(server->base);
 }
 
+static void close_listeners(fs_http_server_t *server)
+{
+    for (unsigned i = 0; i < FS_HTTP_LISTENERS; i++) {
+        if (server->listeners[i].events)
+            evconnlistener_free(server->listeners[i].events);
+        server->listeners[i].events = NULL;
+    }
+}
+
 /* In the loop: no new connections, and no longer any that only waits. */
 static void stop(void *baton)
 {
@@ -249,8 +359,7 @@ static void stop(void *baton)
     if (server->stopping)
         return;
     server->stopping = 1;
-    evconnlistener_free(server->listener);
-    server->listener = NULL;
+    close_listeners(server);
     for (connection = LIST_FIRST(&server->connections); connection; connection = next) {
         next = LIST_NEXT(connection, link);
         fs_http_connection_stop(connection);
@@ -281,8 +390,7 @@ void fs_http_server_destroy(fs_http_server_t *server)
         fs_http_connection_close(LIST_FIRST(&server->connections));
     while ((post = take_post(server)))
         free(post);
-    if (server->listener)
-        evconnlistener_free(server->listener);
+    close_listeners(server);
     if (server->wake)
         event_free(server->wake);
     if (server->reopen)
@@ -309,6 +417,23 @@ struct event_base *fs_http_server_base(fs_http_server_t *server)
 unsigned fs_http_server_files(const fs_http_server_t *server)
 {
     return server->file_count;
+}
+
+static int fd_of(const fs_http_server_t *server, unsigned which)
+{
+    struct evconnlistener *events = server->listeners[which].events;
+
+    return events ? evconnlistener_get_fd(events) : -1;
+}
+
+int fs_http_server_listen_fd(const fs_http_server_t *server)
+{
+    return fd_of(server, FS_HTTP_ADDRESS);
+}
+
+int fs_http_server_socket_fd(const fs_http_server_t *server)
+{
+    return fd_of(server, FS_HTTP_SOCKET);
 }
 
 unsigned fs_http_server_port(const fs_http_server_t *server)

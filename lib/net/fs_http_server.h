@@ -3,6 +3,9 @@
  * A small HTTP/1.1 server on libevent for datasrv and the agent. One event loop, one thread;
  * handlers must not block. Bounded: header 16 KiB, body as given per route, connections, idle time.
  * Without a keyring it listens on loopback only (FS0231 says so and names the remedy).
+ *
+ * It can listen on a unix socket as well, or instead: there the file's permissions are what
+ * protects it, and nothing is signed. One loop and one thread serve both.
  */
 #ifndef FS_HTTP_SERVER_H
 #define FS_HTTP_SERVER_H
@@ -21,6 +24,7 @@ typedef void fs_http_handler_fn(void *baton, fs_http_call_t *call);
 
 #define FS_ROUTE_OPEN   1 /* no signature needed (health, metrics, dashboard) */
 #define FS_ROUTE_PREFIX 2 /* path is a prefix; the rest is fs_http_call_rest() */
+#define FS_ROUTE_LOCAL  4 /* exists on the unix socket only */
 
 /* The first route that matches counts. `method` and `path` must live as long as the server. */
 
@@ -33,7 +37,11 @@ typedef struct fs_http_route_t {
 } fs_http_route_t;
 
 typedef struct fs_http_server_settings_t {
-    const char *listen;       /* "127.0.0.1:4470", "[::1]:4470" */
+    /* "127.0.0.1:4470", "[::1]:4470", or "unix:/path" alone; NULL: `socket` only */
+    const char *listen;
+    const char *socket;       /* path of a unix socket to listen on, too; NULL none */
+    unsigned socket_mode;     /* its permissions; 0: 0660 */
+    int listen_fd, socket_fd; /* listening already: taken over, and closed at the end; 0 none */
     const fs_keyring_t *ring; /* NULL or count 0: none */
     const char *cert_file;    /* TLS if not NULL (PEM) */
     const char *key_file;
@@ -43,10 +51,15 @@ typedef struct fs_http_server_settings_t {
 } fs_http_server_settings_t;
 
 /* Errors: FS0230 bad address, FS0231 unprotected off loopback, FS0232 cannot bind, FS0233 TLS
- * files. */
+ * files, FS0253 unix socket. The file of a unix socket is left behind at the end, so that the next
+ * server can replace it without a moment in which there is none. */
 apr_status_t fs_http_server_create(fs_http_server_t **server,
                                    const fs_http_server_settings_t *settings,
                                    const fs_http_route_t *routes, unsigned route_count, void *baton,
+                                   fs_result_t *result);
+/* Begins to listen on an address after the fact, as `settings.listen`. Not while it does already.
+ * Before it runs, or in the loop's thread. Errors: FS0230, FS0231, FS0232. */
+apr_status_t fs_http_server_listen(fs_http_server_t *server, const char *listen,
                                    fs_result_t *result);
 /* Runs the loop until fs_http_server_stop; returns when open answers are sent or 2 s have passed.
  */
@@ -57,6 +70,9 @@ void fs_http_server_stop(fs_http_server_t *server); /* any thread */
 void fs_http_server_destroy(fs_http_server_t *server);
 struct event_base *fs_http_server_base(fs_http_server_t *server);
 unsigned fs_http_server_port(const fs_http_server_t *server);
+/* What it listens on, to be handed to a successor; -1 if it doesn't. Loop's thread. */
+int fs_http_server_listen_fd(const fs_http_server_t *server);
+int fs_http_server_socket_fd(const fs_http_server_t *server);
 /* Another keyring for the requests to come, when keys are replaced. Loop's thread. */
 void fs_http_server_set_ring(fs_http_server_t *server, const fs_keyring_t *ring);
 /* How many files (fs_http_call_file) are being sent now. Loop's thread. */
@@ -66,7 +82,8 @@ void fs_http_server_post(fs_http_server_t *server, void (*fn)(void *), void *bat
 
 /* All of these are valid until the call is answered or gone. */
 const char *fs_http_call_rest(const fs_http_call_t *call);   /* percent-decoded */
-const char *fs_http_call_peer(const fs_http_call_t *call);   /* "10.0.0.1:51234" */
+const char *fs_http_call_peer(const fs_http_call_t *call);   /* "10.0.0.1:51234", "uid 33" */
+int fs_http_call_is_local(const fs_http_call_t *call);       /* over the unix socket */
 const char *fs_http_call_origin(const fs_http_call_t *call); /* signed origin, "" if open */
 const char *fs_http_call_query(const fs_http_call_t *call,
                                const char *name); /* decoded, NULL none */

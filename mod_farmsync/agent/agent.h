@@ -5,6 +5,7 @@
  *   main       signals, the beat, the end                                     main.c
  *   clock      measures farm time, publishes it                               clock.c
  *   reporter   tells datasrv or the database of this server; cleans up        report.c
+ *   parts      listeners, backplane, sessions, availability                   parts.c, listen.c
  *   per group:
  *     follower  what is in force and what comes: long poll, or SQL; promotes  follow.c
  *     fetcher   brings the images, publishes views                            fetch.c
@@ -96,6 +97,12 @@ struct fs_agent_t {
     pthread_mutex_t report_lock;
     pthread_cond_t report_due;
     int report_wanted;
+
+    /* What the parts keep; each is known to its own files only. NULL until it is opened. */
+    struct fs_listen_t *listen;
+    struct fs_backplane_t *backplane;
+    struct fs_sessions_t *sessions;
+    struct fs_avail_agent_t *avail;
 
     unsigned group_count;
     fs_agent_group_t groups[FS_CONTROL_GROUPS];

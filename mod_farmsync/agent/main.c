@@ -18,6 +18,8 @@
 #include "base/fs_file.h"
 #include "lock.h"
 #include "log.h"
+#include "listen.h"
+#include "parts.h"
 #include "sync/fs_farm_clock.h"
 
 #define BEAT_NS     250000000L /* children may wonder after some seconds */
@@ -127,8 +129,10 @@ static apr_status_t open_state(fs_agent_t *agent, const options_t *options, fs_r
 
     if (!status && asprintf(&agent->image_dir, "%s/images", state_dir) < 0)
         status = fs_result_set(result, APR_ENOMEM, "FS0621", "out of memory");
-    if (!status)
+    if (!status) {
+        fs_listen_take_over(agent);
         status = fs_agent_lock_take(state_dir, options->standalone, result);
+    }
     if (!status)
         status = fs_control_open_writer(&agent->control, state_dir, result);
     if (status)
@@ -165,28 +169,18 @@ static apr_status_t open_network(fs_agent_t *agent, fs_result_t *result)
     return complete ? APR_SUCCESS : fs_result_set(result, APR_ENOMEM, "FS0621", "out of memory");
 }
 
-static apr_status_t start_one(pthread_t *thread, void *(*run)(void *), void *baton,
-                              fs_result_t *result)
-{
-    int error = pthread_create(thread, NULL, run, baton);
-
-    if (!error)
-        return APR_SUCCESS;
-    return fs_result_set(result, APR_FROM_OS_ERROR(error), "FS0622",
-                         "cannot start a thread: %s; raise the limit of processes of httpd's user",
-                         strerror(error));
-}
-
 static apr_status_t start_threads(fs_agent_t *agent, fs_result_t *result)
 {
-    apr_status_t status = start_one(&agent->clock_thread, fs_clock_run, agent, result);
+    apr_status_t status = fs_agent_start_thread(&agent->clock_thread, fs_clock_run, agent, result);
 
     if (!status)
-        status = start_one(&agent->report_thread, fs_report_run, agent, result);
+        status = fs_agent_start_thread(&agent->report_thread, fs_report_run, agent, result);
     for (unsigned i = 0; i < agent->group_count && !status; i++) {
-        status = start_one(&agent->groups[i].follower, fs_follow_run, &agent->groups[i], result);
+        status = fs_agent_start_thread(&agent->groups[i].follower, fs_follow_run, &agent->groups[i],
+                                       result);
         if (!status)
-            status = start_one(&agent->groups[i].fetcher, fs_fetch_run, &agent->groups[i], result);
+            status = fs_agent_start_thread(&agent->groups[i].fetcher, fs_fetch_run,
+                                           &agent->groups[i], result);
     }
     return status;
 }
@@ -242,7 +236,8 @@ static int stop_threads(fs_agent_t *agent)
     int all;
 
     tell_all(agent);
-    all = join(agent, agent->clock_thread, until);
+    all = fs_agent_parts_end(agent, until);
+    all &= join(agent, agent->clock_thread, until);
     all &= join(agent, agent->report_thread, until);
     for (unsigned i = 0; i < agent->group_count; i++) {
         all &= join(agent, agent->groups[i].follower, until);
@@ -329,7 +324,11 @@ static int run(fs_agent_t *agent, const options_t *options, const sigset_t *ends
     if (!status)
         status = open_network(agent, &result);
     if (!status)
+        status = fs_agent_parts_open(agent, &result);
+    if (!status)
         status = start_threads(agent, &result);
+    if (!status)
+        status = fs_agent_parts_start(agent, &result);
     if (status == APR_EOF && !strcmp(result.problem, "FS0628")) {
         fs_log_result(FS_LOG_INFO, &result);
         return EXIT_SUCCESS;

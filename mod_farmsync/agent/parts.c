@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "parts.h"
+
+#include <string.h>
+
+#include "listen.h"
+
+#define WAKE_AGAIN (20 * FS_USEC_PER_MSEC)
+
+/* The listeners start last and end first: nobody calls a part that isn't there. */
+const fs_agent_part_t fs_agent_parts[] = {
+    {"listen", fs_listen_open, fs_listen_start, fs_listen_wake, fs_listen_join},
+};
+const unsigned fs_agent_part_count = sizeof(fs_agent_parts) / sizeof(fs_agent_parts[0]);
+
+apr_status_t fs_agent_start_thread(pthread_t *thread, void *(*run)(void *), void *baton,
+                                   fs_result_t *result)
+{
+    int error = pthread_create(thread, NULL, run, baton);
+
+    if (!error)
+        return APR_SUCCESS;
+    return fs_result_set(result, APR_FROM_OS_ERROR(error), "FS0622",
+                         "cannot start a thread: %s; raise the limit of processes of httpd's user",
+                         strerror(error));
+}
+
+apr_status_t fs_agent_parts_open(fs_agent_t *agent, fs_result_t *result)
+{
+    for (unsigned i = 0; i < fs_agent_part_count; i++) {
+        apr_status_t status =
+            fs_agent_parts[i].open ? fs_agent_parts[i].open(agent, result) : APR_SUCCESS;
+
+        if (status)
+            return status;
+    }
+    return APR_SUCCESS;
+}
+
+apr_status_t fs_agent_parts_start(fs_agent_t *agent, fs_result_t *result)
+{
+    for (unsigned i = 0; i < fs_agent_part_count; i++) {
+        apr_status_t status = fs_agent_parts[i].start(agent, result);
+
+        if (status)
+            return status;
+    }
+    return APR_SUCCESS;
+}
+
+int fs_agent_parts_end(fs_agent_t *agent, fs_usec_t until)
+{
+    for (unsigned i = fs_agent_part_count; i-- > 0;) {
+        const fs_agent_part_t *part = &fs_agent_parts[i];
+
+        part->wake(agent);
+        while (!part->join(agent)) {
+            if (fs_time_mono() >= until)
+                return 0;
+            fs_time_sleep_until(fs_time_mono() + WAKE_AGAIN);
+            part->wake(agent);
+        }
+    }
+    return 1;
+}
