@@ -25,6 +25,7 @@
 #include "child.h"
 #include "expr.h"
 #include "handler_data.h"
+#include "parts_own.h"
 #include "settings.h"
 #include "status.h"
 
@@ -82,6 +83,7 @@ static void register_hooks(apr_pool_t *pool)
     ap_hook_handler(fs_handler_status, NULL, NULL, APR_HOOK_MIDDLE);
     APR_OPTIONAL_HOOK(ap, status_hook, fs_status_server_status, NULL, NULL, APR_HOOK_MIDDLE);
     fs_api_register();
+    fs_parts_register();
 }
 
 __attribute__((visibility("default"))) module AP_MODULE_DECLARE_DATA farmsync_module = {

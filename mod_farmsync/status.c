@@ -11,6 +11,7 @@
 
 #include "child.h"
 #include "module.h"
+#include "parts_own.h"
 #include "sync/fs_manifest.h"
 
 const char fs_status_release[] = FS_RELEASE;
@@ -186,6 +187,7 @@ void fs_status_html(fs_text_t *text, const fs_facts_t *facts)
     html_server(text, facts);
     for (int i = 0; i < facts->group_count; i++)
         html_group(text, facts, &facts->groups[i]);
+    fs_parts_tell(text, fs_child()->server, FARMSYNC_HTML, "");
     fs_text_printf(text,
                    "<p class=\"note\">farmsync %s &middot; <a href=\"?json\">JSON</a> &middot; "
                    "<a href=\"?metrics\">metrics</a></p>\n</body></html>\n",

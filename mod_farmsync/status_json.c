@@ -4,6 +4,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "child.h"
+#include "parts_own.h"
 #include "status.h"
 
 static void add_string(fs_text_t *text, const char *name, const char *value)
@@ -108,5 +110,7 @@ void fs_status_json(fs_text_t *text, const fs_facts_t *facts)
         fs_text_puts(text, i ? ",\n" : "\n");
         add_group(text, facts, &facts->groups[i]);
     }
-    fs_text_puts(text, "]}\n");
+    fs_text_puts(text, "]");
+    fs_parts_tell(text, fs_child()->server, FARMSYNC_JSON, ",\n");
+    fs_text_puts(text, "}\n");
 }

@@ -5,6 +5,8 @@
  */
 #include <inttypes.h>
 
+#include "child.h"
+#include "parts_own.h"
 #include "status.h"
 #include "sync/fs_manifest.h"
 
@@ -184,4 +186,5 @@ void fs_status_metrics(fs_text_t *text, const fs_facts_t *facts)
                                facts->groups[j].name, value);
         }
     }
+    fs_parts_tell(text, fs_child()->server, FARMSYNC_METRICS, "");
 }

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What mod_farmsync and the modules that build on it (mod_session_farmsync) have for each other.
+ *
+ * All of it are optional functions and an optional hook, so that the modules may be loaded in any
+ * order. They are of one release: nothing here is promised to others (mod_farmsync.h is).
+ */
+#ifndef FS_PARTS_H
+#define FS_PARTS_H
+
+#include <apr_hooks.h>
+#include <apr_optional.h>
+#include <apr_optional_hooks.h>
+#include <httpd.h>
+
+/* What the directives of mod_farmsync say, defaults filled in. */
+typedef struct farmsync_host_t {
+    const char *server;
+    const char *state_dir; /* NULL: there is no default here, and configtest says so */
+    const char *key_file;  /* NULL: none */
+    const apr_array_header_t *data_servers; /* of const char *, base URLs */
+    int agent;                              /* httpd starts an agent */
+} farmsync_host_t;
+
+/* From check_config at APR_HOOK_LAST on; in `pool`. */
+APR_DECLARE_OPTIONAL_FN(const farmsync_host_t *, farmsync_host,
+                        (server_rec * main_server, apr_pool_t *pool));
+
+/*
+ * Adds a member to agent.json: call it in check_config at APR_HOOK_LAST. `needed`: an agent is of
+ * use for that alone.
+ */
+APR_DECLARE_OPTIONAL_FN(void, farmsync_agent_member,
+                        (server_rec * main_server, const char *name, const char *json, int needed));
+
+/* Farm time in microseconds, in a child; 0 if it isn't known. Any thread. */
+APR_DECLARE_OPTIONAL_FN(apr_int64_t, farmsync_time, (void));
+
+/* --- status -------------------------------------------------------------------------------------
+ */
+
+typedef enum farmsync_form_t {
+    FARMSYNC_HTML,    /* of the handler farmsync-status: <h2> and what belongs below it */
+    FARMSYNC_JSON,    /* one member of the object: "name":value */
+    FARMSYNC_METRICS, /* Prometheus text, whole lines */
+    FARMSYNC_REPORT,  /* of /server-status: HTML */
+    FARMSYNC_AUTO,    /* of /server-status?auto: lines "Key: value" */
+    FARMSYNC_DUMP     /* of DUMP_FARMSYNC: settings, lines as "  Directive value" */
+} farmsync_form_t;
+
+/*
+ * Optional hook: pushes a text onto `sections` (of const char *), or nothing.
+ *   APR_OPTIONAL_HOOK(farmsync, farmsync_section, function, NULL, NULL, APR_HOOK_MIDDLE)
+ */
+#define FARMSYNC_DECLARE(type) type
+APR_DECLARE_EXTERNAL_HOOK(farmsync, FARMSYNC, int, farmsync_section,
+                          (apr_pool_t * pool, server_rec *main_server, farmsync_form_t form,
+                           apr_array_header_t *sections))
+
+#endif
