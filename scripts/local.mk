@@ -1,9 +1,10 @@
-EXTRA_DIST += scripts/farm scripts/test scripts/bench scripts/packages.txt doc/install.md \
+EXTRA_DIST += scripts/farm scripts/test scripts/bench scripts/packages.txt scripts/packages-bench.txt doc/install.md \
 	scripts/farmlib/htdocs/index.html scripts/farmlib/htdocs/shop.shtml \
 	scripts/farmlib/__init__.py \
 	scripts/farmlib/bench.py \
 	scripts/farmlib/bench_host.py \
 	scripts/farmlib/bench_image.py \
+	scripts/farmlib/bench_sessions.py \
 	scripts/farmlib/catalogue.py \
 	scripts/farmlib/cli.py \
 	scripts/farmlib/clock.py \

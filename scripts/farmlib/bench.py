@@ -9,7 +9,7 @@ machine that isn't quiet. The first line, the bare httpd against itself, shows h
 can be trusted.
 
 Then the benchmarks of the image, of a host and of a thousand agents (bench_image.py, bench_host.py,
-tests/bench). Everything is written to doc/benchmarks.md.
+tests/bench), and of sessions (bench_sessions.py, tests/bench/sessions_*.py). Everything is written to doc/benchmarks.md.
 """
 
 import argparse
@@ -23,12 +23,13 @@ import sys
 import tempfile
 import time
 
-from . import bench_image, paths, setup
+from . import bench_image, bench_sessions, paths, setup
 from .errors import FarmError
 from .farm import Farm
 from .part import http_get, wait_until
 from .progress import step
 
+BENCH_PACKAGES = os.path.join(paths.REPO, "scripts", "packages-bench.txt")
 ROWS = 10000
 PAGE = "x" * 1024
 
@@ -274,13 +275,30 @@ def kept_sections(old, sections):
             if "## " + one.split("\n", 1)[0] not in written and "*By hand*" in one]
 
 
+def with_sections(old, sections):
+    """The page with some sections replaced by those of this run, or added; they say when it was."""
+    parts = re.split(r"^(?=## )", old, flags=re.MULTILINE)
+    said = f"Measured on {time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC: {versions()}.\n\n"
+    for section in sections:
+        title, _, rest = section.partition("\n")
+        text = f"{title}\n\n{said}{rest.strip()}\n\n"
+        place = next((n for n, one in enumerate(parts) if one.split("\n", 1)[0] == title), None)
+        if place is None:
+            by_hand = (n for n, one in enumerate(parts) if n and "*By hand*" in one)
+            parts.insert(next(by_hand, len(parts)), text)
+        else:
+            parts[place] = text
+    return "".join(parts)
+
+
 def parser():
     top = argparse.ArgumentParser(prog="scripts/bench", description=__doc__,
                                   formatter_class=argparse.RawDescriptionHelpFormatter)
     top.add_argument("--rounds", type=int, default=11)
     top.add_argument("--seconds", type=int, default=1, help="of each measurement")
     top.add_argument("--quick", action="store_true", help="2 rounds of 1 s; nothing is written")
-    top.add_argument("--only", choices=("requests", "image"))
+    top.add_argument("--only", choices=("requests", "image", "sessions"),
+                     help="this part alone; its sections of doc/benchmarks.md are replaced")
     return top
 
 
@@ -291,6 +309,8 @@ def main():
     try:
         if not os.environ.get("FARMSYNC_BUILD"):
             setup.install_packages()
+            if options.only in (None, "sessions"):
+                setup.install_packages(setup.listed_packages(BENCH_PACKAGES))
             setup.build()
     except FarmError as error:
         print(f"scripts/bench: {error}", file=sys.stderr)
@@ -300,11 +320,16 @@ def main():
         sections += attempt(lambda: [requests_section(options)], "Cost of a request", problems)
     if options.only in (None, "image"):
         sections += bench_image.sections(options.quick, problems)
+    if options.only in (None, "sessions"):
+        sections += bench_sessions.sections(options.quick, problems, attempt)
     text = page(sections)
     print(text)
-    if not options.quick and not options.only:
+    if not options.quick:
         path = os.path.join(paths.REPO, "doc", "benchmarks.md")
-        text += "".join("\n" + one for one in kept_sections(_read(path), sections))
+        if options.only:
+            text = with_sections(_read(path), sections)
+        else:
+            text += "".join("\n" + one for one in kept_sections(_read(path), sections))
         with open(path, "w", encoding="utf-8") as file:
             file.write(text)
     for problem in problems:

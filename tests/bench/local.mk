@@ -1,3 +1,4 @@
 EXTRA_PROGRAMS =
 include tests/bench/image.mk
 include tests/bench/agents.mk
+include tests/bench/sessions.mk
