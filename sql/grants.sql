@@ -25,6 +25,8 @@ GRANT EXECUTE ON PROCEDURE farmsync.promote_failed TO farmsync_datasrv;
 GRANT EXECUTE ON PROCEDURE farmsync.report_members TO farmsync_datasrv;
 GRANT EXECUTE ON PROCEDURE farmsync.decide TO farmsync_datasrv;
 GRANT EXECUTE ON PROCEDURE farmsync.prune TO farmsync_datasrv;
+GRANT EXECUTE ON PROCEDURE farmsync.notice_take TO farmsync_datasrv;
+GRANT EXECUTE ON PROCEDURE farmsync.notice_told TO farmsync_datasrv;
 
 GRANT SELECT ON farmsync.* TO farmsync_operator;
 GRANT EXECUTE ON PROCEDURE farmsync.add_dataset TO farmsync_operator;
@@ -58,3 +60,7 @@ GRANT EXECUTE ON PROCEDURE farmsync.approve TO farmsync_operator;
 GRANT EXECUTE ON PROCEDURE farmsync.reject TO farmsync_operator;
 -- Not set_approval: who may switch it off needs nobody's approval.
 GRANT EXECUTE ON PROCEDURE farmsync.set_ready TO farmsync_operator;
+GRANT EXECUTE ON PROCEDURE farmsync.app_down TO farmsync_operator;
+GRANT EXECUTE ON PROCEDURE farmsync.app_down_with TO farmsync_operator;
+GRANT EXECUTE ON PROCEDURE farmsync.app_up TO farmsync_operator;
+GRANT EXECUTE ON PROCEDURE farmsync.app_up_with TO farmsync_operator;

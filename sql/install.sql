@@ -43,6 +43,7 @@ CALL check_installed(CONCAT(
     'first_failed,promote_checks,need_check_name,enter_check,add_check,add_reference,drop_check,set_limits,allow_once,',
     'datasets_moved,compare_in_full,pending_digest,account_name,promote_gate,set_approval,need_approval,request_approval,',
     'approve,reject,try_promotion,session_for_promotion,session_back,dry_run,difference_sql,need_version,show_difference,',
-    'set_keep_age,oldest_kept,set_keep_versions,hold,resume,need_running,activate_now,activate_at'),
-    'column_sql,datasets,sync_us,readiness,cycle,farm,versions,checks,approval,pending,scheduled');
+    'set_keep_age,oldest_kept,set_keep_versions,hold,resume,need_running,activate_now,activate_at,',
+    'need_application,order_notice,app_down,app_down_with,app_up,app_up_with,notice_take,notice_told'),
+    'column_sql,datasets,sync_us,readiness,cycle,farm,versions,checks,approval,notices,pending,scheduled');
 DROP PROCEDURE check_installed;

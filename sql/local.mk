@@ -9,6 +9,7 @@ sqlproceduresdir = $(sqldir)/procedures
 dist_sqlprocedures_DATA = \
 	sql/procedures/changes.sql \
 	sql/procedures/approval.sql \
+	sql/procedures/availability.sql \
 	sql/procedures/checks.sql \
 	sql/procedures/common.sql \
 	sql/procedures/difference.sql \

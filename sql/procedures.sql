@@ -5,7 +5,8 @@
 -- For operators: add_dataset, add_dataset_with, drop_dataset, show_triggers, show_pending, add_group, drop_group,
 --   set_interval, set_lead, set_keep_versions, set_keep_age, hold, resume, activate_now, activate_at, roll_back, pin,
 --   unpin, forget_member, add_check, add_reference,
---   drop_check, set_limits, allow_once, dry_run, show_difference, set_approval, request_approval, approve, reject.
+--   drop_check, set_limits, allow_once, dry_run, show_difference, set_approval, request_approval, approve, reject,
+--   app_down, app_down_with, app_up, app_up_with. For datasrv also: notice_take, notice_told.
 -- The others are their parts, which no account is granted.
 --
 -- How a promotion reads production. All datasets of a group are read by one INSERT ... SELECT ... UNION
@@ -44,5 +45,6 @@ SOURCE procedures/versions.sql
 SOURCE procedures/dataset_source.sql
 SOURCE procedures/datasets.sql
 SOURCE procedures/operators.sql
+SOURCE procedures/availability.sql
 
 SET SESSION sql_mode = @farmsync_old_mode;

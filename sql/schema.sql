@@ -184,6 +184,24 @@ CREATE TABLE IF NOT EXISTS history (
   KEY by_version (group_name, action, version)
 ) ENGINE=InnoDB;
 
+-- What operators say of applications' availability, to be passed on; procedures/availability.sql explains it.
+CREATE TABLE IF NOT EXISTS notice (
+  id          BIGINT       NOT NULL AUTO_INCREMENT,
+  at          DATETIME(6)  NOT NULL,
+  who         VARCHAR(128) NOT NULL,
+  act         ENUM('down','up') NOT NULL,
+  application VARCHAR(64)  NOT NULL,
+  body        LONGTEXT     NOT NULL COMMENT 'JSON object: what the notice says beside the application',
+  state       ENUM('waiting','told','refused') NOT NULL DEFAULT 'waiting',
+  taken_by    VARCHAR(64)  NOT NULL DEFAULT '' COMMENT 'data server that passes it on now',
+  taken_until DATETIME(6)  NULL,
+  told_at     DATETIME(6)  NULL,
+  told_by     VARCHAR(64)  NOT NULL DEFAULT '',
+  answer      VARCHAR(512) NOT NULL DEFAULT '' COMMENT 'what came of it',
+  PRIMARY KEY (id),
+  KEY by_state (state, id)
+) ENGINE=InnoDB;
+
 -- What tables of an earlier installation lack.
 DROP PROCEDURE IF EXISTS add_column;
 DELIMITER //

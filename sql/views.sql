@@ -180,3 +180,13 @@ END //
 DELIMITER ;
 CALL make_all_views();
 DROP PROCEDURE make_all_views;
+
+-- For people: what was said of applications' availability through this database, newest first, and who was told.
+CREATE OR REPLACE DEFINER = 'farmsync'@'localhost' SQL SECURITY DEFINER VIEW notices AS
+SELECT n.id, n.application, n.act, n.state,
+       JSON_UNQUOTE(JSON_EXTRACT(n.body, '$.reason')) AS reason, JSON_UNQUOTE(JSON_EXTRACT(n.body, '$.from')) AS starts,
+       JSON_UNQUOTE(JSON_EXTRACT(n.body, '$.until')) AS ends,
+       JSON_UNQUOTE(COALESCE(JSON_EXTRACT(n.body, '$.message'), JSON_EXTRACT(n.body, '$.messages'))) AS message,
+       n.who, n.at, n.told_at, n.told_by,
+       IF(n.state = 'waiting' AND n.answer = '', 'no data server has passed it on yet', n.answer) AS answer
+  FROM notice n ORDER BY n.id DESC;

@@ -32,6 +32,7 @@ EXTRA_DIST += tests/check_messages.sh \
 	tests/farm/test_source.py \
 	tests/farm/test_sql_approval.py \
 	tests/farm/test_sql_audit.py \
+	tests/farm/test_sql_availability.py \
 	tests/farm/test_sql_checks.py \
 	tests/farm/test_sql_cycle.py \
 	tests/farm/test_sql_datasets.py \

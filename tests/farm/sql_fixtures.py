@@ -177,7 +177,7 @@ RESET = """
 SET FOREIGN_KEY_CHECKS = 0;
 DELETE FROM farmsync.sync; DELETE FROM farmsync.dataset; DELETE FROM farmsync.dataset_column; DELETE FROM farmsync.dataset_changes;
 DELETE FROM farmsync.dataset_check; DELETE FROM farmsync.dataset_limits; DELETE FROM farmsync.group_gate;
-DELETE FROM farmsync.image; DELETE FROM farmsync.member; DELETE FROM farmsync.history;
+DELETE FROM farmsync.image; DELETE FROM farmsync.member; DELETE FROM farmsync.history; DELETE FROM farmsync.notice;
 INSERT INTO farmsync.sync (group_name, activation_time, grid_time)
   VALUES ('default', UTC_TIMESTAMP(6), UTC_TIMESTAMP(6));
 CALL farmsync.make_pending();
