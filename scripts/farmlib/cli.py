@@ -63,8 +63,8 @@ def parser():
                              default=DEFAULT_INTERVAL_S, help="seconds between two activations "
                              f"(default {DEFAULT_INTERVAL_S}; farmsync's own default is 600)")
         command.add_argument("--base-port", metavar="P", type=whole(1, 65535),
-                             help="web servers get P, P+1, ..., then the data servers, then the "
-                             "database (default: free ports)")
+                             help="web servers get P, P+1, ..., then the data servers, the "
+                             "database, and the agents (default: free ports)")
         command.add_argument("--mpm", default="event", help="event, prefork or worker; a list "
                              "(event,prefork) gives them to the servers in turn")
     add("build", "install what is missing and build, without starting anything")
@@ -221,7 +221,7 @@ def _check(farm, options):
     farm.check_place()
     farm.load()
     if options.base_port is not None and not farm.running():
-        ports.take(options.servers + options.datasrv + 1, options.base_port)
+        ports.take(2 * options.servers + options.datasrv + 1, options.base_port)
 
 
 def _same_or_refuse(farm, options):

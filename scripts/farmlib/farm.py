@@ -34,6 +34,7 @@ DEFAULT_INTERVAL_S = 10  # to play with; farmsync's own default is 600
 BINARIES = {"mod_farmsync.so": "mod_farmsync/mod_farmsync.so",
             "farmsync-agent": "farmsync-agent",
             "datasrv": "datasrv/datasrv"}
+SESSION_BINARIES = {"mod_session_farmsync.so": "mod_farmsync/mod_session_farmsync.so"}
 
 
 class Farm:
@@ -100,6 +101,11 @@ class Farm:
                     fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
+    @property
+    def sessions(self):
+        """Whether its web servers keep sessions, and its data servers the bank."""
+        return bool(self.state and self.state.get("sessions"))
+
     # --- parts
     def parts(self):
         return [self.database, *self.datasrvs, *self.webs]
@@ -150,7 +156,7 @@ class Farm:
 
     def copy_binaries(self):
         os.makedirs(os.path.join(self.directory, "bin"), exist_ok=True)
-        for name, relative in BINARIES.items():
+        for name, relative in {**BINARIES, **(SESSION_BINARIES if self.sessions else {})}.items():
             source, target = paths.built(relative), self.binary(name)
             if os.path.exists(target) and _same(source, target):
                 continue
@@ -160,7 +166,7 @@ class Farm:
 
     # --- up and down
     def create(self, servers=3, datasrv=2, interval=DEFAULT_INTERVAL_S, base_port=None,
-               mpm="event"):
+               mpm="event", sessions=False):
         """
         Lays out a farm that isn't started yet, or takes up the one that is in the directory.
         `mpm` may be a list, given to the servers in turn.
@@ -172,23 +178,29 @@ class Farm:
         kept = self.state["parts"] if self.state else {}
         names = [*(f"web{n}" for n in range(1, servers + 1)),
                  *(f"ds{n}" for n in range(1, datasrv + 1)), "db1"]
-        if base_port is not None:
-            numbers = dict(zip(names, ports.take(len(names), base_port)))
-        else:
-            new = [name for name in names
-                   if name not in kept or not ports.is_free(kept[name]["port"])]
-            taken = ports.take(len(new))
-            weakref.finalize(self, ports.release, taken)
-            numbers = {**{name: kept[name]["port"] for name in names if name in kept},
-                       **dict(zip(new, taken))}
+        agents = [f"agent{n}" for n in range(1, servers + 1)]
+        numbers = self._numbers([*names, *agents], kept, base_port)
         parts = {}
         for name in names:
             parts[name] = {**kept.get(name, {}), "port": numbers[name]}
             if name.startswith("web"):
                 parts[name]["mpm"] = mpms[(int(name[3:]) - 1) % len(mpms)]
-        self._take({"format": FORMAT, "interval": interval, "parts": parts})
+                parts[name]["agent_port"] = numbers["agent" + name[3:]]
+        self._take({"format": FORMAT, "interval": interval, "sessions": sessions, "parts": parts})
         self._write_all()
         self.save()
+
+    def _numbers(self, names, kept, base_port):
+        """Ports by name: those that it had, if they are free, and new ones."""
+        if base_port is not None:
+            return dict(zip(names, ports.take(len(names), base_port)))
+        had = {name: part["port"] for name, part in kept.items()}
+        had.update((f"agent{name[3:]}", part["agent_port"]) for name, part in kept.items()
+                   if "agent_port" in part)
+        new = [name for name in names if name not in had or not ports.is_free(had[name])]
+        taken = ports.take(len(new))
+        weakref.finalize(self, ports.release, taken)
+        return {**had, **dict(zip(new, taken))}
 
     def check_place(self):
         """Says what is wrong with the directory that was asked for."""

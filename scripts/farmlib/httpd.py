@@ -34,7 +34,7 @@ LogLevel notice farmsync:info
 {user}
 {modules}
 LoadModule farmsync_module "{module}"
-
+{session_modules}
 # {mpm} MPM, for one small machine
 ServerLimit {server_limit}
 {limits}
@@ -62,6 +62,8 @@ FarmSyncDatabase      "{etc}/agent.cnf"
 {data_servers}
 FarmSyncAgentLogLevel info
 FarmSyncKeyFile       "{etc}/farm.key"
+FarmSyncListen        127.0.0.1:{agent_port}
+{peers}
 FarmSyncVersionHeader On
 <Location "/farmsync/status">
     SetHandler farmsync-status
@@ -74,6 +76,12 @@ FarmSyncVersionHeader On
 </Location>
 
 IncludeOptional conf/extra/*.conf
+"""
+
+SESSION_MODULES = """\
+LoadModule session_module "{modules}/mod_session.so"
+LoadModule request_module "{modules}/mod_request.so"
+LoadModule session_farmsync_module "{module}"
 """
 
 LIMITS = {
@@ -126,7 +134,19 @@ class WebServer(Part):
             user=f"User {user.name}\nGroup {user.group}" if user.is_root else "",
             modules=self._load_modules(mpm), module=self.farm.binary("mod_farmsync.so"),
             agent=self.farm.binary("farmsync-agent"), server_limit=server_limit, limits=limits,
-            data_servers=self._data_servers())
+            data_servers=self._data_servers(), session_modules=self._session_modules(),
+            agent_port=self.record["agent_port"], peers=self._peers())
+
+    def _session_modules(self):
+        if not self.farm.sessions:
+            return ""
+        return SESSION_MODULES.format(modules=paths.httpd_modules(),
+                                      module=self.farm.binary("mod_session_farmsync.so"))
+
+    def _peers(self):
+        """The agents of all other web servers."""
+        return "\n".join(f"FarmSyncPeer          127.0.0.1:{other.record['agent_port']}"
+                         for other in self.farm.webs if other.name != self.name)
 
     def _data_servers(self):
         """Each server begins with another one, so that they share the work."""
