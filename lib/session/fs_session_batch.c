@@ -40,8 +40,9 @@ static const struct {
     [FS_SESSION_BATCH_LIST] = {VERSION | EXPIRES, OWNER, WHAT(NONE)},
     [FS_SESSION_BATCH_STATE] = {OWNER, LEASE, WHAT(NONE)},
     [FS_SESSION_BATCH_HANDOVER] = {0, 0, WHAT(NONE)},
-    [FS_SESSION_BATCH_HANDED] = {0, COPY | OWNER | BASES,
-                                 WHAT(GRANTED) | WHAT(OWNED) | WHAT(UNKNOWN) | WHAT(REFUSED)},
+    [FS_SESSION_BATCH_HANDED] = {0, COPY | OWNER | LEASE | BASES,
+                                 WHAT(GRANTED) | WHAT(OWNED) | WHAT(UNKNOWN) | WHAT(REFUSED) |
+                                     WHAT(TAKING)},
     [FS_SESSION_BATCH_LATE] = {COPY, BASE, WHAT(NONE)},
 };
 
