@@ -5,5 +5,6 @@ include lib/image/local.mk
 include lib/control/local.mk
 include lib/session/local.mk
 include lib/route/local.mk
+include lib/reuse/local.mk
 include lib/net/local.mk
 include lib/sync/local.mk

@@ -2,3 +2,4 @@ include tests/fuzz/sync.mk
 include tests/fuzz/net.mk
 include tests/fuzz/image.mk
 include tests/fuzz/session.mk
+include tests/fuzz/reuse.mk

@@ -10,4 +10,5 @@ include tests/unit/agent.mk
 include tests/unit/ready.mk
 include tests/unit/session.mk
 include tests/unit/route.mk
+include tests/unit/reuse.mk
 endif

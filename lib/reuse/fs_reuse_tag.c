@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "reuse/fs_reuse_tag.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <openssl/core_names.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+
+#define PURPOSE      "farmsync-reuse-1"
+#define SECRET_LEAST 16
+#define MAC_BYTES    32
+#define TAG_BYTES    16
+
+struct fs_reuse_sum_t {
+    EVP_MAC *mac;
+    EVP_MAC_CTX *context;
+};
+
+apr_status_t fs_reuse_key_make(fs_reuse_key_t *key, const void *secret, size_t length,
+                               fs_result_t *result)
+{
+    unsigned made = 0;
+
+    if (length < SECRET_LEAST || length > INT32_MAX)
+        return fs_result_set(result, APR_EINVAL, "FS1700",
+                             "a secret of %zu bytes is too short for check values; give %d or more",
+                             length, SECRET_LEAST);
+    if (!HMAC(EVP_sha256(), secret, (int)length, (const unsigned char *)PURPOSE,
+              sizeof(PURPOSE) - 1, key->bytes, &made) ||
+        made != sizeof(key->bytes))
+        return fs_result_set(result, APR_EGENERAL, "FS1700",
+                             "libcrypto makes no HMAC-SHA-256; check the host's OpenSSL "
+                             "configuration");
+    return APR_SUCCESS;
+}
+
+fs_reuse_sum_t *fs_reuse_sum_begin(const fs_reuse_key_t *key)
+{
+    fs_reuse_sum_t *sum = calloc(1, sizeof(*sum));
+    OSSL_PARAM digest[] = {OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, "SHA256", 0),
+                           OSSL_PARAM_construct_end()};
+
+    if (!sum)
+        return NULL;
+    sum->mac = EVP_MAC_fetch(NULL, "HMAC", NULL);
+    sum->context = sum->mac ? EVP_MAC_CTX_new(sum->mac) : NULL;
+    if (sum->context && EVP_MAC_init(sum->context, key->bytes, sizeof(key->bytes), digest) == 1)
+        return sum;
+    fs_reuse_sum_drop(sum);
+    return NULL;
+}
+
+/* A sum that failed is left without its context. */
+void fs_reuse_sum_add(fs_reuse_sum_t *sum, const void *bytes, size_t length)
+{
+    if (sum && sum->context && EVP_MAC_update(sum->context, bytes, length) != 1) {
+        EVP_MAC_CTX_free(sum->context);
+        sum->context = NULL;
+    }
+}
+
+/* base64url (RFC 4648 §5) without padding: 16 bytes are 22 characters. */
+static void write_tag(const uint8_t bytes[TAG_BYTES], char tag[FS_REUSE_TAG_SIZE])
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    char *out = tag;
+
+    *out++ = '"';
+    for (unsigned bit = 0; bit < 8 * TAG_BYTES; bit += 6) {
+        unsigned at = bit / 8, two = (unsigned)bytes[at] << 8;
+
+        if (at + 1 < TAG_BYTES)
+            two |= bytes[at + 1];
+        *out++ = digits[two >> (10 - bit % 8) & 63];
+    }
+    *out++ = '"';
+    *out = 0;
+}
+
+int fs_reuse_sum_end(fs_reuse_sum_t *sum, char tag[FS_REUSE_TAG_SIZE])
+{
+    uint8_t mac[MAC_BYTES];
+    size_t length = 0;
+    int made = sum && sum->context && EVP_MAC_final(sum->context, mac, &length, sizeof(mac)) == 1 &&
+               length == sizeof(mac);
+
+    fs_reuse_sum_drop(sum);
+    if (!made)
+        return -1;
+    write_tag(mac, tag);
+    return 0;
+}
+
+void fs_reuse_sum_drop(fs_reuse_sum_t *sum)
+{
+    if (!sum)
+        return;
+    EVP_MAC_CTX_free(sum->context);
+    EVP_MAC_free(sum->mac);
+    free(sum);
+}
+
+/* --- If-None-Match ------------------------------------------------------------------------------
+ */
+
+/* One tag of a list. */
+typedef struct found_t {
+    const char *whole; /* with W/ and quotes */
+    size_t whole_length;
+    const char *opaque; /* between the quotes */
+    size_t length;
+} found_t;
+
+static const char *skip_blanks(const char *at)
+{
+    while (*at == ' ' || *at == '\t')
+        at++;
+    return at;
+}
+
+static int is_tag_character(unsigned char c)
+{
+    return c == 0x21 || (c >= 0x23 && c != 0x7f);
+}
+
+/*
+ * Reads the tag at `at` and what separates it from the next. Returns where that begins, or NULL if
+ * this is no list of tags. Empty elements are passed over (RFC 9110 §5.6.1.2).
+ */
+static const char *next_tag(const char *at, found_t *found)
+{
+    while (*(at = skip_blanks(at)) == ',')
+        at++;
+    found->whole = at;
+    if (!*at)
+        return at;
+    if (at[0] == 'W' && at[1] == '/')
+        at += 2;
+    if (*at != '"')
+        return NULL;
+    found->opaque = ++at;
+    while (is_tag_character((unsigned char)*at))
+        at++;
+    if (*at != '"')
+        return NULL;
+    found->length = (size_t)(at++ - found->opaque);
+    found->whole_length = (size_t)(at - found->whole);
+    at = skip_blanks(at);
+    return *at && *at != ',' ? NULL : at;
+}
+
+/* The length of a tag without what a compressing filter added to it. */
+static size_t plain_length(const char *opaque, size_t length)
+{
+    static const char *const suffixes[] = {"-gzip", "-br", "-zstd", "-deflate"};
+
+    for (unsigned i = 0; i < sizeof(suffixes) / sizeof(*suffixes); i++) {
+        size_t tail = strlen(suffixes[i]);
+
+        if (length > tail && !memcmp(opaque + length - tail, suffixes[i], tail))
+            return length - tail;
+    }
+    return length;
+}
+
+static int is_star(const char *field)
+{
+    const char *at = skip_blanks(field);
+
+    return *at == '*' && !*skip_blanks(at + 1);
+}
+
+static int is_list(const char *field)
+{
+    found_t found;
+
+    for (const char *at = field; (at = next_tag(at, &found)) != NULL;)
+        if (!*found.whole)
+            return 1;
+    return 0;
+}
+
+fs_reuse_match_t fs_reuse_match(const char *field, const char *tag, const char **held,
+                                size_t *held_length)
+{
+    size_t length = strlen(tag);
+    found_t found;
+
+    if (is_star(field))
+        return FS_REUSE_ANY;
+    if (length < 2 || !is_list(field))
+        return FS_REUSE_DIFFERENT;
+    length -= 2;
+    for (const char *at = next_tag(field, &found); *found.whole; at = next_tag(at, &found)) {
+        if (memcmp(found.opaque, tag + 1, length < found.length ? length : found.length) ||
+            (found.length != length && plain_length(found.opaque, found.length) != length))
+            continue;
+        if (held)
+            *held = found.whole;
+        if (held_length)
+            *held_length = found.whole_length;
+        return FS_REUSE_SAME;
+    }
+    return FS_REUSE_DIFFERENT;
+}
+
+size_t fs_reuse_plain(const char *field, char *out)
+{
+    size_t length = 0;
+    found_t found;
+
+    if (!is_list(field)) {
+        length = strlen(field);
+        memcpy(out, field, length + 1);
+        return length;
+    }
+    for (const char *at = next_tag(field, &found); *found.whole; at = next_tag(at, &found)) {
+        size_t head = (size_t)(found.opaque - found.whole);
+        size_t plain = plain_length(found.opaque, found.length);
+
+        if (length)
+            out[length++] = ',';
+        memcpy(out + length, found.whole, head + plain);
+        length += head + plain;
+        out[length++] = '"';
+    }
+    out[length] = 0;
+    return length;
+}

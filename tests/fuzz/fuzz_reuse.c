@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Conditional and dictionary fields of any client: read within their bounds, and the same twice. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "reuse/fs_reuse_dictionary.h"
+#include "reuse/fs_reuse_tag.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void take_suffixes(const char *field, size_t size)
+{
+    char *plain = malloc(size + 1), *again = malloc(size + 1);
+    size_t length = fs_reuse_plain(field, plain);
+
+    if (length > size || plain[length] || fs_reuse_plain(plain, again) > length)
+        abort();
+    free(plain);
+    free(again);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    char *field = calloc(1, size + 1);
+    const char *held;
+    size_t length;
+    fs_digest_t digest;
+
+    memcpy(field, data, size);
+    size = strlen(field);
+    if (fs_reuse_match(field, "\"abc\"", &held, &length) == FS_REUSE_SAME &&
+        (held < field || held + length > field + size || length < 5))
+        abort();
+    take_suffixes(field, size);
+    fs_reuse_available(field, &digest);
+    fs_reuse_accepts_dcz(field);
+    free(field);
+    return 0;
+}
