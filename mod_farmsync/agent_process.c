@@ -39,6 +39,7 @@
 #include "base/fs_time.h"
 #include "control/fs_control.h"
 #include "module.h"
+#include "monitors.h"
 #include "settings.h"
 #include "text.h"
 
@@ -165,6 +166,7 @@ static apr_status_t write_config(const fs_settings_t *settings, apr_pool_t *pool
     json_field(&text, "listen", settings->listen);
     json_field(&text, "advertise", settings->advertise);
     json_list(&text, "peers", settings->peers);
+    fs_monitors_json(&text, settings);
     if (settings->agent_members)
         fs_text_puts(&text, settings->agent_members);
     json_field(&text, "log_level", level_name(settings->agent_log_level));

@@ -9,6 +9,7 @@ mod_farmsync_mod_farmsync_la_SOURCES = \
 	mod_farmsync/data.c mod_farmsync/data.h \
 	mod_farmsync/expr.c mod_farmsync/expr.h mod_farmsync/rewritemap.c \
 	mod_farmsync/api.c mod_farmsync/api.h \
+	mod_farmsync/monitors.c mod_farmsync/monitors.h \
 	mod_farmsync/parts.c mod_farmsync/parts.h mod_farmsync/parts_own.h \
 	mod_farmsync/place.c mod_farmsync/place.h \
 	mod_farmsync/handler_data.c mod_farmsync/handler_data.h \

@@ -9,6 +9,7 @@
 #include <mod_status.h>
 
 #include "child.h"
+#include "monitors.h"
 #include "parts_own.h"
 #include "status.h"
 
@@ -116,6 +117,10 @@ static void dump_settings(const fs_settings_t *settings, const fs_place_t *place
                   : settings->listen,
               "(none)");
     dump_list("FarmSyncPeer", settings->peers, pool);
+    for (int i = 0; fs_monitors_line(pool, settings, i) || !i; i++)
+        dump_line("FarmSyncMonitor", fs_monitors_line(pool, settings, i), "(none)");
+    printf("  %-24s %d\n", "FarmSyncMonitorShare",
+           settings->monitor_share ? settings->monitor_share : FS_MONITOR_SHARE_DEFAULT);
     dump_list("FarmSyncGroup", settings->groups, pool);
     dump_line("FarmSyncAgent", settings->agent, "");
     dump_line("FarmSyncAgentLogLevel", levels[settings->agent_log_level], "");

@@ -22,6 +22,7 @@
 #include "net/fs_key.h"
 #include "net/fs_sql_options.h"
 #include "module.h"
+#include "monitors.h"
 
 #define POLL_MS_DEFAULT  1000
 #define POLL_MS_MIN      20
@@ -361,6 +362,11 @@ const command_rec fs_settings_commands[] = {
                    "host:port at which the agents of the other servers speak to this one's"),
     AP_INIT_ITERATE("FarmSyncPeer", add_peer, NULL, RSRC_CONF,
                     "host:port of other servers' FarmSyncListen; also learned from the database"),
+    AP_INIT_TAKE_ARGV("FarmSyncMonitor", fs_monitors_add, NULL, RSRC_CONF,
+                      "name, application, http, tcp or script, target, and options name=value"),
+    AP_INIT_TAKE1("FarmSyncMonitorShare", fs_monitors_set_share, NULL, RSRC_CONF,
+                  "percentage of the servers on which monitors may take an application down; "
+                  "default 50"),
     AP_INIT_ITERATE("FarmSyncGroup", add_group, NULL, RSRC_CONF,
                     "one or more groups of datasets that this server has; default: default"),
     AP_INIT_TAKE1("FarmSyncAgent", set_agent, NULL, RSRC_CONF,
@@ -421,7 +427,8 @@ int fs_settings_have_source(const fs_settings_t *settings)
 
 int fs_settings_have_work(const fs_settings_t *settings)
 {
-    return fs_settings_have_source(settings) || settings->listen || settings->agent_needed;
+    return fs_settings_have_source(settings) || settings->listen ||
+           settings->agent_needed || settings->monitors;
 }
 
 int fs_settings_start_agent(const fs_settings_t *settings)
@@ -480,6 +487,8 @@ const char *fs_settings_problem(apr_pool_t *pool, const fs_settings_t *settings)
                             "could speak for the farm; without a key only 127.0.0.1 and [::1] are "
                             "listened on",
                             settings->listen);
+    if (fs_monitors_problem(pool, settings))
+        return fs_monitors_problem(pool, settings);
     if (settings->peers->nelts && !settings->listen)
         return "FS1463: FarmSyncPeer is of no use without FarmSyncListen: give the address at "
                "which "

@@ -22,6 +22,8 @@ typedef struct fs_settings_t {
     const char *listen;               /* host:port of the agent for the other agents */
     const char *advertise;            /* host:port at which they reach it */
     apr_array_header_t *peers;        /* of const char * */
+    apr_array_header_t *monitors;     /* NULL, or known to monitors.c only */
+    int monitor_share;                /* percent; 0 unset */
     apr_array_header_t *data_servers; /* of const char * */
     apr_array_header_t *groups;       /* of const char * */
     int agent_log_level;              /* fs_log_level_t */

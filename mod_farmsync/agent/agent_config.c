@@ -13,11 +13,13 @@
 #define POLL_MS_MIN     20
 #define POLL_MS_MAX     60000
 
+#define MONITOR_SHARE_DEFAULT 50
+
 static const char *const fields[] = {"server",       "state_dir", "groups",  "database",
                                      "data_servers", "key_file",  "ca_file", "cert_file",
                                      "address",      "log_level", "poll_ms", "home_after_ms",
                                      "listen",       "advertise", "peers",
-                                     "sessions"};
+                                     "sessions",     "monitors",  "monitor_share"};
 #define FIELD_COUNT (sizeof(fields) / sizeof(fields[0]))
 
 static apr_status_t bad_value(const char *path, const char *field, const char *remedy,
@@ -235,13 +237,29 @@ static apr_status_t check_whole(const fs_agent_config_t *config, const char *pat
         return bad_value(path, "listen", "give host:port; see FarmSyncListen", result);
     if (config->advertise && strlen(config->advertise) > 255)
         return bad_value(path, "advertise", "give host:port; see FarmSyncListen", result);
-    if (!config->database && !config->server_count && !config->listen)
+    if (!config->database && !config->server_count && !config->listen && !config->monitor_count)
         return bad_value(path, "data_servers",
                          "there is neither a data server nor a database to get data from; give "
                          "FarmSyncDataServer or FarmSyncDatabase, or both, or FarmSyncListen if "
                          "only availability is wanted",
                          result);
     return APR_SUCCESS;
+}
+
+static apr_status_t read_monitors(fs_agent_config_t *config, const json_t *root, const char *path,
+                                  fs_result_t *result)
+{
+    const json_t *share = json_object_get(root, "monitor_share");
+    json_int_t percent = json_integer_value(share);
+
+    config->monitor_share = MONITOR_SHARE_DEFAULT;
+    if (share) {
+        if (!json_is_integer(share) || percent < 1 || percent > 100)
+            return bad_value(path, "monitor_share", "give a percentage, 1 to 100", result);
+        config->monitor_share = (unsigned)percent;
+    }
+    return fs_monitors_read(config->monitors, &config->monitor_count,
+                            json_object_get(root, "monitors"), path, result);
 }
 
 static apr_status_t read_root(fs_agent_config_t *config, const json_t *root, const char *path,
@@ -262,6 +280,8 @@ static apr_status_t read_root(fs_agent_config_t *config, const json_t *root, con
     if (!status)
         status = fs_agent_config_read_sessions(&config->sessions,
                                                json_object_get(root, "sessions"), path, result);
+    if (!status)
+        status = read_monitors(config, root, path, result);
     return status ? status : check_whole(config, path, result);
 }
 
@@ -319,5 +339,6 @@ void fs_agent_config_clear(fs_agent_config_t *config)
     free(config->cert_file);
     free(config->address);
     fs_agent_config_clear_sessions(&config->sessions);
+    fs_monitors_clear(config->monitors, config->monitor_count);
     memset(config, 0, sizeof(*config));
 }

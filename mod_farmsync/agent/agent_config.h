@@ -11,6 +11,7 @@
 #include "base/fs_log.h"
 #include "base/fs_result.h"
 #include "control/fs_control.h"
+#include "monitor.h"
 #include "plan.h"
 
 #define FS_PEERS_MAX 256
@@ -36,6 +37,9 @@ typedef struct fs_agent_config_t {
     unsigned poll_ms;       /* between two looks at the database while no data server answers */
     unsigned home_after_ms; /* FS_SERVERS_HOME_MS; written by hand, for tests */
     fs_agent_sessions_t sessions;
+    unsigned monitor_count;
+    fs_monitor_config_t monitors[FS_MONITORS_MAX];
+    unsigned monitor_share; /* percent of the servers that monitors may take down */
 } fs_agent_config_t;
 
 #define FS_AGENT_CONFIG_LIMIT (256u * 1024)

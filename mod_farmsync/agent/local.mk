@@ -3,7 +3,9 @@ noinst_LTLIBRARIES += mod_farmsync/agent/libagent.la
 mod_farmsync_agent_libagent_la_SOURCES = \
 	mod_farmsync/agent/plan.c mod_farmsync/agent/plan.h \
 	mod_farmsync/agent/agent_config.c mod_farmsync/agent/agent_config.h \
-	mod_farmsync/agent/agent_config_sessions.c mod_farmsync/agent/agent_config_sessions.h
+	mod_farmsync/agent/agent_config_sessions.c mod_farmsync/agent/agent_config_sessions.h \
+	mod_farmsync/agent/monitor.c mod_farmsync/agent/monitor.h \
+	mod_farmsync/agent/monitor_config.c
 mod_farmsync_agent_libagent_la_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS)
 mod_farmsync_agent_libagent_la_LIBADD = $(JANSSON_LIBS)
 
@@ -18,6 +20,7 @@ farmsync_agent_SOURCES = \
 	mod_farmsync/agent/lock.c mod_farmsync/agent/lock.h \
 	mod_farmsync/agent/log.c mod_farmsync/agent/log.h \
 	mod_farmsync/agent/main.c \
+	mod_farmsync/agent/monitor_probe.c \
 	mod_farmsync/agent/parts.c mod_farmsync/agent/parts.h \
 	mod_farmsync/agent/report.c \
 	mod_farmsync/agent/saved.c \

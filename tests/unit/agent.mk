@@ -5,3 +5,12 @@ tests_unit_test_agent_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/mod_farmsync/age
 tests_unit_test_agent_LDADD = mod_farmsync/agent/libagent.la lib/sync/libfs_sync.la \
 	lib/control/libfs_control.la lib/image/libfs_image.la lib/base/libfs_base.la \
 	$(JANSSON_LIBS) $(CHECK_LIBS)
+
+check_PROGRAMS += tests/unit/test_monitor
+TESTS += tests/unit/test_monitor
+tests_unit_test_monitor_SOURCES = tests/unit/test_monitor.c tests/unit/fs_test.h \
+	mod_farmsync/agent/monitor_probe.c
+tests_unit_test_monitor_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/mod_farmsync/agent \
+	$(CHECK_CFLAGS) $(JANSSON_CFLAGS) $(CURL_CFLAGS)
+tests_unit_test_monitor_LDADD = mod_farmsync/agent/libagent.la lib/base/libfs_base.la \
+	$(JANSSON_LIBS) $(CURL_LIBS) $(CHECK_LIBS)
