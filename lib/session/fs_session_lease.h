@@ -4,8 +4,8 @@
  *
  * A host renews at every bank server that it counts as up, each third of its lease. The bank server
  * counts the lease from when it heard the renewal, the host from when it sent it, so a host stops
- * trusting its own copies before any bank server gives them to somebody else. Only spans of time are
- * compared, never clocks of two hosts.
+ * trusting its own copies before any bank server gives them to somebody else. Only spans of time
+ * are compared, never clocks of two hosts.
  */
 #ifndef FS_SESSION_LEASE_H
 #define FS_SESSION_LEASE_H

@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "session/fs_session_pending.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
+
+#include "session/fs_session_map.h"
 
 #define BYTES (FS_SESSION_PENDING_SLOTS * sizeof(_Atomic uint16_t))
 
@@ -18,35 +15,23 @@ struct fs_session_pending_t {
 apr_status_t fs_session_pending_open(fs_session_pending_t **pending, const char *path,
                                      fs_result_t *result)
 {
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600), error = 0;
-    void *slots = MAP_FAILED;
+    void *slots;
+    apr_status_t status = fs_session_map_open(&slots, BYTES, path, NULL, result);
 
-    *pending = calloc(1, sizeof(**pending));
-    if (fd < 0 || !*pending)
-        error = fd < 0 ? errno : ENOMEM;
-    else
-        error = posix_fallocate(fd, 0, BYTES); /* so that a full disk is no SIGBUS later */
-    if (!error) {
-        slots = mmap(NULL, BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-        error = slots == MAP_FAILED ? errno : 0;
-    }
-    if (fd >= 0)
-        close(fd);
-    if (!error) {
+    *pending = status == APR_SUCCESS ? calloc(1, sizeof(**pending)) : NULL;
+    if (*pending)
         (*pending)->slots = slots;
-        return APR_SUCCESS;
+    else if (status == APR_SUCCESS) {
+        fs_session_map_close(slots, BYTES);
+        status = APR_ENOMEM;
     }
-    free(*pending);
-    *pending = NULL;
-    return fs_result_set(result, APR_FROM_OS_ERROR(error), "FS1216",
-                         "cannot map %s: %s; check the directory's owner and free space", path,
-                         strerror(error));
+    return status;
 }
 
 void fs_session_pending_close(fs_session_pending_t *pending)
 {
     if (pending)
-        munmap((void *)pending->slots, BYTES);
+        fs_session_map_close((void *)pending->slots, BYTES);
     free(pending);
 }
 

@@ -59,6 +59,14 @@ const fs_session_entry_t *fs_session_record_find(const fs_session_record_t *reco
     return NULL;
 }
 
+int fs_session_record_has_values(const fs_session_record_t *record)
+{
+    for (uint32_t i = 0; i < record->count; i++)
+        if (record->entries[i].value)
+            return 1;
+    return 0;
+}
+
 fs_usec_t fs_session_record_expires(const fs_session_record_t *record)
 {
     fs_usec_t expires = record->ends ? record->ends : INT64_MAX;

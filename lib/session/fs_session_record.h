@@ -91,6 +91,8 @@ int fs_session_entry_compare_keys(const fs_session_entry_t *a, const fs_session_
 /* The entry of a key that has a value, or NULL. */
 const fs_session_entry_t *fs_session_record_find(const fs_session_record_t *record, const char *key,
                                                  size_t length);
+/* Has any entry a value? */
+int fs_session_record_has_values(const fs_session_record_t *record);
 /* When the record is forgotten; INT64_MAX if never. */
 fs_usec_t fs_session_record_expires(const fs_session_record_t *record);
 

@@ -27,7 +27,8 @@ typedef enum fs_session_partner_state_t {
 typedef struct fs_session_partner_t {
     char name[FS_SESSION_NAME_SIZE];
     fs_session_partner_state_t state;
-    fs_usec_t since; /* named or last heard */
+    fs_usec_t since;  /* named or last heard */
+    fs_usec_t behind; /* since when a pass is missing */
     fs_usec_t lease;
 } fs_session_partner_t;
 
@@ -35,6 +36,7 @@ typedef struct fs_session_resync_t {
     fs_usec_t started;
     fs_usec_t settle; /* for so long after the start nobody is taken for gone: the longest lease */
     fs_usec_t stepped;
+    int overflow; /* a partner found no place: never in sync */
     unsigned count;
     fs_session_partner_t partners[FS_SESSION_PARTNERS];
 } fs_session_resync_t;

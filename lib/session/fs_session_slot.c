@@ -82,6 +82,13 @@ static int reindex_all(fs_session_store_t *store, MDB_txn *txn, const fs_session
     if (!(error = reindex(store, txn, EXPIRY, key, old->indexed, slot->indexed)) &&
         !(error = reindex(store, txn, DIRTY, key, old->note.dirty_since, slot->note.dirty_since)))
         error = reindex(store, txn, SAFE, key, old->safe_since, slot->safe_since);
+    if (!error && old->note.released && !slot->note.released) {
+        MDB_val name = key_val(key);
+
+        error = mdb_del(txn, store->tables[RELEASED], &name, NULL);
+        if (error == MDB_NOTFOUND)
+            error = 0;
+    }
     return error;
 }
 

@@ -17,7 +17,8 @@
 #define LEAST_BYTES   (UINT64_C(1) << 20)
 #define TRIES         24 /* of a transaction whose map changes under it */
 
-static const char *const table_names[TABLES] = {"main", "expiry", "dirty", "safe", "meta"};
+static const char *const table_names[TABLES] = {"main", "expiry",   "dirty",
+                                                "safe", "released", "meta"};
 
 apr_status_t fs_session_store_failed(int error, const char *what, fs_result_t *result)
 {
@@ -139,6 +140,8 @@ apr_status_t fs_session_store_open(fs_session_store_t **store, const char *dir, 
     snprintf(pending, sizeof(pending), "%s/pending", dir);
     if (!error)
         status = fs_session_pending_open(&made->pending, pending, result);
+    if (status == APR_SUCCESS)
+        status = fs_session_bell_open(&made->bell, dir, result);
     if (status != APR_SUCCESS) {
         fs_session_store_close(made);
         return status;
@@ -154,6 +157,7 @@ void fs_session_store_close(fs_session_store_t *store)
     if (store->env)
         mdb_env_close(store->env);
     fs_session_pending_close(store->pending);
+    fs_session_bell_close(store->bell);
     if (store->here)
         munmap(store->here, (size_t)sysconf(_SC_PAGESIZE));
     pthread_rwlock_destroy(&store->map_lock);
@@ -288,7 +292,7 @@ static int copy_record(void *baton, const fs_session_key_t *key, const fs_sessio
 {
     copying_t *copying = baton;
 
-    if (note->expires <= copying->now)
+    if (note->expires <= copying->now || note->released)
         return 0;
     copying->note = *note;
     copying->bytes = apr_pmemdup(copying->pool, bytes, length);

@@ -5,7 +5,9 @@
  *   data.mdb  main     key → note and record      expiry  time, key → nothing
  *             dirty    since, key → nothing       safe    since, key → nothing
  *             meta     "writer" → the store's random number
- *   lock.mdb  LMDB's lock and readers; pending  counters (fs_session_pending.h); boot  see below
+ *             released key → host
+ *   lock.mdb  LMDB's lock and readers; pending  counters (fs_session_pending.h); bell  rung after
+ *   each change (fs_session_bell.h); boot  see below
  *
  * A reader waits for nobody. Writers come one after the other, and hold no lock across anything but
  * the page cache. The death of any process at any moment leaves the last committed state (LMDB
@@ -72,6 +74,9 @@ typedef struct fs_session_note_t {
     fs_session_stamp_t version;
     fs_usec_t expires;
     fs_usec_t dirty_since; /* 0: all its copies are confirmed */
+    fs_usec_t released;    /* until when it is another host's; 0: it is this host's */
+    uint64_t checked;      /* the generation in which it was compared with the bank; 0: never
+                              (fs_session_trust.h) */
     uint32_t copies;       /* of this version, confirmed */
     uint8_t seal[FS_SESSION_SEAL_BYTES];
 } fs_session_note_t;
@@ -86,8 +91,8 @@ typedef int fs_session_look_fn(void *baton, const fs_session_key_t *key,
 apr_status_t fs_session_store_look(fs_session_store_t *store, const fs_session_key_t *key,
                                    fs_session_look_fn *look, void *baton, fs_result_t *result);
 
-/* Copies and decodes a session. `note` may be NULL. APR_NOTFOUND without a message if it is unknown
- * or has expired; FS1204 if its record is damaged. */
+/* Copies and decodes a session. `note` may be NULL. APR_NOTFOUND without a message if it is
+ * unknown, has expired or is released to another host; FS1204 if its record is damaged. */
 apr_status_t fs_session_store_read(fs_session_store_t *store, const fs_session_key_t *key,
                                    fs_usec_t now, apr_pool_t *pool, fs_session_record_t *record,
                                    fs_session_note_t *note, fs_result_t *result);
@@ -98,12 +103,17 @@ typedef struct fs_session_save_t {
     uint32_t count;
     const fs_session_record_t *fresh; /* what it begins as if it isn't there; NULL: APR_NOTFOUND */
     const uint8_t *seal;              /* with `fresh` */
+    uint64_t checked;                 /* with `fresh`: the trust page's generation */
     int urgent;                       /* send it at once, whatever is pending */
+    int end_if_empty;                 /* end it, urgently, if no entry has a value afterwards */
+    const fs_session_stamp_t *expected; /* NULL; else the version (behind aliases) that it must
+                                           have, or APR_EMISMATCH and nothing is changed */
 } fs_session_save_t;
 
 /*
  * Applies what a request changed to what is there now; through an alias, to where it leads.
- * `record` becomes what is there afterwards. Errors: FS1203, FS1205 ended, FS1213 full
+ * `record` becomes what is there afterwards. APR_NOTFOUND without a message: it is unknown or
+ * released to another host: fetch it and save again. Errors: FS1203, FS1205 ended, FS1213 full
  * (APR_ENOSPC), FS1214 too large (APR_ENOSPC).
  */
 apr_status_t fs_session_store_save(fs_session_store_t *store, const fs_session_save_t *save,
@@ -132,10 +142,37 @@ apr_status_t fs_session_store_end(fs_session_store_t *store, const fs_session_ke
                                   const uint8_t *seal, fs_usec_t now, apr_pool_t *pool,
                                   fs_result_t *result);
 
-/* Hands a session over: returns it and forgets it. APR_NOTFOUND. */
+/*
+ * Another host has it from now on: `to` gets `record`. It is not served any more (reading and
+ * saving say APR_NOTFOUND), but kept and sent to the bank as before, until it is forgotten or,
+ * after `until` and once it is safe, when room is needed or it expires. Releasing it again changes
+ * `to`. APR_NOTFOUND: it isn't here.
+ */
 apr_status_t fs_session_store_release(fs_session_store_t *store, const fs_session_key_t *key,
-                                      apr_pool_t *pool, fs_session_record_t *record,
-                                      fs_result_t *result);
+                                      const char *to, fs_usec_t until, apr_pool_t *pool,
+                                      fs_session_record_t *record, fs_result_t *result);
+
+/* To whom it is released. APR_NOTFOUND: it isn't here, or it is this host's. */
+apr_status_t fs_session_store_released(fs_session_store_t *store, const fs_session_key_t *key,
+                                       char to[FS_SESSION_NAME_SIZE], fs_result_t *result);
+
+/* Forgets a released session if it is still of this version: the other host or the bank has it.
+ * APR_NOTFOUND: it isn't here, isn't released, or has changed. */
+apr_status_t fs_session_store_forget(fs_session_store_t *store, const fs_session_key_t *key,
+                                     const fs_session_stamp_t *version, fs_result_t *result);
+
+/*
+ * This host takes a session: merges `count` copies (and what is here, released or not), becomes the
+ * owner in an epoch above all of them if the result is live and this host wasn't its owner, and
+ * stores that as compared in generation `checked` and due for the bank at once. `record` becomes
+ * what is there. If it has become an alias, nothing else changes: `record` says where it leads.
+ * Errors as saving.
+ */
+apr_status_t fs_session_store_adopt(fs_session_store_t *store, const fs_session_key_t *key,
+                                    const fs_session_record_t *copies, uint32_t count,
+                                    const uint8_t *seal, uint64_t checked, fs_usec_t now,
+                                    apr_pool_t *pool, fs_session_record_t *record,
+                                    fs_result_t *result);
 
 /* A request that may change the session begins and is done, so that its copy is sent once for all.
  */
@@ -154,6 +191,11 @@ apr_status_t fs_session_store_confirm(fs_session_store_t *store, const fs_sessio
 /* Its copies don't count any more (a bank server died): it is dirty from now on. */
 apr_status_t fs_session_store_doubt(fs_session_store_t *store, const fs_session_key_t *key,
                                     fs_usec_t now, fs_result_t *result);
+
+/* They were compared with the bank in `generation`, in one transaction; those that aren't here are
+ * passed over. */
+apr_status_t fs_session_store_checked(fs_session_store_t *store, const fs_session_key_t *keys,
+                                      unsigned count, uint64_t generation, fs_result_t *result);
 
 /* Shows sessions that are to be sent now, oldest change first, at most `limit`. `shown` how many;
  * `next` when to ask again if nothing else happens (INT64_MAX: never). */

@@ -6,12 +6,13 @@
 #include <lmdb.h>
 #include <pthread.h>
 
+#include "session/fs_session_bell.h"
 #include "session/fs_session_pending.h"
 #include "session/fs_session_store.h"
 
 #define TIME_KEY_BYTES (8 + FS_SESSION_KEY_BYTES) /* big endian, so that LMDB sorts by time */
 
-typedef enum table_t { MAIN, EXPIRY, DIRTY, SAFE, META, TABLES } table_t;
+typedef enum table_t { MAIN, EXPIRY, DIRTY, SAFE, RELEASED, META, TABLES } table_t;
 
 struct fs_session_store_t {
     MDB_env *env;
@@ -22,6 +23,7 @@ struct fs_session_store_t {
     size_t map_limit;
     fs_session_limits_t limits;
     fs_session_pending_t *pending;
+    fs_session_bell_t *bell;
     uint64_t writer;
     char name[FS_SESSION_NAME_SIZE];
     int *here; /* 1 in the process that opened it; the kernel wipes it in a forked child */
@@ -75,6 +77,39 @@ int fs_session_first(fs_session_store_t *store, MDB_txn *txn, table_t table,
 /* If the first session in EXPIRY has expired, removes it; `removed`. `more` 0: none may have. */
 int fs_session_expire_first(fs_session_store_t *store, MDB_txn *txn, fs_usec_t now, int *removed,
                             int *more);
+/* --- changes -------------------------------------------------------------------------------------
+ */
+
+/* What one change works with. */
+typedef struct change_t {
+    const fs_session_save_t *save;
+    const fs_session_record_t *copy; /* merging */
+    const fs_session_target_t *target;
+    const uint8_t *seal;
+    fs_session_key_t key;
+    fs_usec_t now; /* 0: what has expired is there, too */
+    apr_pool_t *pool;
+    fs_session_record_t *record; /* what is there afterwards */
+    uint64_t checked;            /* the session is this host's, as compared then; 0: as before */
+    uint64_t was_checked;        /* what was loaded */
+    int released;                /* what was loaded is another host's */
+    int stored;                  /* the bell is to be rung: 1, 2 urgently */
+} change_t;
+
+/* Reads a session. One that has expired, or whose record is damaged, is removed: it isn't there. */
+int fs_session_change_load(fs_session_store_t *store, MDB_txn *txn, const fs_session_key_t *key,
+                           change_t *change, int *there, fs_result_t *result);
+/* The same; through aliases to where they lead, and `key` becomes that. */
+int fs_session_change_load_target(fs_session_store_t *store, MDB_txn *txn, fs_session_key_t *key,
+                                  change_t *change, int *there, fs_result_t *result);
+/* Stores change->record, which is from then on in the pool, for the map changes under it. */
+int fs_session_change_store(fs_session_store_t *store, MDB_txn *txn, const fs_session_key_t *key,
+                            int is_new, const uint8_t *seal, change_t *change, int urgent,
+                            fs_result_t *result);
+/* Does the work, and rings if something is to be sent. */
+apr_status_t fs_session_change_work(fs_session_store_t *store, fs_session_work_fn *work,
+                                    change_t *change, fs_result_t *result);
+
 /* Bytes of all sessions. */
 int fs_session_bytes(fs_session_store_t *store, MDB_txn *txn, uint64_t *bytes);
 

@@ -108,17 +108,24 @@ static int check_slot(const MDB_val *name, const MDB_val *value, apr_pool_t *poo
     return bad ? -1 : 0;
 }
 
-static int check_table(MDB_txn *txn, MDB_dbi table, int is_main, int is_meta, apr_pool_t *pool)
+static int check_name(table_t table, const MDB_val *name, const MDB_val *value)
+{
+    if (table == RELEASED)
+        return name->mv_size == FS_SESSION_KEY_BYTES && value->mv_size < FS_SESSION_NAME_SIZE;
+    return table == META || name->mv_size == TIME_KEY_BYTES;
+}
+
+static int check_table(MDB_txn *txn, const MDB_dbi tables[TABLES], table_t table, apr_pool_t *pool)
 {
     MDB_val name, value;
     MDB_cursor *cursor;
-    int error = mdb_cursor_open(txn, table, &cursor);
+    int error = mdb_cursor_open(txn, tables[table], &cursor);
 
     if (error)
         return error;
     for (error = mdb_cursor_get(cursor, &name, &value, MDB_FIRST); !error;
          error = mdb_cursor_get(cursor, &name, &value, MDB_NEXT)) {
-        if (is_main ? check_slot(&name, &value, pool) : !is_meta && name.mv_size != TIME_KEY_BYTES)
+        if (table == MAIN ? check_slot(&name, &value, pool) : !check_name(table, &name, &value))
             error = MDB_CORRUPTED;
         if (error)
             break;
@@ -141,7 +148,7 @@ static int check_all(const preparing_t *preparing)
     error = mdb_txn_begin(env, NULL, MDB_RDONLY, &txn);
     if (!error) {
         for (unsigned i = 0; !error && i < TABLES; i++)
-            error = check_table(txn, tables[i], i == MAIN, i == META, pool);
+            error = check_table(txn, tables, i, pool);
         mdb_txn_abort(txn);
     }
     mdb_env_close(env);
@@ -154,7 +161,8 @@ static int check_all(const preparing_t *preparing)
 
 static void remove_store(const char *dir)
 {
-    static const char *const files[] = {"data.mdb", "lock.mdb", "pending", "boot"};
+    static const char *const files[] = {"data.mdb", "lock.mdb", "pending",
+                                        "trust",    "turns",    "boot"};
     char path[PATH_ROOM];
 
     for (unsigned i = 0; i < sizeof(files) / sizeof(*files); i++) {
@@ -215,6 +223,7 @@ static apr_status_t make_store(const preparing_t *preparing, fs_result_t *result
 
 static apr_status_t prepare(const preparing_t *preparing, fs_result_t *result)
 {
+    static const char *const shared[] = {"pending", "trust", "turns"};
     fs_result_t failure;
     apr_status_t status;
     int error = 0;
@@ -230,12 +239,13 @@ static apr_status_t prepare(const preparing_t *preparing, fs_result_t *result)
     }
     if (error > 0)
         return fs_session_store_failed(error, "check", result);
-    if (preparing->first) { /* what it counts ended with its processes */
-        char pending[PATH_ROOM];
+    if (preparing->first) /* what they hold ended with its processes */
+        for (unsigned i = 0; i < sizeof(shared) / sizeof(*shared); i++) {
+            char path[PATH_ROOM];
 
-        file_in(pending, preparing->dir, "pending");
-        unlink(pending);
-    }
+            file_in(path, preparing->dir, shared[i]);
+            unlink(path);
+        }
     status = make_store(preparing, &failure);
     if (status == APR_SUCCESS)
         status = write_boot(preparing, "open", &failure);

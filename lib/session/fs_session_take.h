@@ -3,12 +3,12 @@
  * Who owns a session, and how it changes hands. Pure logic: clocks and what others said are
  * arguments, nothing is allocated; any thread.
  *
- * Each bank server that keeps a session remembers its owner: the host that took it last. A host that
- * gets a request for a session that it doesn't have asks all k candidates to give it the session
- * (take). A bank server does so, by compare and swap, if nobody owns it, or the owner let it go or
- * doesn't live any more (its lease there has run out). If a living owner is named, that is asked to
- * hand the session over. Who was cut off learns from the next answer about the session that another
- * owns it: he lets it go, and what he has of it is merged into the other's.
+ * Each bank server that keeps a session remembers its owner: the host that took it last. A host
+ * that gets a request for a session that it doesn't have asks all k candidates to give it the
+ * session (take). A bank server does so, by compare and swap, if nobody owns it, or the owner let
+ * it go or doesn't live any more (its lease there has run out). If a living owner is named, that is
+ * asked to hand the session over. Who was cut off learns from the next answer about the session
+ * that another owns it: he lets it go, and what he has of it is merged into the other's.
  *
  * Names of hosts are as FarmSyncServer gives them; "" is nobody. `left` is what is left of the
  * owner's lease at this bank server (fs_session_lease_left).
@@ -25,7 +25,9 @@
  * as that. Zero: it holds nothing. */
 typedef struct fs_session_hold_t {
     int held;
+    int aside; /* a second copy is held: fs_session_hold_copy */
     fs_session_stamp_t version;
+    fs_session_stamp_t aside_version;
     char owner[FS_SESSION_NAME_SIZE];
 } fs_session_hold_t;
 
@@ -49,17 +51,28 @@ typedef struct fs_session_offering_t {
 
 /*
  * TAKE: store the copy that was offered, hold->version is its version already; HAVE, MERGE: see
- * fs_session_offer.h. Whatever the answer, hold->owner is up to date, and the answer to the host
- * names it. `fenced`: the host says that it owns the session, but another does.
+ * fs_session_offer.h. MERGE with hold->aside: answer with the copy aside instead of the held one;
+ * if it was set and isn't any more: drop the copy aside, the host has merged it. Whatever the
+ * answer, hold->owner is up to date, and the answer to the host names it. `fenced`: the host says
+ * that it owns the session, but another does.
  */
 fs_session_offered_t fs_session_hold_offer(fs_session_hold_t *hold, fs_usec_t left,
                                            const fs_session_offering_t *offering, int *fenced);
 
+typedef enum fs_session_copied_t {
+    FS_SESSION_COPIED = 1,        /* store it instead of what is held */
+    FS_SESSION_COPY_ASIDE,        /* move what is held aside, then store it */
+    FS_SESSION_COPY_ASIDE_THEIRS, /* keep what is held, store theirs aside */
+    FS_SESSION_COPY_IGNORED
+} fs_session_copied_t;
+
 /*
- * A bank server copies to another one what it holds (resync). `theirs` comes from a server that was
- * in sync, ours is not: its owner counts unless ours is of a later version.
+ * A bank server brings another one a copy (resync). The later version wins. But if two hosts owned
+ * them, it may be that neither is contained in the other (they were cut off from each other), and
+ * only a host can merge them: then the earlier one is kept aside, and given to who takes the
+ * session or offers it, until an offer says that it was merged. `hold` becomes what is held then.
  */
-fs_session_offered_t fs_session_hold_copy(fs_session_hold_t *hold, const fs_session_hold_t *theirs);
+fs_session_copied_t fs_session_hold_copy(fs_session_hold_t *hold, const fs_session_hold_t *theirs);
 
 /* --- who wants a session -------------------------------------------------------------------------
  */
@@ -86,7 +99,7 @@ typedef enum fs_session_said_t {
     FS_SESSION_SAID_FAILED,      /* no answer */
     FS_SESSION_SAID_NONE,        /* it doesn't have it */
     FS_SESSION_SAID_GAVE,        /* the copy came with the answer */
-    FS_SESSION_SAID_NAMED,       /* it let another one have it: `named` */
+    FS_SESSION_SAID_NAMED,       /* it let another one have it: `named`; its copy came too */
     FS_SESSION_SAID_TAKING       /* it is taking it itself: `rank` */
 } fs_session_said_t;
 
@@ -115,9 +128,10 @@ typedef enum fs_session_step_t {
     FS_SESSION_STEP_WAIT = 1, /* for answers, until `at` at the latest */
     FS_SESSION_STEP_ASK,      /* ask host `whom` to hand it over */
     FS_SESSION_STEP_ASK_ALL,  /* ask all living peers that were not asked */
-    FS_SESSION_STEP_TAKE, /* at `at`, ask the candidates again: forget what they and the peers said;
-                             `whom` ("" or a host) has let it go */
-    FS_SESSION_STEP_ADOPT,   /* merge all copies that came; the session is this host's */
+    FS_SESSION_STEP_TAKE,  /* at `at`, ask the candidates again: forget what they and the peers said
+                              (but keep copies that came); `whom` ("" or a host) has let it go;
+                              `wanted`: its owner doesn't answer, the bank is to tell it */
+    FS_SESSION_STEP_ADOPT, /* merge all copies that came; the session is this host's */
     FS_SESSION_STEP_UNKNOWN, /* there is no such session */
     FS_SESSION_STEP_GIVE_UP  /* nobody could say: a new session, or 503, as is configured */
 } fs_session_step_t;
@@ -126,6 +140,7 @@ typedef struct fs_session_next_t {
     fs_session_step_t step;
     char whom[FS_SESSION_NAME_SIZE];
     fs_usec_t at;
+    int wanted;
 } fs_session_next_t;
 
 /* What to do now. */
@@ -163,17 +178,17 @@ fs_session_hand_t fs_session_hand_over(const fs_session_mine_t *mine, const char
 /* After a comparison or an offer: what becomes of this host's copy. */
 typedef enum fs_session_keeping_t {
     FS_SESSION_KEEP = 1, /* nobody else took it: it is checked */
-    FS_SESSION_LET_GO,   /* `owner` has it: release it to that, send what the bank doesn't have of it
-                            (merged), tell that host (late), then forget it */
-    FS_SESSION_FETCH     /* the bank's is nobody's, and newer than anything seen here: take it */
+    FS_SESSION_LET_GO, /* `owner` has it: release it to that, send what the bank doesn't have of it
+                          (merged), tell that host (late), then forget it */
+    FS_SESSION_FETCH   /* the bank's is nobody's, and newer than anything seen here: take it */
 } fs_session_keeping_t;
 
 /*
- * What one bank server said about a session of this host (`self`): `held` and its owner there; `own`
- * is this host's version, `base` what the server was last known to hold (NULL: nothing is known).
+ * What one bank server said about a session of this host (`self`): `held` and its owner there;
+ * `own` is this host's version, `base` what the server was last known to hold (NULL: nothing is
+ * known).
  */
 fs_session_keeping_t fs_session_keep(const char *self, const fs_session_hold_t *held,
-                                     const fs_session_stamp_t *own,
-                                     const fs_session_stamp_t *base);
+                                     const fs_session_stamp_t *own, const fs_session_stamp_t *base);
 
 #endif

@@ -24,7 +24,7 @@
 #include "base/fs_time.h"
 
 /* A page that promises more than this is not believed. */
-#define FS_SESSION_LEASE_LIMIT (60 * FS_USEC_PER_SEC)
+#define FS_SESSION_TRUST_LIMIT (60 * FS_USEC_PER_SEC)
 
 typedef struct fs_session_trust_t fs_session_trust_t;
 
@@ -38,8 +38,8 @@ typedef struct fs_session_trusted_t {
 fs_usec_t fs_session_trust_clock(void);
 
 /*
- * Maps `dir`/trust, which is made (mode 0600) if it isn't there; `dir` is the store's. `writes`: the
- * agent, which begins with nothing trusted and a generation above all before. Errors: FS1216.
+ * Maps `dir`/trust, which is made (mode 0600) if it isn't there; `dir` is the store's. `writes`:
+ * the agent, which begins with nothing trusted and a generation above all before. Errors: FS1216.
  */
 apr_status_t fs_session_trust_open(fs_session_trust_t **trust, const char *dir, int writes,
                                    fs_result_t *result);

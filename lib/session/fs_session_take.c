@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "session/fs_session_take.h"
+
+#include <string.h>
+
+#define NAMED_HOPS 4 /* a session that is handed on while it is being asked for */
+
+static int same(const char *a, const char *b)
+{
+    return !strcmp(a, b);
+}
+
+static void name(char to[FS_SESSION_NAME_SIZE], const char *from)
+{
+    size_t length = strnlen(from, FS_SESSION_NAME_SIZE - 1);
+
+    memmove(to, from, length);
+    memset(to + length, 0, FS_SESSION_NAME_SIZE - length);
+}
+
+/* --- a bank server -------------------------------------------------------------------------------
+ */
+
+fs_session_granted_t fs_session_hold_take(fs_session_hold_t *hold, fs_usec_t left,
+                                          const char *taker, const char *from)
+{
+    if (!hold->held)
+        return FS_SESSION_UNKNOWN;
+    if (hold->owner[0] && !same(hold->owner, taker) && !same(hold->owner, from) && left > 0)
+        return FS_SESSION_OWNED;
+    name(hold->owner, taker);
+    return FS_SESSION_GRANTED;
+}
+
+/* Does what the host says of the owner count here? */
+static int claim_counts(const fs_session_hold_t *hold, fs_usec_t left,
+                        const fs_session_offering_t *offering, fs_session_offered_t answer)
+{
+    if (!hold->held || !hold->owner[0] || same(hold->owner, offering->origin))
+        return 1;
+    if (!same(offering->owner, offering->origin) || answer == FS_SESSION_MERGE)
+        return 0;
+    return left <= 0 || offering->version.epoch > hold->version.epoch; /* it took it over */
+}
+
+fs_session_offered_t fs_session_hold_offer(fs_session_hold_t *hold, fs_usec_t left,
+                                           const fs_session_offering_t *offering, int *fenced)
+{
+    const fs_session_stamp_t *base = offering->base;
+    fs_session_offered_t answer;
+
+    if (hold->aside && base && !fs_session_stamp_compare(base, &hold->aside_version)) {
+        hold->aside = 0;
+        base = NULL;
+    }
+    answer = hold->aside
+                 ? FS_SESSION_MERGE
+                 : fs_session_offer(hold->held ? &hold->version : NULL, base, &offering->version);
+    if (claim_counts(hold, left, offering, answer))
+        name(hold->owner, offering->owner);
+    if (answer == FS_SESSION_TAKE) {
+        hold->held = 1;
+        hold->version = offering->version;
+    }
+    *fenced = same(offering->owner, offering->origin) && !same(hold->owner, offering->origin);
+    return answer;
+}
+
+fs_session_copied_t fs_session_hold_copy(fs_session_hold_t *hold, const fs_session_hold_t *theirs)
+{
+    fs_session_hold_t ours = *hold;
+    int order = ours.held ? fs_session_stamp_compare(&ours.version, &theirs->version) : -1;
+    int apart = ours.held && !same(ours.owner, theirs->owner);
+
+    if (!order)
+        return FS_SESSION_COPY_IGNORED;
+    if (order > 0) {
+        if (!apart || ours.aside)
+            return FS_SESSION_COPY_IGNORED;
+        hold->aside = 1;
+        hold->aside_version = theirs->version;
+        return FS_SESSION_COPY_ASIDE_THEIRS;
+    }
+    hold->held = 1;
+    hold->version = theirs->version;
+    name(hold->owner, theirs->owner);
+    if (!apart || ours.aside)
+        return FS_SESSION_COPIED;
+    hold->aside = 1;
+    hold->aside_version = ours.version;
+    return FS_SESSION_COPY_ASIDE;
+}
+
+/* --- who wants a session -------------------------------------------------------------------------
+ */
+
+unsigned fs_session_take_rank(const fs_session_taking_t *taking)
+{
+    for (unsigned i = 0; i < taking->candidate_count; i++)
+        if (taking->candidates[i].heard == FS_SESSION_HEARD_GRANTED)
+            return i;
+    return FS_SESSION_NO_RANK;
+}
+
+static fs_session_next_t next_step(fs_session_step_t step, const char *whom, fs_usec_t at)
+{
+    fs_session_next_t next = {.step = step, .at = at};
+
+    name(next.whom, whom);
+    return next;
+}
+
+static const fs_session_peer_t *find_peer(const fs_session_taking_t *taking, const char *whom)
+{
+    for (unsigned i = 0; i < taking->peer_count; i++)
+        if (same(taking->peers[i].name, whom))
+            return &taking->peers[i];
+    return NULL;
+}
+
+/* The owner doesn't answer: until its lease has run out the bank may reach it. */
+static fs_session_next_t wait_for_lease(fs_usec_t until, fs_usec_t now)
+{
+    fs_usec_t retry = now + FS_SESSION_RETRY;
+    fs_session_next_t next = next_step(FS_SESSION_STEP_TAKE, "",
+                                       until <= now    ? now
+                                       : until < retry ? until
+                                                       : retry);
+
+    next.wanted = until > now;
+    return next;
+}
+
+/* Two take it at once: who has the better candidate's grant goes on; the other asks him later. */
+static int rival_is_better(const fs_session_taking_t *taking, const fs_session_peer_t *rival)
+{
+    unsigned rank = fs_session_take_rank(taking);
+
+    return rival->rank < rank || (rival->rank == rank && strcmp(rival->name, taking->self) < 0);
+}
+
+/* What to do about a living owner that a bank server (or a host) named. ADOPT: nothing is left to
+ * do about it. */
+static fs_session_next_t settle_owner(const fs_session_taking_t *taking, const char *owner,
+                                      fs_usec_t until, fs_usec_t now)
+{
+    const char *whom = owner;
+
+    for (unsigned hop = 0; hop < NAMED_HOPS; hop++) {
+        const fs_session_peer_t *peer = find_peer(taking, whom);
+
+        if (!peer)
+            return next_step(FS_SESSION_STEP_ASK, whom, now);
+        switch (peer->said) {
+        case FS_SESSION_SAID_GAVE:
+            return next_step(FS_SESSION_STEP_ADOPT, "", now);
+        case FS_SESSION_SAID_NOTHING:
+            return next_step(FS_SESSION_STEP_WAIT, "", taking->deadline);
+        case FS_SESSION_SAID_FAILED:
+            return wait_for_lease(whom == owner ? until : now + FS_SESSION_RETRY, now);
+        case FS_SESSION_SAID_TAKING:
+            return rival_is_better(taking, peer)
+                       ? next_step(FS_SESSION_STEP_TAKE, "", now + FS_SESSION_RETRY)
+                       : next_step(FS_SESSION_STEP_ADOPT, "", now);
+        case FS_SESSION_SAID_NAMED:
+            if (same(peer->named, taking->self))
+                return next_step(FS_SESSION_STEP_TAKE, owner, now);
+            whom = peer->named;
+            break;
+        case FS_SESSION_SAID_NONE:
+        default:
+            return next_step(FS_SESSION_STEP_TAKE, owner, now);
+        }
+    }
+    return next_step(FS_SESSION_STEP_TAKE, "", now + FS_SESSION_RETRY);
+}
+
+/* Those that the bank names, the best candidate's first. */
+static fs_session_next_t settle_owners(const fs_session_taking_t *taking, fs_usec_t now)
+{
+    for (unsigned i = 0; i < taking->candidate_count; i++) {
+        const fs_session_candidate_t *candidate = &taking->candidates[i];
+        fs_session_next_t next;
+
+        if (candidate->heard != FS_SESSION_HEARD_OWNED || same(candidate->owner, taking->self))
+            continue;
+        next = settle_owner(taking, candidate->owner, candidate->until, now);
+        if (next.step != FS_SESSION_STEP_ADOPT)
+            return next;
+    }
+    return next_step(FS_SESSION_STEP_ADOPT, "", now);
+}
+
+/* Nobody that was asked at the bank holds it: perhaps a host has one that is younger than that. */
+static fs_session_next_t settle_unknown(const fs_session_taking_t *taking, int all_in_sync,
+                                        fs_usec_t now)
+{
+    int waiting = 0, failed = 0;
+
+    if (!taking->asked_all)
+        return next_step(FS_SESSION_STEP_ASK_ALL, "", now);
+    for (unsigned i = 0; i < taking->peer_count; i++) {
+        const fs_session_peer_t *peer = &taking->peers[i];
+
+        if (peer->said == FS_SESSION_SAID_NAMED || peer->said == FS_SESSION_SAID_TAKING) {
+            fs_session_next_t next = settle_owner(taking, peer->name, now, now);
+
+            if (next.step != FS_SESSION_STEP_ADOPT)
+                return next;
+        }
+        waiting += peer->said == FS_SESSION_SAID_NOTHING;
+        failed += peer->said == FS_SESSION_SAID_FAILED;
+    }
+    if (waiting)
+        return next_step(FS_SESSION_STEP_WAIT, "", taking->deadline);
+    if (all_in_sync && !failed)
+        return next_step(FS_SESSION_STEP_UNKNOWN, "", now);
+    return next_step(FS_SESSION_STEP_TAKE, "", now + FS_SESSION_RETRY);
+}
+
+static int somebody_gave(const fs_session_taking_t *taking)
+{
+    for (unsigned i = 0; i < taking->peer_count; i++)
+        if (taking->peers[i].said == FS_SESSION_SAID_GAVE)
+            return 1;
+    return 0;
+}
+
+static fs_session_next_t next_of(const fs_session_taking_t *taking, fs_usec_t now)
+{
+    unsigned silent = 0, in_sync = 0, unknown = 0, known = 0;
+    fs_session_next_t next;
+
+    for (unsigned i = 0; i < taking->candidate_count; i++) {
+        const fs_session_candidate_t *candidate = &taking->candidates[i];
+
+        if (candidate->heard == FS_SESSION_HEARD_NOTHING)
+            return next_step(FS_SESSION_STEP_WAIT, "", taking->deadline);
+        silent += candidate->heard == FS_SESSION_HEARD_FAILED;
+        unknown += candidate->heard == FS_SESSION_HEARD_UNKNOWN;
+        known += candidate->heard >= FS_SESSION_HEARD_GRANTED;
+        in_sync += candidate->heard != FS_SESSION_HEARD_FAILED && candidate->in_sync;
+    }
+    next = settle_owners(taking, now);
+    if (next.step != FS_SESSION_STEP_ADOPT || somebody_gave(taking) || (known && in_sync))
+        return next;
+    if (known) /* copies of servers that may have missed something, and nobody else's */
+        return taking->asked_all ? next_step(FS_SESSION_STEP_TAKE, "", now + FS_SESSION_RETRY)
+                                 : next_step(FS_SESSION_STEP_ASK_ALL, "", now);
+    return settle_unknown(taking, unknown && !silent && in_sync == unknown, now);
+}
+
+fs_session_next_t fs_session_take_next(const fs_session_taking_t *taking, fs_usec_t now)
+{
+    fs_session_next_t next = next_of(taking, now);
+
+    if (next.step == FS_SESSION_STEP_ADOPT || next.step == FS_SESSION_STEP_UNKNOWN)
+        return next;
+    if (now >= taking->deadline || next.at > taking->deadline)
+        return next_step(FS_SESSION_STEP_GIVE_UP, "", now);
+    return next;
+}
+
+/* --- who has it ----------------------------------------------------------------------------------
+ */
+
+fs_session_hand_t fs_session_hand_over(const fs_session_mine_t *mine, const char *asker,
+                                       fs_usec_t now)
+{
+    if (!mine->there)
+        return mine->taking ? FS_SESSION_HAND_TAKING : FS_SESSION_HAND_NONE;
+    if (mine->released[0])
+        return same(mine->released, asker) ? FS_SESSION_HAND_GIVE : FS_SESSION_HAND_NAME;
+    if ((mine->pending || !mine->turn) && now - mine->asked < mine->patience)
+        return FS_SESSION_HAND_WAIT;
+    return FS_SESSION_HAND_GIVE;
+}
+
+fs_session_keeping_t fs_session_keep(const char *self, const fs_session_hold_t *held,
+                                     const fs_session_stamp_t *own, const fs_session_stamp_t *base)
+{
+    if (!held->held)
+        return FS_SESSION_KEEP;
+    if (held->owner[0] && !same(held->owner, self))
+        return FS_SESSION_LET_GO;
+    if (fs_session_stamp_compare(&held->version, own) <= 0 ||
+        (base && !fs_session_stamp_compare(&held->version, base)))
+        return FS_SESSION_KEEP;
+    return FS_SESSION_FETCH;
+}
