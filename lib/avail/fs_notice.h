@@ -23,19 +23,19 @@
 #include "base/fs_result.h"
 #include "base/fs_time.h"
 
-#define FS_NOTICE_KIND           "notice"
-#define FS_NOTICE_BYTES          4096 /* of the JSON: what a record of the backplane holds */
-#define FS_NOTICE_NAME_SIZE      65   /* of an application, an id, a server, a component */
-#define FS_NOTICE_REASON_SIZE    33
-#define FS_NOTICE_LANGUAGE_SIZE  36
-#define FS_NOTICE_TEXT_SIZE      1025 /* of a message or a condition */
-#define FS_NOTICE_WHO_SIZE       129
-#define FS_NOTICE_LINK_SIZE      513
-#define FS_NOTICE_MESSAGES       8
-#define FS_NOTICE_SERVERS        32
-#define FS_NOTICE_KEY_SIZE       (2 * FS_NOTICE_NAME_SIZE)
-#define FS_NOTICE_EVERY          "*" /* application: all; language: any */
-#define FS_NOTICE_AHEAD          (5 * 60 * FS_USEC_PER_SEC) /* `time` may be in the future by this */
+#define FS_NOTICE_KIND          "notice"
+#define FS_NOTICE_BYTES         4096 /* of the JSON: what a record of the backplane holds */
+#define FS_NOTICE_NAME_SIZE     65   /* of an application, an id, a server, a component */
+#define FS_NOTICE_REASON_SIZE   33
+#define FS_NOTICE_LANGUAGE_SIZE 36
+#define FS_NOTICE_TEXT_SIZE     1025 /* of a message or a condition */
+#define FS_NOTICE_WHO_SIZE      129
+#define FS_NOTICE_LINK_SIZE     513
+#define FS_NOTICE_MESSAGES      8
+#define FS_NOTICE_SERVERS       32
+#define FS_NOTICE_KEY_SIZE      (2 * FS_NOTICE_NAME_SIZE)
+#define FS_NOTICE_EVERY         "*"                        /* application: all; language: any */
+#define FS_NOTICE_AHEAD         (5 * 60 * FS_USEC_PER_SEC) /* `time` may be in the future by this */
 
 /*
  * down      requests are refused, where the condition holds if there is one
@@ -43,7 +43,11 @@
  *           monitors, or lets testers through with a condition
  * degraded  requests are served; expressions, logs and status pages say so
  */
-typedef enum fs_notice_state_t { FS_NOTICE_DOWN, FS_NOTICE_UP, FS_NOTICE_DEGRADED } fs_notice_state_t;
+typedef enum fs_notice_state_t {
+    FS_NOTICE_DOWN,
+    FS_NOTICE_UP,
+    FS_NOTICE_DEGRADED
+} fs_notice_state_t;
 
 typedef enum fs_notice_role_t { FS_NOTICE_MONITOR, FS_NOTICE_OPERATOR } fs_notice_role_t;
 

@@ -11,8 +11,8 @@
  * would begin at different times, and a container may have none. farmsyncctl turns a name such as
  * Europe/Berlin into the rule of today. Start and end are what the clock on the wall shows:
  *   - a time that the clock skips in spring means the instant at which the skipped hour would have
- *     put it, so 02:30 is 03:30 by the new time; a window that lies in the skipped hour whole has no
- *     length, and doesn't happen that day
+ *     put it, so 02:30 is 03:30 by the new time; a window that lies in the skipped hour whole has
+ * no length, and doesn't happen that day
  *   - of a time that comes twice in autumn, a start means the first and an end the second, so that
  *     nobody is let in during the hour that was announced
  *   - an end that isn't after the start is on the next day
@@ -30,19 +30,19 @@
 #define FS_WINDOW_ALL_DAYS 127u
 
 typedef struct fs_window_t {
-    fs_usec_t from;   /* farm time; 0: open */
-    fs_usec_t until;  /* farm time, not included any more; 0: open */
-    unsigned days;    /* of the starts: bit 0 Monday .. bit 6 Sunday; 0: not weekly */
-    int start_minute; /* 0 .. 1439, local time */
-    int end_minute;   /* 0 .. 1440 */
+    fs_usec_t from;               /* farm time; 0: open */
+    fs_usec_t until;              /* farm time, not included any more; 0: open */
+    unsigned days;                /* of the starts: bit 0 Monday .. bit 6 Sunday; 0: not weekly */
+    int start_minute;             /* 0 .. 1439, local time */
+    int end_minute;               /* 0 .. 1440 */
     char zone[FS_ZONE_TEXT_SIZE]; /* POSIX TZ; "" is UTC */
 } fs_window_t;
 
 /* What a window says of a moment. */
 typedef struct fs_window_at_t {
     int in_force;
-    fs_usec_t start; /* of the present span, or of the next one; 0: none, or open to the past */
-    fs_usec_t end;   /* of that span; 0: open */
+    fs_usec_t start;  /* of the present span, or of the next one; 0: none, or open to the past */
+    fs_usec_t end;    /* of that span; 0: open */
     fs_usec_t change; /* when `in_force` will be another; INT64_MAX: never again */
 } fs_window_at_t;
 

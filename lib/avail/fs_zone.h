@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A time zone as a rule: POSIX TZ (IEEE 1003.1, 8.3) with the extensions of RFC 9636, 3.3.1, as they
- * stand at the end of every file of the zone database: "CET-1CEST,M3.5.0,M10.5.0/3", "UTC0",
+ * A time zone as a rule: POSIX TZ (IEEE 1003.1, 8.3) with the extensions of RFC 9636, 3.3.1, as
+ * they stand at the end of every file of the zone database: "CET-1CEST,M3.5.0,M10.5.0/3", "UTC0",
  * "<+0330>-3:30". Read and computed here, because tzset() is for a whole process and may not be
  * changed inside httpd. Any thread, no allocation.
  */
