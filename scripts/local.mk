@@ -30,6 +30,7 @@ farmctldir = $(pkgdatadir)/farmctl
 dist_farmctl_DATA = \
 	scripts/farmctl/__init__.py \
 	scripts/farmctl/act.py \
+	scripts/farmctl/agent.py \
 	scripts/farmctl/cli.py \
 	scripts/farmctl/command.py \
 	scripts/farmctl/database.py \
@@ -53,6 +54,7 @@ dist_farmctlcommands_DATA = \
 	scripts/farmctl/commands/data.py \
 	scripts/farmctl/commands/diagnosis.py \
 	scripts/farmctl/commands/diff.py \
+	scripts/farmctl/commands/sessions.py \
 	scripts/farmctl/commands/status.py \
 	scripts/farmctl/commands/watch.py
 farmctldoctordir = $(farmctldir)/doctor

@@ -74,3 +74,22 @@ class Busy(CtlError):
 class NoScratch(CtlError):
     def __init__(self, text):
         super().__init__(REFUSED, "FS0909", text)
+
+
+class AgentUnreachable(CtlError):
+    def __init__(self, text):
+        super().__init__(UNREACHABLE, "FS0910", text)
+
+
+class AgentRefused(CtlError):
+    """The agent said no, in its own words."""
+
+    def __init__(self, text):
+        super().__init__(REFUSED, "FS0911", text)
+
+
+class NoSession(CtlError):
+    """There are no sessions, or not that one."""
+
+    def __init__(self, text):
+        super().__init__(TROUBLE, "FS0912", text)

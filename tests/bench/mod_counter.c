@@ -9,6 +9,7 @@
  *   get?KEY            the value, or "-"
  *   add?KEY[&MS]       value + 1, after as many milliseconds between reading and writing
  *   put?KEY=VALUE      the value that was there before, or "-"
+ *   mark?KEY           sets KEY to 1; the keys that were there before, one a line
  *   all                KEY=VALUE, one a line
  *   end                takes everything out, as a logout does
  *
@@ -104,6 +105,18 @@ static int say_entry(void *baton, const char *key, const char *value)
     return 1;
 }
 
+static int say_key(void *baton, const char *key, const char *value)
+{
+    ap_rprintf(baton, "%s\n", key);
+    return 1;
+}
+
+static int mark(request_rec *r, session_rec *session)
+{
+    apr_table_do(say_key, r, session->entries, NULL);
+    return session_set(r, session, r->args, "1") == APR_SUCCESS ? OK : HTTP_INTERNAL_SERVER_ERROR;
+}
+
 static int end(request_rec *r, session_rec *session)
 {
     const apr_array_header_t *entries = apr_table_elts(session->entries);
@@ -145,6 +158,8 @@ static int handler(request_rec *r)
         return add(r, session);
     if (!strcmp(act, "put"))
         return put(r, session);
+    if (!strcmp(act, "mark"))
+        return mark(r, session);
     if (!strcmp(act, "get")) {
         const char *value = value_of(r, session, r->args);
 

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The agent of a web server: by its socket on that host, or signed with the farm key from elsewhere."""
+
+import hashlib
+import hmac
+import http.client
+import json
+import os
+import re
+import secrets
+import socket
+import time
+import urllib.parse
+
+from .errors import AgentRefused, AgentUnreachable, BadOption
+from .text import clip, printable
+
+SOCKETS = ("/run/apache2/farmsync/agent.sock", "/var/run/apache2/farmsync/agent.sock",
+           "/run/httpd/farmsync/agent.sock", "/usr/local/apache2/logs/farmsync/agent.sock")
+ORIGIN = "farmsyncctl"
+REMEDY = ("run it on a web server as root or as httpd's user, or say where the agent is with "
+          "--agent STATEDIR/agent.sock, or --agent http://HOST:PORT and --key-file")
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket, whose path may be longer than the kernel's addresses are."""
+
+    def __init__(self, path, timeout):
+        super().__init__("localhost", timeout=timeout)
+        self.path = path
+
+    def connect(self):
+        directory = os.open(os.path.dirname(self.path) or ".", os.O_PATH | os.O_DIRECTORY)
+        try:
+            self.sock = socket.socket(socket.AF_UNIX)
+            self.sock.settimeout(self.timeout)
+            self.sock.connect(f"/proc/self/fd/{directory}/{os.path.basename(self.path)}")
+        finally:
+            os.close(directory)
+
+
+def read_key(path):
+    """(id, secret) of the key that signs."""
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            lines = [line.split("#")[0].split() for line in file]
+    except OSError as error:
+        raise BadOption(f"cannot read the key file {path}: {error.strerror}") from error
+    words = next((line for line in lines if line), [])
+    if len(words) != 2 or not re.fullmatch(r"(?:[0-9A-Fa-f]{2}){32,64}", words[1]):
+        raise BadOption(f'{path} has no key: give a line "ID HEX" with at least 64 hex digits')
+    return words[0], bytes.fromhex(words[1])
+
+
+def signature(key, method, path, body):
+    """The value of FarmSync-Auth, as lib/net/fs_key.h says."""
+    moment, nonce = str(int(time.time() * 1e6)), secrets.token_hex(16)
+    text = "\n".join(("farmsync-request-1", method, path, ORIGIN, moment, nonce,
+                      hashlib.sha256(body).hexdigest()))
+    mac = hmac.new(key[1], text.encode(), hashlib.sha256).hexdigest()
+    return f"key={key[0]}, origin={ORIGIN}, time={moment}, nonce={nonce}, mac={mac}"
+
+
+class Agent:
+    """One agent; a connection for each request."""
+
+    def __init__(self, where=None, key_file=None, timeout=10):
+        self.where = where or next(filter(os.path.exists, SOCKETS), SOCKETS[0])
+        self.timeout = timeout
+        self.url = None
+        if self.where.startswith(("http://", "https://")):
+            self.url = urllib.parse.urlsplit(self.where)
+            if not self.url.hostname:
+                raise BadOption(f"{self.where} names no host; give http://HOST:PORT")
+        elif "://" in self.where:
+            raise BadOption(f"{self.where} is neither a path of agent.sock nor http://HOST:PORT")
+        self.key = read_key(key_file) if key_file else None
+
+    def _connection(self):
+        if self.url is None:
+            return UnixConnection(self.where, self.timeout)
+        kind = http.client.HTTPSConnection if self.url.scheme == "https" \
+            else http.client.HTTPConnection
+        try:
+            return kind(self.url.hostname, self.url.port, timeout=self.timeout)
+        except ValueError as error:
+            raise BadOption(f"{self.where}: {error}") from error
+
+    def ask(self, method, path):
+        """(status, what the JSON says); AgentUnreachable or AgentRefused otherwise."""
+        headers = {"FarmSync-Auth": signature(self.key, method, path, b"")} if self.key else {}
+        connection = self._connection()
+        try:
+            connection.request(method, path, headers=headers)
+            answer = connection.getresponse()
+            status, text = answer.status, answer.read(64 << 20).decode("utf-8", "replace")
+        except (OSError, http.client.HTTPException) as error:
+            raise AgentUnreachable(f"the agent at {printable(self.where)} doesn't answer: "
+                                   f"{error}; {REMEDY}") from error
+        finally:
+            connection.close()
+        if status in (401, 403):
+            raise AgentRefused(f"the agent at {printable(self.where)} refuses: "
+                               f"{said(text)}; give the farm's key with --key-file")
+        try:
+            value = json.loads(text) if text else {}
+        except ValueError as error:
+            if status == 404:
+                return 404, {}
+            raise AgentRefused(f"{printable(self.where)} is no agent that keeps sessions: {status} "
+                               f"{said(text)}") from error
+        if status >= 400 and status != 404:
+            raise AgentRefused(said(text))
+        return status, value
+
+
+def said(text):
+    """The sentence of an answer that isn't well."""
+    try:
+        value = json.loads(text)
+        text = value.get("problem") or value.get("error") or text
+        if value.get("detail"):
+            text += ": " + value["detail"]
+    except (ValueError, AttributeError):
+        pass
+    return clip(printable(" ".join(str(text).split())), 400) or "no reason was given"
