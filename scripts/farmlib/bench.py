@@ -297,6 +297,9 @@ def parser():
     top.add_argument("--rounds", type=int, default=11)
     top.add_argument("--seconds", type=int, default=1, help="of each measurement")
     top.add_argument("--quick", action="store_true", help="2 rounds of 1 s; nothing is written")
+    top.add_argument("part", nargs="?", choices=("loss",), help="loss: instead of measuring, count "
+                     "what is lost of sessions when servers fail, over so many --seeds")
+    top.add_argument("--seeds", type=int, default=100, metavar="N")
     top.add_argument("--only", choices=("requests", "image", "sessions"),
                      help="this part alone; its sections of doc/benchmarks.md are replaced")
     return top
@@ -316,6 +319,10 @@ def main():
         print(f"scripts/bench: {error}", file=sys.stderr)
         return 1
     sections, problems = [], []
+    if options.part == "loss":
+        options.only = "loss"
+        sections += attempt(lambda: [bench_sessions.loss_section(options.seeds, problems)],
+                            bench_sessions.LOSS_TITLE, problems)
     if options.only in (None, "requests"):
         sections += attempt(lambda: [requests_section(options)], "Cost of a request", problems)
     if options.only in (None, "image"):

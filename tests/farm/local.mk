@@ -5,6 +5,12 @@ EXTRA_DIST += tests/check_messages.sh \
 	tests/farm/conftest.py \
 	tests/farm/ctl_fixtures.py \
 	tests/farm/lone_httpd.py \
+	tests/farm/netns.py \
+	tests/farm/session_clients.py \
+	tests/farm/session_harness.py \
+	tests/farm/session_history.py \
+	tests/farm/session_hosts.py \
+	tests/farm/session_report.py \
 	tests/farm/mod_foreign.c \
 	tests/farm/sql_fixtures.py \
 	tests/farm/test_agent.py \
@@ -26,6 +32,7 @@ EXTRA_DIST += tests/check_messages.sh \
 	tests/farm/test_samples.py \
 	tests/farm/test_operation.py \
 	tests/farm/test_schedule.py \
+	tests/farm/test_session_loss.py \
 	tests/farm/test_ready.py \
 	tests/farm/test_sql_ready.py \
 	tests/farm/test_scripts.py \

@@ -303,7 +303,8 @@ def parser():
                                   formatter_class=argparse.RawDescriptionHelpFormatter)
     top.add_argument("--seeds", type=int, default=16)
     top.add_argument("--first", type=int, default=0)
-    top.add_argument("--faults", type=lambda text: text.split(","), help="only these")
+    top.add_argument("--faults", type=lambda text: [one.replace(";", ",") for one in text.split(",")],
+                     help="only these, with ; for a comma in a name")
     top.add_argument("--webs", type=int, default=3)
     top.add_argument("--datasrvs", type=int, default=3)
     top.add_argument("--json", metavar="FILE")
