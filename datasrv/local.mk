@@ -18,19 +18,24 @@ datasrv_datasrv_SOURCES = \
 	datasrv/follower.c datasrv/follower.h \
 	datasrv/scribe.c datasrv/scribe.h \
 	datasrv/sqlthread.c datasrv/sqlthread.h \
+	datasrv/bank.c datasrv/bank.h \
+	datasrv/bank_work.c datasrv/bank_service.c \
+	datasrv/bank_hosts.c datasrv/bank_hosts.h \
+	datasrv/bank_store.c datasrv/bank_store.h \
+	datasrv/bank_open.c datasrv/bank_internal.h \
 	datasrv/service.c datasrv/service.h \
 	datasrv/waiters.c \
 	datasrv/images.c \
 	datasrv/health.c datasrv/health.h \
 	datasrv/metrics.c \
 	datasrv/dashboard.c
-datasrv_datasrv_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_CFLAGS) $(JANSSON_CFLAGS) \
+datasrv_datasrv_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_CFLAGS) $(JANSSON_CFLAGS) $(LMDB_CFLAGS) \
 	-DFS_SYSCONFDIR='"$(sysconfdir)"'
 datasrv_datasrv_LDADD = \
 	lib/sync/libfs_source.la lib/sync/libfs_sync.la \
-	lib/net/libfs_net.la lib/net/libfs_sql.la \
+	lib/net/libfs_net.la lib/net/libfs_sql.la lib/session/libfs_session.la \
 	lib/image/libfs_delta.la lib/image/libfs_image.la lib/base/libfs_base.la \
-	$(EVENT_LIBS) $(JANSSON_LIBS) -lpthread
+	$(EVENT_LIBS) $(JANSSON_LIBS) $(LMDB_LIBS) $(CRYPTO_LIBS) $(APR_LIBS) -lpthread
 
 # The unit names the installed path of the program.
 systemdsystemunit_DATA = datasrv/farmsync-datasrv.service

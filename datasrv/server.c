@@ -32,6 +32,8 @@ typedef struct server_t {
     fs_board_t *board;
     fs_store_t *store;
     fs_deltas_t *deltas;
+    fs_bank_t *bank; /* NULL: it could not be opened */
+    fs_bank_peer_setting_t peers[FS_SETTINGS_PEERS];
     fs_roster_t *roster;
     fs_overview_t *overview;
     fs_groups_t *groups;
@@ -304,6 +306,31 @@ static fs_worker_shared_t shared_parts(server_t *server)
                                 server};
 }
 
+/* Without its bank a data server still serves data. */
+static void open_bank(server_t *server)
+{
+    const fs_settings_t *settings = server->settings;
+    fs_bank_setup_t setup = {
+        .dir = settings->session_dir,
+        .name = settings->session_name,
+        .rack = settings->session_rack,
+        .limits = {(uint64_t)settings->session_memory << 20, settings->session_limit,
+                   (int)settings->session_sync},
+        .copies = settings->session_copies,
+        .peers = server->peers,
+        .peer_count = settings->peer_count,
+        .board = server->board,
+    };
+    fs_result_t result;
+
+    for (unsigned i = 0; i < settings->peer_count; i++)
+        server->peers[i] = (fs_bank_peer_setting_t){settings->peers[i].url, settings->peers[i].name,
+                                                    settings->peers[i].rack};
+    fs_result_clear(&result);
+    if (fs_bank_create(&server->bank, &setup, &result) != APR_SUCCESS)
+        fs_log_result(FS_LOG_ERROR, &result);
+}
+
 static apr_status_t make_parts(server_t *server, fs_result_t *result)
 {
     fs_worker_shared_t shared;
@@ -324,10 +351,12 @@ static apr_status_t make_parts(server_t *server, fs_result_t *result)
     if (!server->groups)
         return APR_ENOMEM;
     fs_groups_set_wanted(server->groups, server->settings);
+    open_bank(server);
     server->service = (fs_service_t){
         .board = server->board,
         .store = server->store,
         .deltas = server->deltas,
+        .bank = server->bank,
         .max_transfers = server->settings->max_transfers,
         .roster = server->roster,
         .overview = server->overview,
@@ -353,7 +382,9 @@ static apr_status_t start_threads(server_t *server, fs_result_t *result)
     /* Signals are the main thread's: the others inherit this mask. */
     sigfillset(&blocked);
     pthread_sigmask(SIG_BLOCK, &blocked, &before);
-    status = fs_scribe_start(&server->scribe, &scribe, result);
+    status = server->bank ? fs_bank_start(server->bank, server->http, result) : APR_SUCCESS;
+    if (status == APR_SUCCESS)
+        status = fs_scribe_start(&server->scribe, &scribe, result);
     if (status == APR_SUCCESS) {
         status = fs_follower_start(&server->follower, &follower, result);
         if (status != APR_SUCCESS) { /* the scribe has nothing to do yet */
@@ -368,6 +399,7 @@ static apr_status_t start_threads(server_t *server, fs_result_t *result)
 static void free_parts(server_t *server)
 {
     fs_deltas_destroy(server->deltas); /* its thread posts to the HTTP thread */
+    fs_bank_destroy(server->bank);     /* as its threads do */
     if (server->http)
         fs_http_server_destroy(server->http);
     fs_groups_destroy(server->groups);

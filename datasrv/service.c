@@ -9,7 +9,8 @@
 
 #include "settings.h"
 
-#define MEMBER_LIMIT (16 * 1024)
+#define MEMBER_LIMIT  (16 * 1024)
+#define RENEWAL_LIMIT (16 * 1024) /* also of a list of all buckets */
 
 void fs_service_refuse(fs_service_t *service, fs_http_call_t *call, int status, const char *number,
                        const char *format, ...)
@@ -143,6 +144,14 @@ const fs_http_route_t *fs_service_routes(unsigned *count)
         {"GET", "/v1/groups/", FS_ROUTE_PREFIX, 0, fs_service_manifest},
         {"GET", "/v1/images/", FS_ROUTE_PREFIX, 0, fs_service_image},
         {"PUT", "/v1/members/", FS_ROUTE_PREFIX, MEMBER_LIMIT, take_report},
+        {"POST", "/v1/sessions/offer", 0, FS_SESSION_BATCH_LIMIT, fs_service_offer},
+        {"POST", "/v1/sessions/take", 0, FS_SESSION_BATCH_LIMIT, fs_service_take},
+        {"POST", "/v1/sessions/versions", 0, FS_SESSION_BATCH_LIMIT, fs_service_versions},
+        {"POST", "/v1/sessions/renew", 0, RENEWAL_LIMIT, fs_service_renew},
+        {"POST", "/v1/sessions/state", 0, RENEWAL_LIMIT, fs_service_state},
+        {"POST", "/v1/sessions/digest", 0, RENEWAL_LIMIT, fs_service_digest},
+        {"POST", "/v1/sessions/bucket", 0, RENEWAL_LIMIT, fs_service_bucket},
+        {"POST", "/v1/sessions/changes", 0, RENEWAL_LIMIT, fs_service_changes},
         {"GET", "/healthz", FS_ROUTE_OPEN, 0, fs_service_health},
         {"GET", "/metrics", FS_ROUTE_OPEN, 0, fs_service_metrics},
         {"GET", "/", FS_ROUTE_OPEN, 0, fs_service_dashboard},

@@ -14,6 +14,7 @@
 #include "net/fs_http_server.h"
 #include "overview.h"
 #include "roster.h"
+#include "bank.h"
 #include "bell.h"
 #include "store.h"
 
@@ -36,6 +37,7 @@ typedef struct fs_service_t {
     fs_deltas_t *deltas;
     fs_roster_t *roster;
     fs_overview_t *overview;
+    fs_bank_t *bank;   /* NULL: it could not be opened */
     fs_bell_t *looked; /* of the thread that reads the dashboard's tables */
     const char *name;
     fs_http_server_t *server; /* set before it runs */
@@ -64,6 +66,16 @@ void fs_service_image(void *service, fs_http_call_t *call);
 void fs_service_health(void *service, fs_http_call_t *call);
 void fs_service_metrics(void *service, fs_http_call_t *call);
 void fs_service_dashboard(void *service, fs_http_call_t *call);
+
+/* bank_service.c: POST /v1/sessions/... */
+void fs_service_offer(void *service, fs_http_call_t *call);
+void fs_service_take(void *service, fs_http_call_t *call);
+void fs_service_versions(void *service, fs_http_call_t *call);
+void fs_service_renew(void *service, fs_http_call_t *call);
+void fs_service_state(void *service, fs_http_call_t *call);
+void fs_service_digest(void *service, fs_http_call_t *call);
+void fs_service_bucket(void *service, fs_http_call_t *call);
+void fs_service_changes(void *service, fs_http_call_t *call);
 
 /* Answers with a problem and counts it. */
 void fs_service_refuse(fs_service_t *service, fs_http_call_t *call, int status, const char *number,

@@ -16,7 +16,7 @@
 #define HOST_SIZE  56 /* leaves room for ":65535" within a member's name */
 #define DIGITS_MAX 9
 
-typedef enum kind_t { TEXT, NUMBER, LEVEL, GROUPS } kind_t;
+typedef enum kind_t { TEXT, NUMBER, LEVEL, GROUPS, SWITCH, PEERS } kind_t;
 
 /* Every setting, once: how it is read, where it goes, and whether a reload can change it. */
 typedef struct setting_t {
@@ -45,6 +45,14 @@ static const setting_t known[] = {
     {"MaxConnections", NUMBER, AT(max_connections), 16, 1000000, 1},
     {"MaxTransfers", NUMBER, AT(max_transfers), 1, 100000, 0},
     {"IdleTimeout", NUMBER, AT(idle_timeout), 1, 3600, 1},
+    {"SessionDir", TEXT, AT(session_dir), 0, 0, 1},
+    {"SessionName", TEXT, AT(session_name), 0, 0, 1},
+    {"SessionRack", TEXT, AT(session_rack), 0, 0, 1},
+    {"SessionMemory", NUMBER, AT(session_memory), 1, 4194304, 1},
+    {"SessionLimit", NUMBER, AT(session_limit), 0, 999999999, 1},
+    {"SessionCopies", NUMBER, AT(session_copies), 1, 4, 1},
+    {"SessionSync", SWITCH, AT(session_sync), 0, 0, 1},
+    {"Peer", PEERS, AT(peers), 0, 0, 1},
 };
 #define KNOWN (sizeof(known) / sizeof(known[0]))
 
@@ -132,6 +140,56 @@ static apr_status_t take_groups(reader_t *reader, const setting_t *setting, char
     return APR_SUCCESS;
 }
 
+/* The rest of a URL behind its scheme, or NULL. */
+static const char *host_of(const char *url)
+{
+    const char *host = !strncmp(url, "http://", 7)    ? url + 7
+                       : !strncmp(url, "https://", 8) ? url + 8
+                                                      : NULL;
+
+    return host && *host && !strpbrk(host, "/?#@") && strrchr(host, ':') ? host : NULL;
+}
+
+/* URL [name=N] [rack=R] */
+static apr_status_t take_peer(reader_t *reader, const setting_t *setting, char *value)
+{
+    fs_settings_t *settings = reader->settings;
+    fs_settings_peer_t *peer = &settings->peers[settings->peer_count];
+    char *rest = NULL, *url = strtok_r(value, " \t", &rest);
+
+    if (settings->peer_count == FS_SETTINGS_PEERS)
+        return bad_value(reader, setting, url, "a data server has at most 32 peers");
+    if (!url || !host_of(url))
+        return bad_value(reader, setting, url ? url : "",
+                         "give the other data server as http://HOST:PORT or https://HOST:PORT");
+    settings->peer_count++;
+    peer->url = strdup(url);
+    for (char *word = strtok_r(NULL, " \t", &rest); word; word = strtok_r(NULL, " \t", &rest)) {
+        char **to = !strncmp(word, "name=", 5)   ? &peer->name
+                    : !strncmp(word, "rack=", 5) ? &peer->rack
+                                                 : NULL;
+
+        if (!to || *to || !fs_settings_name_ok(word + 5))
+            return bad_value(reader, setting, word,
+                             "behind the URL, name=NAME and rack=RACK may follow, once each, of "
+                             "letters, digits, '.', '_', ':' and '-'");
+        *to = strdup(word + 5);
+    }
+    if (!peer->name)
+        peer->name = strdup(host_of(url));
+    return peer->url && peer->name ? APR_SUCCESS : APR_ENOMEM;
+}
+
+static apr_status_t take_switch(reader_t *reader, const setting_t *setting, const char *value)
+{
+    int on = !strcasecmp(value, "on");
+
+    if (!on && strcasecmp(value, "off") != 0)
+        return bad_value(reader, setting, value, "give on or off");
+    *number_at(reader->settings, setting) = (unsigned)on;
+    return APR_SUCCESS;
+}
+
 static apr_status_t take(reader_t *reader, const setting_t *setting, char *value)
 {
     switch (setting->kind) {
@@ -142,6 +200,10 @@ static apr_status_t take(reader_t *reader, const setting_t *setting, char *value
         return take_number(reader, setting, value);
     case GROUPS:
         return take_groups(reader, setting, value);
+    case SWITCH:
+        return take_switch(reader, setting, value);
+    case PEERS:
+        return take_peer(reader, setting, value);
     case LEVEL:
         if (fs_log_parse_level(value, &reader->settings->log_level))
             return bad_value(reader, setting, value,
@@ -186,7 +248,7 @@ static apr_status_t read_line(reader_t *reader, char *line)
     if (!*value)
         return bad_value(reader, setting, "",
                          "it needs a value; leave the line out for the default");
-    if (reader->seen[setting - known] && setting->kind != GROUPS)
+    if (reader->seen[setting - known] && setting->kind != GROUPS && setting->kind != PEERS)
         return fs_result_set(reader->result, APR_EGENERAL, "FS0803",
                              "%s, line %u: %s was given in line %u already; keep one of them",
                              reader->file, reader->line, setting->name,
@@ -236,7 +298,15 @@ static apr_status_t set_defaults(fs_settings_t *settings)
         settings->image_dir = strdup(FS_DEFAULT_IMAGE_DIR);
     if (settings->listen && !settings->name)
         settings->name = default_name(settings->listen);
-    return settings->listen && settings->image_dir && settings->name ? APR_SUCCESS : APR_ENOMEM;
+    if (settings->image_dir && !settings->session_dir &&
+        asprintf(&settings->session_dir, "%s/sessions", settings->image_dir) < 0)
+        settings->session_dir = NULL;
+    if (settings->listen && !settings->session_name)
+        settings->session_name = strdup(settings->listen);
+    return settings->listen && settings->image_dir && settings->name && settings->session_dir &&
+                   settings->session_name
+               ? APR_SUCCESS
+               : APR_ENOMEM;
 }
 
 static apr_status_t check_together(const fs_settings_t *settings, fs_result_t *result)
@@ -250,6 +320,12 @@ static apr_status_t check_together(const fs_settings_t *settings, fs_result_t *r
         return fs_result_set(result, APR_EGENERAL, "FS0802",
                              "%s: Name %s: give 1 to 64 letters, digits, '.', '_', ':' or '-'",
                              settings->file, settings->name);
+    for (unsigned i = 0; i < settings->peer_count; i++)
+        if (!strcmp(settings->peers[i].name, settings->session_name))
+            return fs_result_set(result, APR_EGENERAL, "FS0805",
+                                 "%s: Peer %s is this data server itself, or has its SessionName; "
+                                 "name only the others",
+                                 settings->file, settings->peers[i].name);
     if (!settings->tls_certificate_file != !settings->tls_key_file)
         return fs_result_set(result, APR_EGENERAL, "FS0805",
                              "%s: TLSCertificateFile and TLSKeyFile go together; give both or none",
@@ -279,6 +355,8 @@ apr_status_t fs_settings_read(fs_settings_t **settings, const char *file, fs_res
     made->max_connections = 4096;
     made->max_transfers = 64;
     made->idle_timeout = 60;
+    made->session_memory = 1024;
+    made->session_copies = 2;
     status = fs_file_read(file, FILE_LIMIT, &text, &length, result);
     if (status == APR_SUCCESS)
         status = read_lines(&reader, text);
@@ -301,19 +379,38 @@ void fs_settings_free(fs_settings_t *settings)
     for (size_t i = 0; i < KNOWN; i++)
         if (known[i].kind == TEXT)
             free(*text_at(settings, &known[i]));
+    for (unsigned i = 0; i < FS_SETTINGS_PEERS; i++) {
+        free(settings->peers[i].url);
+        free(settings->peers[i].name);
+        free(settings->peers[i].rack);
+    }
     free(settings->file);
     free(settings);
 }
 
+static int same_text(const char *a, const char *b)
+{
+    return a && b ? !strcmp(a, b) : a == b;
+}
+
+static int peers_differ(const fs_settings_t *a, const fs_settings_t *b)
+{
+    int differ = a->peer_count != b->peer_count;
+
+    for (unsigned i = 0; !differ && i < a->peer_count; i++)
+        differ = !same_text(a->peers[i].url, b->peers[i].url) ||
+                 !same_text(a->peers[i].name, b->peers[i].name) ||
+                 !same_text(a->peers[i].rack, b->peers[i].rack);
+    return differ;
+}
+
 static int differs(const fs_settings_t *a, const fs_settings_t *b, const setting_t *setting)
 {
-    const char *left, *right;
-
-    if (setting->kind == NUMBER)
+    if (setting->kind == NUMBER || setting->kind == SWITCH)
         return *number_at(a, setting) != *number_at(b, setting);
-    left = *text_at(a, setting);
-    right = *text_at(b, setting);
-    return left && right ? strcmp(left, right) != 0 : left != right;
+    if (setting->kind == PEERS)
+        return peers_differ(a, b);
+    return !same_text(*text_at(a, setting), *text_at(b, setting));
 }
 
 void fs_settings_need_restart(const fs_settings_t *before, const fs_settings_t *after,

@@ -16,7 +16,15 @@
 #define FS_DEFAULT_PORT      4470
 #define FS_DEFAULT_LISTEN    "127.0.0.1:4470"
 #define FS_DEFAULT_IMAGE_DIR "/var/lib/farmsync/images"
+#define FS_SETTINGS_PEERS    32
 #define FS_DEFAULT_PID_FILE  "/run/farmsync/datasrv.pid"
+
+/* Another bank server. */
+typedef struct fs_settings_peer_t {
+    char *url;  /* http://10.0.0.6:4470 */
+    char *name; /* what hosts call it: HOST:PORT of the URL unless they give it another */
+    char *rack; /* NULL: none */
+} fs_settings_peer_t;
 
 /* Strings are malloc'ed; NULL where the file doesn't say and there is no default. */
 typedef struct fs_settings_t {
@@ -31,6 +39,15 @@ typedef struct fs_settings_t {
     char *tls_certificate_file;
     char *tls_key_file;
     char *client_ca_file;
+    char *session_dir;       /* default: "sessions" in ImageDir */
+    char *session_name;      /* what hosts call this bank server; default: `listen` */
+    char *session_rack;      /* NULL: none */
+    unsigned session_memory; /* MiB */
+    unsigned session_limit;  /* 0: none */
+    unsigned session_copies; /* that the farm keeps of each session */
+    unsigned session_sync;   /* each commit is on the disk before it is confirmed */
+    unsigned peer_count;
+    fs_settings_peer_t peers[FS_SETTINGS_PEERS];
     fs_log_level_t log_level;
     unsigned keep_images; /* superseded versions of a group whose images are kept */
     unsigned max_connections;

@@ -252,6 +252,11 @@ apr_status_t fs_session_batch_add(fs_session_batch_writer_t *writer, const fs_se
     return APR_SUCCESS;
 }
 
+void fs_session_batch_flag(fs_session_batch_writer_t *writer, unsigned flags)
+{
+    writer->bytes[5] |= (uint8_t)(flags & FS_SESSION_BATCH_FLAGS);
+}
+
 int fs_session_batch_filled(const fs_session_batch_writer_t *writer)
 {
     return writer->count == FS_SESSION_BATCH_ITEMS || writer->length >= FS_SESSION_BATCH_FILL;

@@ -33,7 +33,8 @@ typedef enum fs_session_batch_kind_t {
     FS_SESSION_BATCH_OFFER = 1, /* a /v1/sessions/offer */
     FS_SESSION_BATCH_OFFERED,   /* b an item for each that was offered, in their order */
     FS_SESSION_BATCH_TAKE,      /* a /v1/sessions/take; c /v1/sessions/fetch (peers) */
-    FS_SESSION_BATCH_TAKEN,     /* b, d an item for each that was asked, in their order */
+    FS_SESSION_BATCH_TAKEN,     /* b, d an item for each that was asked, in their order; behind one
+                                   there may be a second copy of the same key, to be merged */
     FS_SESSION_BATCH_VERSIONS,  /* a /v1/sessions/versions: what the asker has */
     FS_SESSION_BATCH_DIFFERING, /* b those not held in just this version, or owned by others */
     FS_SESSION_BATCH_RENEW,     /* a /v1/sessions/renew */
@@ -64,8 +65,10 @@ typedef struct fs_session_batch_t {
     uint32_t copies;   /* RENEW: how many the farm keeps of each session */
     uint64_t instance; /* of a bank server's data: another one began empty */
     uint64_t boot;     /* of a bank server's process: `mark` counts anew with it */
-    uint64_t sequence; /* of the latest change of the data; SCAN: only what changed after it */
-    uint64_t mark;     /* RENEW, RENEWED: how many keys were taken away from the asker so far */
+    /* Of the latest change of the data. SCAN: only what changed after it. RENEWED: the bank
+     * server's clock; RENEW with PASS: that of an answer that came before the pass began. */
+    uint64_t sequence;
+    uint64_t mark; /* RENEW, RENEWED: how many keys were taken away from the asker so far */
     char name[FS_SESSION_NAME_SIZE]; /* RENEW: what the asker calls this bank server; SCAN: of which
                                         only what this one keeps too; "" none */
 } fs_session_batch_t;
@@ -83,7 +86,9 @@ typedef enum fs_session_what_t {
     FS_SESSION_WHAT_GRANTED,   /* TAKEN, HANDED: the asker owns it, here is what is held */
     FS_SESSION_WHAT_OWNED,     /* TAKEN: `owner` lives for `lease` more; here is what is held */
     FS_SESSION_WHAT_UNKNOWN,   /* TAKEN, HANDED, DIFFERING: nothing is held */
-    FS_SESSION_WHAT_DIFFERS,   /* DIFFERING: another version is held */
+    FS_SESSION_WHAT_DIFFERS,   /* DIFFERING: another version is held, or another owns it */
+    FS_SESSION_WHAT_TAKING, /* HANDED: the one that was asked takes it itself; `lease` is the rank
+                               of the best bank server that granted it */
     FS_SESSION_WHATS
 } fs_session_what_t;
 
@@ -147,6 +152,8 @@ apr_status_t fs_session_batch_begin(fs_session_batch_writer_t *writer,
  * FS_SESSION_BATCH_ITEMS; nothing is added, it goes into the next one. */
 apr_status_t fs_session_batch_add(fs_session_batch_writer_t *writer, const fs_session_item_t *item,
                                   fs_result_t *result);
+/* Sets flags of a batch that was begun. */
+void fs_session_batch_flag(fs_session_batch_writer_t *writer, unsigned flags);
 /* Whether what was added is enough for one batch. */
 int fs_session_batch_filled(const fs_session_batch_writer_t *writer);
 

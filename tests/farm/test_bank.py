@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The session bank of datasrv, on real processes: what was confirmed is there after a restart and a kill,
+what is expired goes, what finds no room is said, who owns what, and what a server that returns does.
+"""
+
+import shutil
+import tempfile
+
+import pytest
+
+from bank_client import (ENDED, FENCED, FULL, GRANTED, HAVE, IN_SYNC, MERGE, OFFER, OFFERED, OWNED,
+                         PASS, RELEASED, STORED, UNKNOWN, ALL, DIFFERS, Key, batch, item,
+                         make_banks, new_key)
+from farmlib.part import wait_until
+
+V1, V2, V3 = (1, 1, 7), (1, 2, 7), (2, 1, 8)
+
+
+@pytest.fixture(scope="module")
+def directory():
+    made = tempfile.mkdtemp(prefix="fsbank-", dir="/tmp")
+    yield made
+    shutil.rmtree(made, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def key():
+    return Key()
+
+
+@pytest.fixture
+def banks(key):
+    """Makes bank servers in a directory of their own."""
+    made, directories = [], []
+
+    def make(count=1, start=True, **settings):
+        directories.append(tempfile.mkdtemp(prefix="fsbank-", dir="/tmp"))
+        made.extend(make_banks(directories[-1], key, count, **settings))
+        for bank in made[-count:]:
+            if start:
+                bank.start()
+        return made[-count:]
+    yield make
+    for bank in made:
+        bank.stop()
+    for directory in directories:
+        shutil.rmtree(directory)
+
+
+# --- copies -----------------------------------------------------------------------------------------
+
+
+def test_a_copy_is_taken_once_and_found(banks):
+    [bank] = banks()
+    session = new_key()
+    assert bank.peek(session)["what"] == UNKNOWN
+    assert bank.offer("web1", session, V1, b"one")["what"] == STORED
+    assert bank.offer("web1", session, V1, b"one")["what"] == HAVE
+    found = bank.peek(session)
+    assert (found["version"], found["sealed"], found["owner"]) == (V1, b"one", "web1")
+
+
+def test_only_a_copy_built_on_what_is_held_replaces_it(banks):
+    """Compare and swap: nothing that was confirmed is overwritten by who doesn't know it."""
+    [bank] = banks()
+    session = new_key()
+    bank.offer("web1", session, V1, b"one")
+    refused = bank.offer("web2", session, V3, b"three")
+    assert (refused["what"], refused["version"], refused["sealed"]) == (MERGE, V1, b"one")
+    assert bank.offer("web2", session, V3, b"three", base=V1)["what"] == STORED
+    assert bank.offer("web1", session, V2, b"two", base=V1)["what"] == MERGE
+    assert bank.peek(session)["sealed"] == b"three"
+
+
+def test_what_has_ended_does_not_live_again(banks):
+    [bank] = banks()
+    session = new_key()
+    bank.offer("web1", session, V1, b"end", flags=ENDED)
+    again = bank.offer("web1", session, V2, b"live", base=V1)
+    assert again["what"] == MERGE and again["flags"] & ENDED
+
+
+@pytest.mark.parametrize("how", ["stop", "kill"])
+def test_what_was_confirmed_is_there_after_a_restart(banks, how):
+    [bank] = banks()
+    keys = [new_key() for _ in range(200)]
+    items = [item(one, version=V1, expires=2 ** 62, sealed=one * 60) for one in keys]
+    answer = bank.ask("web1", "offer", batch(OFFER, items), OFFERED)
+    assert [one["what"] for one in answer.items] == [STORED] * 200
+    getattr(bank, how)()
+    bank.start()
+    assert all(bank.peek(one)["sealed"] == one * 60 for one in keys[::10])
+    assert bank.renew("web1").instance == answer.instance != 0
+    assert bank.renew("web1").boot != answer.boot
+
+
+# --- owners and leases ------------------------------------------------------------------------------
+
+
+def test_a_living_owner_keeps_its_session(banks):
+    [bank] = banks()
+    session = new_key()
+    bank.renew("web1", lease=60000)
+    bank.offer("web1", session, V1)
+    asked = bank.take("web2", session)[0]
+    assert (asked["what"], asked["owner"]) == (OWNED, "web1")
+    assert 0 < asked["lease"] <= 60000
+    assert asked["sealed"] == b"sealed"
+
+
+def test_the_session_of_a_silent_owner_is_given(banks):
+    [bank] = banks()
+    session = new_key()
+    bank.renew("web1", lease=1)
+    bank.offer("web1", session, V1)
+    bank.renew("web2", lease=60000)
+    wait_until(lambda: bank.take("web2", session)[0]["what"] == GRANTED, 10, "the lease's end")
+    renewed = bank.renew("web1", lease=1, boot=bank.renew("web3").boot, mark=0)
+    assert [(one["key"], one["owner"]) for one in renewed.items] == [(session, "web2")]
+    fenced = bank.offer("web1", session, V2, base=V1)
+    assert fenced["flags"] & FENCED and fenced["owner"] == "web2"
+
+
+def test_one_of_two_who_take_at_once_gets_it(banks):
+    [bank] = banks()
+    session = new_key()
+    for host in ("web2", "web3"):
+        bank.renew(host, lease=60000)
+    bank.offer("web1", session, V1)
+    assert bank.take("web2", session)[0]["what"] == GRANTED
+    assert bank.take("web3", session)[0]["what"] == OWNED
+    assert bank.take("web2", session)[0]["what"] == GRANTED
+
+
+def test_what_was_handed_over_is_given_although_the_owner_lives(banks):
+    [bank] = banks()
+    session = new_key()
+    bank.renew("web1", lease=60000)
+    bank.renew("web3", lease=60000)
+    bank.offer("web1", session, V1)
+    assert bank.take("web2", session, owner="web3")[0]["what"] == OWNED
+    assert bank.take("web2", session, owner="web1")[0]["what"] == GRANTED
+
+
+def test_a_released_session_is_nobodys(banks):
+    [bank] = banks()
+    session = new_key()
+    bank.renew("web1", lease=60000)
+    bank.offer("web1", session, V1)
+    bank.offer("web1", session, V1, flags=RELEASED)
+    assert "owner" not in bank.peek(session)
+    assert bank.take("web2", session)[0]["what"] == GRANTED
+
+
+def test_a_host_is_not_taken_for_dead_because_the_bank_restarted(banks):
+    [bank] = banks()
+    session = new_key()
+    bank.renew("web1", lease=60000)
+    bank.offer("web1", session, V1)
+    bank.kill()
+    bank.start()
+    assert bank.take("web2", session)[0]["what"] == OWNED
+
+
+def test_a_comparison_names_what_differs(banks):
+    [bank] = banks()
+    same, older, foreign, missing = (new_key() for _ in range(4))
+    bank.renew("web2", lease=60000)
+    bank.offer("web1", same, V1)
+    bank.offer("web1", older, V2)
+    bank.offer("web2", foreign, V1)
+    answer = bank.compare("web1", (same, V1), (older, V1), (foreign, V1), (missing, V1))
+    assert [(one["key"], one["what"], one.get("owner")) for one in answer.items] == [
+        (older, DIFFERS, "web1"), (foreign, DIFFERS, "web2"), (missing, UNKNOWN, None)]
+
+
+# --- who may ----------------------------------------------------------------------------------------
+
+
+def test_only_signed_callers_are_heard(banks):
+    [bank] = banks()
+    body = batch(OFFER, [item(new_key(), version=V1, expires=1, sealed=b"x")])
+    assert bank.call(None, "POST", "/v1/sessions/offer", body)[0] == 401
+
+
+def test_garbage_is_refused_whole(banks):
+    [bank] = banks()
+    session = new_key()
+    good = batch(OFFER, [item(session, version=V1, expires=2 ** 62, sealed=b"x")])
+    for bad in (b"", b"rubbish", good[:-1], good + b"x", good.replace(b"FSB\1", b"FSB\2"),
+                batch(OFFER, [item(session, version=V1, expires=1, sealed=b"x"), b"\0" * 20])):
+        status, answer = bank.call("web1", "POST", "/v1/sessions/offer", bad)
+        assert status == 400 and b"FS1290" in answer
+    assert bank.peek(session)["what"] == UNKNOWN
+
+
+# --- limits -----------------------------------------------------------------------------------------
+
+
+def test_a_full_bank_says_so_and_keeps_what_it_has(banks):
+    [bank] = banks(SessionLimit=10)
+    keys = [new_key() for _ in range(12)]
+    whats = [bank.offer("web1", one, V1)["what"] for one in keys]
+    assert whats == [STORED] * 10 + [FULL] * 2
+    assert bank.offer("web1", keys[0], V2, b"more", base=V1)["what"] == STORED
+    assert bank.said("FS1409") == 1
+
+
+# --- in sync ----------------------------------------------------------------------------------------
+
+
+def bring(bank, host):
+    """A host that has nothing to bring makes its pass."""
+    asked = bank.renew(host, lease=60000)
+    return bank.renew(host, lease=60000, boot=asked.boot, sequence=asked.sequence, flags=PASS)
+
+
+def test_a_server_that_started_waits_for_the_hosts(banks):
+    [bank] = banks()
+    first = bank.renew("web1", lease=60000)
+    assert first.flags & PASS and first.flags & ALL and not first.flags & IN_SYNC
+    assert not bring(bank, "web1").flags & PASS
