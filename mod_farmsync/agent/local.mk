@@ -4,6 +4,9 @@ mod_farmsync_agent_libagent_la_SOURCES = \
 	mod_farmsync/agent/plan.c mod_farmsync/agent/plan.h \
 	mod_farmsync/agent/agent_config.c mod_farmsync/agent/agent_config.h \
 	mod_farmsync/agent/agent_config_sessions.c mod_farmsync/agent/agent_config_sessions.h \
+	mod_farmsync/agent/avail_ics.c mod_farmsync/agent/avail_ics.h \
+	mod_farmsync/agent/avail_rules.c mod_farmsync/agent/avail_rules.h \
+	mod_farmsync/agent/avail_table.c mod_farmsync/agent/avail_table.h \
 	mod_farmsync/agent/monitor.c mod_farmsync/agent/monitor.h \
 	mod_farmsync/agent/monitor_config.c
 mod_farmsync_agent_libagent_la_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS)

@@ -14,3 +14,11 @@ tests_unit_test_monitor_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/mod_farmsync/a
 	$(CHECK_CFLAGS) $(JANSSON_CFLAGS) $(CURL_CFLAGS)
 tests_unit_test_monitor_LDADD = mod_farmsync/agent/libagent.la lib/base/libfs_base.la \
 	$(JANSSON_LIBS) $(CURL_LIBS) $(CHECK_LIBS)
+
+check_PROGRAMS += tests/unit/test_avail_rules
+TESTS += tests/unit/test_avail_rules
+tests_unit_test_avail_rules_SOURCES = tests/unit/test_avail_rules.c tests/unit/fs_test.h
+tests_unit_test_avail_rules_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/mod_farmsync/agent $(CHECK_CFLAGS)
+tests_unit_test_avail_rules_LDADD = mod_farmsync/agent/libagent.la lib/avail/libfs_notice.la \
+	lib/avail/libfs_avail.la lib/control/libfs_control.la lib/base/libfs_base.la \
+	$(JANSSON_LIBS) $(CHECK_LIBS)
