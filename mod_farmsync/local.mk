@@ -12,6 +12,8 @@ mod_farmsync_mod_farmsync_la_SOURCES = \
 	mod_farmsync/monitors.c mod_farmsync/monitors.h \
 	mod_farmsync/parts.c mod_farmsync/parts.h mod_farmsync/parts_own.h \
 	mod_farmsync/place.c mod_farmsync/place.h \
+	mod_farmsync/reuse.c mod_farmsync/reuse.h mod_farmsync/reuse_settings.c \
+	mod_farmsync/reuse_request.c mod_farmsync/reuse_status.c mod_farmsync/reuse_tag.c \
 	mod_farmsync/handler_data.c mod_farmsync/handler_data.h \
 	mod_farmsync/facts.c mod_farmsync/facts.h \
 	mod_farmsync/status.c mod_farmsync/status.h \
@@ -22,7 +24,30 @@ mod_farmsync_mod_farmsync_la_CPPFLAGS = $(AM_CPPFLAGS) $(HTTPD_CPPFLAGS) \
 mod_farmsync_mod_farmsync_la_LDFLAGS = -module -avoid-version -shared \
 	-export-symbols-regex '^farmsync_module$$'
 mod_farmsync_mod_farmsync_la_LIBADD = lib/control/libfs_control.la lib/image/libfs_image.la \
-	lib/net/libfs_secret.la $(APR_LIBS) $(CRYPTO_LIBS) $(XXHASH_LIBS)
+	lib/reuse/libfs_reuse.la lib/net/libfs_secret.la $(APR_LIBS) $(CRYPTO_LIBS) $(XXHASH_LIBS)
+
+# mod_session_farmsync.so: sessions, a provider of mod_session.
+apachemod_LTLIBRARIES += mod_farmsync/mod_session_farmsync.la
+mod_farmsync_mod_session_farmsync_la_SOURCES = \
+	mod_farmsync/mod_session_farmsync.c mod_farmsync/session_module.h \
+	mod_farmsync/session_settings.c mod_farmsync/session_settings.h \
+	mod_farmsync/session_cookie.c mod_farmsync/session_cookie.h \
+	mod_farmsync/session_counters.c mod_farmsync/session_counters.h \
+	mod_farmsync/session_say.c mod_farmsync/session_say.h \
+	mod_farmsync/session_host.c mod_farmsync/session_host.h \
+	mod_farmsync/session_ask.c mod_farmsync/session_ask.h \
+	mod_farmsync/session_request.c mod_farmsync/session_request.h mod_farmsync/session_find.c \
+	mod_farmsync/session_change.c mod_farmsync/session_change.h \
+	mod_farmsync/session_reply.c mod_farmsync/session_reply.h \
+	mod_farmsync/session_save.c \
+	mod_farmsync/session_status.c mod_farmsync/session_status.h \
+	mod_farmsync/parts.h mod_farmsync/text.c mod_farmsync/text.h
+mod_farmsync_mod_session_farmsync_la_CPPFLAGS = $(AM_CPPFLAGS) $(HTTPD_CPPFLAGS) $(CRYPTO_CFLAGS)
+mod_farmsync_mod_session_farmsync_la_LDFLAGS = -module -avoid-version -shared \
+	-export-symbols-regex '^session_farmsync_module$$'
+mod_farmsync_mod_session_farmsync_la_LIBADD = lib/session/libfs_session.la \
+	lib/net/libfs_secret.la $(APR_LIBS) $(CRYPTO_LIBS)
+
 include_HEADERS += mod_farmsync/mod_farmsync.h
 EXTRA_DIST += doc/configuration.md
 dist_sample_DATA += mod_farmsync/farmsync.conf.sample
@@ -33,6 +58,6 @@ include mod_farmsync/agent/local.mk
 
 # httpd loads the .so; libtool's description of it would only lie beside it.
 install-data-hook:
-	rm -f $(DESTDIR)$(apachemoddir)/mod_farmsync.la
+	rm -f $(DESTDIR)$(apachemoddir)/mod_farmsync.la $(DESTDIR)$(apachemoddir)/mod_session_farmsync.la
 uninstall-hook:
-	rm -f $(DESTDIR)$(apachemoddir)/mod_farmsync.so
+	rm -f $(DESTDIR)$(apachemoddir)/mod_farmsync.so $(DESTDIR)$(apachemoddir)/mod_session_farmsync.so
