@@ -26,6 +26,7 @@
 #include "expr.h"
 #include "handler_data.h"
 #include "parts_own.h"
+#include "reuse.h"
 #include "settings.h"
 #include "status.h"
 
@@ -83,6 +84,7 @@ static void register_hooks(apr_pool_t *pool)
     ap_hook_handler(fs_handler_status, NULL, NULL, APR_HOOK_MIDDLE);
     APR_OPTIONAL_HOOK(ap, status_hook, fs_status_server_status, NULL, NULL, APR_HOOK_MIDDLE);
     fs_api_register();
+    fs_reuse_register();
     fs_parts_register();
 }
 

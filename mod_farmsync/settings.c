@@ -52,6 +52,7 @@ void *fs_settings_create_place(apr_pool_t *pool, char *path)
 
     place->on_stale = FS_UNSET;
     place->version_header = FS_UNSET;
+    fs_reuse_create_place(&place->reuse);
     return place;
 }
 
@@ -63,6 +64,7 @@ void *fs_settings_merge_place(apr_pool_t *pool, void *base, void *add)
     place->on_stale = inner->on_stale != FS_UNSET ? inner->on_stale : outer->on_stale;
     place->version_header =
         inner->version_header != FS_UNSET ? inner->version_header : outer->version_header;
+    fs_reuse_merge_place(&place->reuse, &outer->reuse, &inner->reuse);
     return place;
 }
 
@@ -379,6 +381,7 @@ const command_rec fs_settings_commands[] = {
                   "serve (default) or refuse data that may not be in force any more"),
     AP_INIT_FLAG("FarmSyncVersionHeader", set_version_header, NULL, RSRC_CONF | ACCESS_CONF,
                  "On: responses that used farm data say so in FarmSync-Version; default Off"),
+    FS_REUSE_COMMANDS,
     {NULL}};
 
 /* --- the whole ----------------------------------------------------------------------------------

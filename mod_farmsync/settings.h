@@ -7,6 +7,7 @@
 #include <http_config.h>
 
 #include "base/fs_log.h"
+#include "reuse.h"
 
 #define FS_UNSET (-1)
 
@@ -38,6 +39,7 @@ typedef struct fs_settings_t {
 typedef struct fs_place_t {
     int on_stale; /* FS_STALE_SERVE, FS_STALE_REFUSE */
     int version_header;
+    fs_reuse_place_t reuse;
 } fs_place_t;
 #define FS_STALE_SERVE  0
 #define FS_STALE_REFUSE 1

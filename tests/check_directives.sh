@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 source=mod_farmsync/settings.c
-dump=mod_farmsync/server_status.c
+dump="mod_farmsync/server_status.c mod_farmsync/*_status.c"
 document=doc/configuration.md
 sample=mod_farmsync/farmsync.conf.sample
 bad=0
@@ -17,14 +17,15 @@ complain() {
     bad=1
 }
 
-grep -Eo 'AP_INIT_[A-Z0-9_]+\("FarmSync[A-Za-z]+"' "$source" | grep -Eo 'FarmSync[A-Za-z]+' | sort >"$scratch/known"
+grep -hEo 'AP_INIT_[A-Z0-9_]+\( *"(Session)?FarmSync[A-Za-z]+"' mod_farmsync/*.c mod_farmsync/*.h |
+    grep -Eo '(Session)?FarmSync[A-Za-z]+' | sort >"$scratch/known"
 grep -Eo '^### (Session)?FarmSync[A-Za-z]+' "$document" | grep -Eo '(Session)?FarmSync[A-Za-z]+' | sort >"$scratch/documented"
-[ "$(wc -l <"$scratch/known")" -ge 10 ] || complain "hardly any directive was found in $source"
+[ "$(wc -l <"$scratch/known")" -ge 10 ] || complain "hardly any directive was found in mod_farmsync"
 for name in $(comm -23 "$scratch/known" "$scratch/documented"); do
     complain "$name has no heading '### $name' in $document; describe it there"
 done
 for name in $(comm -13 "$scratch/known" "$scratch/documented"); do
-    complain "$name is described in $document, but $source has no such directive; remove it"
+    complain "$name is described in $document, but mod_farmsync has no such directive; remove it"
 done
 for name in $(cat "$scratch/known"); do
     part=$(sed -n "/^### $name\$/,/^##/p" "$document")
@@ -32,7 +33,7 @@ for name in $(cat "$scratch/known"); do
         echo "$part" | grep -q "^| $word" || complain "$name: $document lacks its '| $word' line"
     done
     grep -Eq "^#?$name +" "$sample" || complain "$name is not in $sample"
-    grep -q "\"$name" "$dump" || complain "$name is not shown by DUMP_FARMSYNC ($dump)"
+    grep -q "\"$name" $dump || complain "$name is not shown by DUMP_FARMSYNC (in one of $dump)"
 done
 
 sed -n '/typedef struct fs_place_t/,/} fs_place_t/p' mod_farmsync/settings.h |
@@ -40,7 +41,7 @@ sed -n '/typedef struct fs_place_t/,/} fs_place_t/p' mod_farmsync/settings.h |
 for function in fs_settings_create_place fs_settings_merge_place; do
     sed -n "/^void \*$function/,/^}/p" "$source" >"$scratch/body"
     for field in $(cat "$scratch/fields"); do
-        grep -q "place->$field *=" "$scratch/body" || complain "$function doesn't set $field"
+        grep -Eq "place->$field *=|\(&place->$field[,)]" "$scratch/body" || complain "$function doesn't set $field"
     done
 done
 

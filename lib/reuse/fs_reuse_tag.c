@@ -206,26 +206,26 @@ fs_reuse_match_t fs_reuse_match(const char *field, const char *tag, const char *
     return FS_REUSE_DIFFERENT;
 }
 
-size_t fs_reuse_plain(const char *field, char *out)
+unsigned fs_reuse_plain(const char *field, char *out)
 {
+    unsigned changed = 0;
     size_t length = 0;
     found_t found;
 
-    if (!is_list(field)) {
-        length = strlen(field);
-        memcpy(out, field, length + 1);
-        return length;
-    }
+    *out = 0;
+    if (!is_list(field))
+        return 0;
     for (const char *at = next_tag(field, &found); *found.whole; at = next_tag(at, &found)) {
         size_t head = (size_t)(found.opaque - found.whole);
         size_t plain = plain_length(found.opaque, found.length);
 
+        changed += plain < found.length;
         if (length)
             out[length++] = ',';
         memcpy(out + length, found.whole, head + plain);
         length += head + plain;
         out[length++] = '"';
     }
-    out[length] = 0;
-    return length;
+    out[changed ? length : 0] = 0;
+    return changed;
 }

@@ -55,9 +55,9 @@ fs_reuse_match_t fs_reuse_match(const char *field, const char *tag, const char *
 
 /*
  * Writes the field with what compression added to tags taken away ("X-gzip" → "X"), for filters and
- * handlers that know nothing of it. Returns its length, at most strlen(field), which `out` must
- * have room for with a NUL. A field that isn't a list of tags is copied as it is.
+ * handlers that know nothing of it. Returns how many were changed: 0, and `out` is "", if there was
+ * nothing to take away, or the field isn't a list of tags. `out` has room for strlen(field) + 1.
  */
-size_t fs_reuse_plain(const char *field, char *out);
+unsigned fs_reuse_plain(const char *field, char *out);
 
 #endif

@@ -4,4 +4,4 @@ lib_reuse_libfs_reuse_la_SOURCES = \
 	lib/reuse/fs_reuse_tag.c lib/reuse/fs_reuse_tag.h \
 	lib/reuse/fs_reuse_dictionary.c lib/reuse/fs_reuse_dictionary.h
 lib_reuse_libfs_reuse_la_CPPFLAGS = $(AM_CPPFLAGS) $(CRYPTO_CFLAGS) $(ZSTD_CFLAGS)
-lib_reuse_libfs_reuse_la_LIBADD = lib/base/libfs_base.la $(CRYPTO_LIBS) $(ZSTD_LIBS)
+lib_reuse_libfs_reuse_la_LIBADD = $(CRYPTO_LIBS) $(ZSTD_LIBS)

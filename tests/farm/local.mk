@@ -23,11 +23,13 @@ EXTRA_DIST += tests/check_messages.sh \
 	tests/farm/test_ctl_check_db.py \
 	tests/farm/test_ctl_doctor.py \
 	tests/farm/test_ctl_farm.py \
+	tests/farm/test_ctl_sessions.py \
 	tests/farm/test_delta.py \
 	tests/farm/test_failures.py \
 	tests/farm/test_incremental.py \
 	tests/farm/test_load.py \
 	tests/farm/test_module.py \
+	tests/farm/test_reuse.py \
 	tests/farm/test_roll_back.py \
 	tests/farm/test_samples.py \
 	tests/farm/test_operation.py \

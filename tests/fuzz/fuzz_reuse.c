@@ -10,13 +10,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void take_suffixes(const char *field, size_t size)
 {
-    char *plain = malloc(size + 1), *again = malloc(size + 1);
-    size_t length = fs_reuse_plain(field, plain);
+    char *plain = malloc(size + 1);
 
-    if (length > size || plain[length] || fs_reuse_plain(plain, again) > length)
+    if (!fs_reuse_plain(field, plain) != !*plain || strlen(plain) > size)
         abort();
     free(plain);
-    free(again);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

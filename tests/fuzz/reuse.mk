@@ -1,4 +1,4 @@
-FS_FUZZ_REUSE_LIBS = lib/reuse/libfs_reuse.la
+FS_FUZZ_REUSE_LIBS = lib/reuse/libfs_reuse.la lib/base/libfs_base.la
 
 check_PROGRAMS += tests/fuzz/replay_reuse
 TESTS += tests/fuzz/replay_reuse

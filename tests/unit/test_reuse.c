@@ -106,17 +106,17 @@ START_TEST(suffixes_are_taken_away)
     static const char *const pairs[][2] = {
         {"\"a-gzip\"", "\"a\""},
         {"W/\"a-br\" , \"b\"", "W/\"a\",\"b\""},
-        {"\"-gzip\"", "\"-gzip\""},
-        {"\"a\"", "\"a\""},
-        {"*", "*"},
-        {"\"a-gzip", "\"a-gzip"},
-        {"", ""},
         {",\"a-zstd\",,", "\"a\""},
+        {"\"-gzip\"", ""},
+        {"\"a\" , \"b\"", ""},
+        {"*", ""},
+        {"\"a-gzip", ""},
+        {"", ""},
     };
     char out[64];
 
     for (unsigned i = 0; i < sizeof(pairs) / sizeof(*pairs); i++) {
-        ck_assert_uint_eq(fs_reuse_plain(pairs[i][0], out), strlen(pairs[i][1]));
+        ck_assert_uint_eq(fs_reuse_plain(pairs[i][0], out), *pairs[i][1] ? 1 : 0);
         ck_assert_str_eq(out, pairs[i][1]);
     }
 }

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "reuse.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+#include <apr_shm.h>
+#include <apr_strings.h>
+#include <http_config.h>
+#include <http_core.h>
+#include <http_request.h>
+#include <openssl/crypto.h>
+
+#include "module.h"
+#include "net/fs_key.h"
+#include "settings.h"
+
+/* Between those that make a page (AP_FTYPE_RESOURCE) and those that compress it. */
+#define FILTER_TYPE ((ap_filter_type)(AP_FTYPE_CONTENT_SET - 2))
+
+/* Of a farm without a key, whose check values are then no secret; as long as they are equal. */
+#define PUBLIC_SECRET "a farm without a key of its own"
+
+typedef struct shared_t {
+    _Atomic uint64_t counts[FS_REUSE_COUNTS];
+} shared_t;
+
+/* Made by the parent in each generation, inherited by its children. */
+static shared_t *shared;
+static fs_reuse_key_t key;
+static int have_key;
+
+const fs_reuse_key_t *fs_reuse_key(void)
+{
+    return have_key ? &key : NULL;
+}
+
+void fs_reuse_count(fs_reuse_count_t what, apr_uint64_t by)
+{
+    if (shared)
+        atomic_fetch_add_explicit(&shared->counts[what], by, memory_order_relaxed);
+}
+
+int fs_reuse_counts(fs_reuse_counts_t *counts)
+{
+    if (!shared)
+        return 0;
+    counts->tagged = atomic_load(&shared->counts[FS_REUSE_TAGGED]);
+    counts->held = atomic_load(&shared->counts[FS_REUSE_HELD]);
+    counts->spared = atomic_load(&shared->counts[FS_REUSE_SPARED]);
+    counts->streamed = atomic_load(&shared->counts[FS_REUSE_STREAMED]);
+    counts->large = atomic_load(&shared->counts[FS_REUSE_LARGE]);
+    return 1;
+}
+
+/* Forgets what belongs to a pool that goes. */
+static apr_status_t forget(void *unused)
+{
+    shared = NULL;
+    have_key = 0;
+    return APR_SUCCESS;
+}
+
+static void read_key(server_rec *server)
+{
+    const char *file = fs_settings(server)->key_file;
+    const void *secret = PUBLIC_SECRET;
+    size_t length = sizeof(PUBLIC_SECRET) - 1;
+    fs_keyring_t ring = {0};
+    fs_result_t result;
+
+    if (file && fs_keyring_read(&ring, file, &result) != APR_SUCCESS) {
+        ap_log_error(APLOG_MARK, APLOG_ERR, result.status, server,
+                     "%s: %s; pages get no check values", result.problem, result.detail);
+        return;
+    }
+    if (file && ring.count) {
+        secret = ring.keys[0].secret;
+        length = ring.keys[0].length;
+    }
+    if (fs_reuse_key_make(&key, secret, length, &result) == APR_SUCCESS)
+        have_key = 1;
+    else
+        ap_log_error(APLOG_MARK, APLOG_ERR, result.status, server, "%s: %s", result.problem,
+                     result.detail);
+    OPENSSL_cleanse(&ring, sizeof(ring));
+}
+
+/* The children can't read the key any more: they run as httpd's user. */
+static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *server)
+{
+    apr_shm_t *memory;
+    apr_status_t status;
+
+    if (ap_state_query(AP_SQ_MAIN_STATE) != AP_SQ_MS_CREATE_CONFIG ||
+        ap_state_query(AP_SQ_RUN_MODE) != AP_SQ_RM_NORMAL)
+        return OK;
+    apr_pool_cleanup_register(pconf, NULL, forget, apr_pool_cleanup_null);
+    read_key(server);
+    status = apr_shm_create(&memory, sizeof(*shared), NULL, pconf);
+    if (status == APR_SUCCESS)
+        shared = memset(apr_shm_baseaddr_get(memory), 0, sizeof(*shared));
+    else
+        ap_log_error(APLOG_MARK, APLOG_WARNING, status, server,
+                     "FS1703: there is no shared memory for the counts of FarmSyncReuse; see "
+                     "the host's limits (ipcs -lm). Pages get check values all the same");
+    return OK;
+}
+
+static void insert_filter(request_rec *r)
+{
+    fs_reuse_place_t place;
+
+    if (!r->main && r->method_number == M_GET && fs_reuse_place(r, &place))
+        ap_add_output_filter(FS_REUSE_FILTER, NULL, r, r->connection);
+}
+
+void fs_reuse_register(void)
+{
+    ap_hook_post_config(post_config, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_fixups(fs_reuse_fixup, NULL, NULL, APR_HOOK_LAST);
+    ap_hook_insert_filter(insert_filter, NULL, NULL, APR_HOOK_LAST);
+    fs_reuse_status_register();
+    ap_register_output_filter(FS_REUSE_FILTER, fs_reuse_filter, NULL, FILTER_TYPE);
+}

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* FarmSyncReuse's part of the status page, of /server-status, and of DUMP_FARMSYNC. */
+#include <apr_strings.h>
+
+#include "module.h"
+#include "parts.h"
+#include "reuse.h"
+#include "settings.h"
+
+typedef struct line_t {
+    const char *name; /* in JSON and, after "farmsync_reuse_" and before "_total", as metric */
+    const char *text;
+    apr_uint64_t value;
+} line_t;
+
+#define LINES 5
+
+static void fill_lines(line_t lines[LINES], const fs_reuse_counts_t *counts)
+{
+    lines[0] = (line_t){"not_modified", "answers 304 instead of a page", counts->held};
+    lines[1] = (line_t){"bytes_not_sent", "bytes of pages that were not sent", counts->spared};
+    lines[2] = (line_t){"pages_tagged", "pages that got a check value", counts->tagged};
+    lines[3] = (line_t){"pages_streamed", "pages left alone because they came in pieces",
+                        counts->streamed};
+    lines[4] = (line_t){"pages_too_large", "pages left alone because they were above the limit",
+                        counts->large};
+}
+
+static const char *as_table(apr_pool_t *pool, const line_t lines[LINES])
+{
+    const char *text = "<h2>Reuse</h2>\n<table>\n";
+
+    for (unsigned i = 0; i < LINES; i++)
+        text = apr_psprintf(pool, "%s<tr><td>%s</td><td>%" APR_UINT64_T_FMT "</td></tr>\n", text,
+                            lines[i].text, lines[i].value);
+    return apr_pstrcat(pool, text, "</table>\n", NULL);
+}
+
+static const char *as_json(apr_pool_t *pool, const line_t lines[LINES])
+{
+    const char *text = "\"reuse\":{";
+
+    for (unsigned i = 0; i < LINES; i++)
+        text = apr_psprintf(pool, "%s%s\"%s\":%" APR_UINT64_T_FMT, text, i ? "," : "",
+                            lines[i].name, lines[i].value);
+    return apr_pstrcat(pool, text, "}", NULL);
+}
+
+static const char *as_metrics(apr_pool_t *pool, const line_t lines[LINES])
+{
+    const char *text = "";
+
+    for (unsigned i = 0; i < LINES; i++)
+        text = apr_psprintf(pool,
+                            "%s# HELP farmsync_reuse_%s_total %s\n"
+                            "# TYPE farmsync_reuse_%s_total counter\n"
+                            "farmsync_reuse_%s_total %" APR_UINT64_T_FMT "\n",
+                            text, lines[i].name, lines[i].text, lines[i].name, lines[i].name,
+                            lines[i].value);
+    return text;
+}
+
+static const char *as_dump(apr_pool_t *pool, server_rec *server)
+{
+    fs_reuse_place_t place = fs_settings_main_place(server)->reuse;
+
+    fs_reuse_fill_place(&place);
+    return apr_psprintf(pool, "  %-24s %s\n  %-24s %" APR_OFF_T_FMT "\n  %-24s %d ms\n",
+                        "FarmSyncReuse", place.on == 1 ? "On" : "Off", "FarmSyncReuseLimit",
+                        place.limit, "FarmSyncReuseWait", place.wait_ms);
+}
+
+static const char *as_text(apr_pool_t *pool, const line_t lines[LINES], const char *format)
+{
+    const char *text = "";
+
+    for (unsigned i = 0; i < 2; i++)
+        text = apr_pstrcat(pool, text, apr_psprintf(pool, format, lines[i].name, lines[i].value),
+                           NULL);
+    return text;
+}
+
+static int section(apr_pool_t *pool, server_rec *server, farmsync_form_t form,
+                   apr_array_header_t *sections)
+{
+    fs_reuse_counts_t counts = {0};
+    line_t lines[LINES];
+    const char *text = NULL;
+
+    if (form == FARMSYNC_DUMP) {
+        APR_ARRAY_PUSH(sections, const char *) = as_dump(pool, server);
+        return OK;
+    }
+    if (!fs_reuse_counts(&counts) || !(counts.tagged | counts.streamed | counts.large))
+        return DECLINED;
+    fill_lines(lines, &counts);
+    if (form == FARMSYNC_HTML)
+        text = as_table(pool, lines);
+    else if (form == FARMSYNC_JSON)
+        text = as_json(pool, lines);
+    else if (form == FARMSYNC_METRICS)
+        text = as_metrics(pool, lines);
+    else if (form == FARMSYNC_REPORT)
+        text = apr_psprintf(pool,
+                            "<dt>FarmSync reuse: %" APR_UINT64_T_FMT
+                            " answers 304, %" APR_UINT64_T_FMT " bytes not sent</dt>\n",
+                            counts.held, counts.spared);
+    else
+        text = as_text(pool, lines, "FarmSyncReuse_%s: %" APR_UINT64_T_FMT "\n");
+    APR_ARRAY_PUSH(sections, const char *) = text;
+    return OK;
+}
+
+void fs_reuse_status_register(void)
+{
+    APR_OPTIONAL_HOOK(farmsync, farmsync_section, section, NULL, NULL, APR_HOOK_MIDDLE);
+}
