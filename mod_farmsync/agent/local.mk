@@ -8,7 +8,11 @@ mod_farmsync_agent_libagent_la_SOURCES = \
 	mod_farmsync/agent/avail_rules.c mod_farmsync/agent/avail_rules.h \
 	mod_farmsync/agent/avail_table.c mod_farmsync/agent/avail_table.h \
 	mod_farmsync/agent/monitor.c mod_farmsync/agent/monitor.h \
-	mod_farmsync/agent/monitor_config.c
+	mod_farmsync/agent/monitor_config.c \
+	mod_farmsync/agent/session_bases.c mod_farmsync/agent/session_bases.h \
+	mod_farmsync/agent/session_flight.c mod_farmsync/agent/session_flight.h \
+	mod_farmsync/agent/session_table.c mod_farmsync/agent/session_table.h \
+	mod_farmsync/agent/session_unknown.c mod_farmsync/agent/session_unknown.h
 mod_farmsync_agent_libagent_la_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS)
 mod_farmsync_agent_libagent_la_LIBADD = $(JANSSON_LIBS)
 
@@ -27,6 +31,19 @@ farmsync_agent_SOURCES = \
 	mod_farmsync/agent/parts.c mod_farmsync/agent/parts.h \
 	mod_farmsync/agent/report.c \
 	mod_farmsync/agent/saved.c \
+	mod_farmsync/agent/session.c mod_farmsync/agent/session.h \
+	mod_farmsync/agent/session_ack.c \
+	mod_farmsync/agent/session_admin.c mod_farmsync/agent/session_admin.h \
+	mod_farmsync/agent/session_ask.c \
+	mod_farmsync/agent/session_compare.c \
+	mod_farmsync/agent/session_copy.c \
+	mod_farmsync/agent/session_fetch.c \
+	mod_farmsync/agent/session_listen.c \
+	mod_farmsync/agent/session_owner.c \
+	mod_farmsync/agent/session_peer.c \
+	mod_farmsync/agent/session_send.c \
+	mod_farmsync/agent/session_up.c \
+	mod_farmsync/agent/session_work.c \
 	mod_farmsync/agent/sql.c mod_farmsync/agent/sql.h
 farmsync_agent_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS) $(EVENT_CFLAGS) \
 	-DFARMSYNC_VERSION='"$(PACKAGE_VERSION)"'
@@ -34,6 +51,6 @@ farmsync_agent_CFLAGS = $(AM_CFLAGS) -pthread
 farmsync_agent_LDADD = mod_farmsync/agent/libagent.la \
 	lib/sync/libfs_source.la lib/sync/libfs_sync.la lib/net/libfs_sql.la lib/net/libfs_net.la \
 	lib/control/libfs_control.la lib/image/libfs_delta.la lib/image/libfs_image.la \
-	lib/base/libfs_base.la $(EVENT_LIBS) $(JANSSON_LIBS) -lpthread
+	lib/session/libfs_session.la lib/base/libfs_base.la $(EVENT_LIBS) $(JANSSON_LIBS) -lpthread
 
 EXTRA_DIST += doc/agent.md

@@ -4,11 +4,13 @@
 #include <string.h>
 
 #include "listen.h"
+#include "session.h"
 
 #define WAKE_AGAIN (20 * FS_USEC_PER_MSEC)
 
 /* The listeners start last and end first: nobody calls a part that isn't there. */
 const fs_agent_part_t fs_agent_parts[] = {
+    {"sessions", fs_sessions_open, fs_sessions_start, fs_sessions_wake, fs_sessions_join},
     {"listen", fs_listen_open, fs_listen_start, fs_listen_wake, fs_listen_join},
 };
 const unsigned fs_agent_part_count = sizeof(fs_agent_parts) / sizeof(fs_agent_parts[0]);

@@ -1,0 +1,474 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From a change in the store to copies on the bank: what is sealed, to whom it goes, when it counts
+ * as safe, and how a session that another host took is let go. */
+#include "session.h"
+
+#include <apr_strings.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define COLLECT_MOST  512
+#define COLLECT_BYTES (8u << 20)
+#define PENDING_PACE  (20 * FS_USEC_PER_MSEC) /* while requests are at what has changed */
+#define BUSY_PACE     (5 * FS_USEC_PER_MSEC)
+#define RELEASED_FOR  (10 * FS_USEC_PER_SEC)
+#define LEAVE_AFTER   (2 * FS_USEC_PER_SEC)
+
+/* --- sealing ---------------------------------------------------------------------------------- */
+
+static apr_status_t name_owner(fs_sessions_t *sessions, const fs_session_note_t *note,
+                               fs_sealed_t *sealed, fs_result_t *result)
+{
+    apr_status_t status = APR_SUCCESS;
+
+    if (note->released)
+        status =
+            fs_session_store_released(sessions->store, &sealed->label.key, sealed->owner, result);
+    return status == APR_NOTFOUND ? APR_SUCCESS : status;
+}
+
+apr_status_t fs_copy_seal(fs_sessions_t *sessions, const fs_session_key_t *key,
+                          const fs_session_note_t *note, const void *bytes, size_t length,
+                          apr_pool_t *pool, fs_sealed_t **sealed, fs_result_t *result)
+{
+    fs_session_label_t label = {*key, note->version, note->expires};
+    fs_session_record_t record;
+    const uint8_t *text;
+    size_t text_length;
+    apr_status_t status = fs_session_record_decode(&record, bytes, length, pool, result);
+
+    *sealed = NULL;
+    if (!status)
+        status =
+            fs_session_seal(note->seal, &label, bytes, length, pool, &text, &text_length, result);
+    if (status)
+        return status;
+    *sealed = fs_sealed_make(&label, text, text_length);
+    if (!*sealed)
+        return fs_result_set(result, APR_ENOMEM, "FS0621", "out of memory");
+    if (record.state == FS_SESSION_ENDED)
+        (*sealed)->flags = FS_SESSION_ITEM_ENDED;
+    if (record.state == FS_SESSION_ALIAS)
+        (*sealed)->flags = FS_SESSION_ITEM_ALIAS;
+    status = name_owner(sessions, note, *sealed, result);
+    if (!status)
+        return APR_SUCCESS;
+    fs_sealed_drop(*sealed);
+    *sealed = NULL;
+    return status;
+}
+
+typedef struct look_t {
+    apr_pool_t *pool;
+    fs_session_note_t note;
+    void *bytes;
+    size_t length;
+} look_t;
+
+static int keep_look(void *baton, const fs_session_key_t *key, const fs_session_note_t *note,
+                     const void *bytes, size_t length)
+{
+    look_t *look = baton;
+
+    look->note = *note;
+    look->bytes = apr_pmemdup(look->pool, bytes, length);
+    look->length = length;
+    return 0;
+}
+
+apr_status_t fs_copy_read(fs_sessions_t *sessions, const fs_session_key_t *key, apr_pool_t *pool,
+                          fs_sealed_t **sealed, fs_session_note_t *note, fs_result_t *result)
+{
+    look_t look = {.pool = pool};
+    apr_status_t status = fs_session_store_look(sessions->store, key, keep_look, &look, result);
+
+    *sealed = NULL;
+    if (status)
+        return status;
+    if (look.note.expires <= fs_sessions_farm(sessions))
+        return APR_NOTFOUND;
+    if (note)
+        *note = look.note;
+    return fs_copy_seal(sessions, key, &look.note, look.bytes, look.length, pool, sealed, result);
+}
+
+apr_status_t fs_copy_open(const fs_session_item_t *item, const uint8_t *seal, apr_pool_t *pool,
+                          fs_session_record_t *record, fs_result_t *result)
+{
+    fs_session_label_t label = {item->key, item->version, item->expires};
+    const uint8_t *bytes;
+    size_t length;
+    apr_status_t status = fs_session_unseal(seal, &label, item->sealed, item->sealed_length, pool,
+                                            &bytes, &length, result);
+
+    return status ? status : fs_session_record_decode(record, bytes, length, pool, result);
+}
+
+/* --- to whom ---------------------------------------------------------------------------------- */
+
+static int is_full(const fs_flight_t *flight, unsigned server)
+{
+    for (unsigned i = 0; flight && i < flight->count; i++)
+        if (flight->targets[i].server == server)
+            return flight->targets[i].state == FS_TARGET_FULL;
+    return 0;
+}
+
+/* Those who have room, in the order of their rank. The lock is held. */
+static unsigned choose_targets(fs_sessions_t *sessions, const fs_session_key_t *key,
+                               const fs_flight_t *flight, unsigned *servers)
+{
+    unsigned ranked[FS_AGENT_BANK_MAX], count = 0;
+    unsigned all =
+        fs_session_bank_choose(sessions->bank, key, FS_AGENT_BANK_MAX, sessions->up, ranked);
+
+    for (unsigned i = 0; i < all && count < sessions->config->copies; i++)
+        if (!is_full(flight, ranked[i]))
+            servers[count++] = ranked[i];
+    return count;
+}
+
+/* Who is known to have it need not be sent it. The lock is held. */
+static void note_known(fs_sessions_t *sessions, fs_flight_t *flight)
+{
+    for (unsigned i = 0; i < flight->count; i++) {
+        unsigned server = flight->targets[i].server;
+        const fs_session_stamp_t *held = fs_bases_get(sessions->bases, &flight->keyed.key, server);
+
+        if (held && !fs_session_stamp_compare(held, &flight->copy->label.version))
+            fs_flight_confirmed(&sessions->flights, flight, server, held);
+    }
+}
+
+/* The lock is held. */
+static void wake_senders(fs_sessions_t *sessions, const unsigned *servers, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        fs_send_wake(&sessions->servers[servers[i]]);
+}
+
+static void send_to(fs_sessions_t *sessions, fs_sealed_t *sealed, const unsigned *servers,
+                    unsigned count, int low, int urgent)
+{
+    fs_flight_t *flight = fs_flight_put(&sessions->flights, sealed, servers, count, low, urgent);
+
+    if (!flight)
+        return;
+    note_known(sessions, flight);
+    wake_senders(sessions, servers, count);
+    fs_copy_settle(sessions, flight);
+}
+
+void fs_copy_send(fs_sessions_t *sessions, fs_sealed_t *sealed, int urgent)
+{
+    unsigned servers[FS_AGENT_BANK_MAX];
+    unsigned count =
+        choose_targets(sessions, &sealed->label.key,
+                       fs_flight_find(&sessions->flights, &sealed->label.key), servers);
+
+    if (urgent)
+        sealed->flags |= FS_SESSION_ITEM_URGENT;
+    if (count || fs_flight_find(&sessions->flights, &sealed->label.key))
+        send_to(sessions, sealed, servers, count, 0, urgent);
+    else
+        fs_sealed_drop(sealed);
+}
+
+void fs_copy_send_low(fs_sessions_t *sessions, fs_sealed_t *sealed, unsigned server)
+{
+    send_to(sessions, sealed, &server, 1, 1, 0);
+}
+
+void fs_copy_send_now(fs_sessions_t *sessions, const fs_session_key_t *key, int urgent,
+                      apr_pool_t *pool)
+{
+    fs_sealed_t *sealed;
+    fs_result_t result;
+    apr_status_t status = fs_copy_read(sessions, key, pool, &sealed, NULL, &result);
+
+    if (status) {
+        if (status != APR_NOTFOUND)
+            fs_log_result(FS_LOG_WARNING, &result);
+        return;
+    }
+    pthread_mutex_lock(&sessions->lock);
+    fs_copy_send(sessions, sealed, urgent);
+    pthread_mutex_unlock(&sessions->lock);
+}
+
+/* --- when it is safe -------------------------------------------------------------------------- */
+
+/* On how many of those it belongs to a version is known to be. The lock is held. */
+static unsigned count_copies(fs_sessions_t *sessions, const fs_flight_t *flight,
+                             const fs_session_stamp_t *version)
+{
+    unsigned servers[FS_AGENT_BANK_MAX], copies = 0;
+    unsigned count = choose_targets(sessions, &flight->keyed.key, flight, servers);
+
+    for (unsigned i = 0; i < count; i++) {
+        const fs_session_stamp_t *held =
+            fs_bases_get(sessions->bases, &flight->keyed.key, servers[i]);
+
+        copies += held && !fs_session_stamp_compare(held, version);
+    }
+    return copies;
+}
+
+/* The lock isn't held. The store is told; a session that another host has is forgotten then. */
+static void confirm(fs_sessions_t *sessions, const fs_session_key_t *key,
+                    const fs_session_stamp_t *version, unsigned copies, int released)
+{
+    fs_result_t result;
+    apr_status_t status =
+        fs_session_store_confirm(sessions->store, key, version, copies, copies ? copies : 1,
+                                 fs_sessions_farm(sessions), &result);
+
+    if (status && status != APR_NOTFOUND)
+        fs_log_result(FS_LOG_ERROR, &result);
+    if (!released || status)
+        return;
+    pthread_mutex_lock(&sessions->lock);
+    fs_copy_leaves(sessions, key);
+    pthread_mutex_unlock(&sessions->lock);
+}
+
+void fs_copy_settle(fs_sessions_t *sessions, fs_flight_t *flight)
+{
+    fs_session_key_t key = flight->keyed.key;
+    fs_session_stamp_t version = flight->copy->label.version;
+    unsigned copies;
+    int released = flight->copy->owner[0] != '\0';
+
+    fs_ack_look(sessions, &key);
+    if (flight->confirming || !fs_flight_is_done(flight))
+        return;
+    if (!fs_flight_wanted(flight)) { /* nobody is there: it stays dirty */
+        fs_flight_remove(&sessions->flights, flight);
+        return;
+    }
+    copies = count_copies(sessions, flight, &version);
+    flight->confirming = 1;
+    pthread_mutex_unlock(&sessions->lock);
+    confirm(sessions, &key, &version, copies, released);
+    pthread_mutex_lock(&sessions->lock);
+    flight = fs_flight_find(&sessions->flights, &key);
+    if (!flight)
+        return;
+    flight->confirming = 0;
+    if (fs_flight_is_done(flight) &&
+        !fs_session_stamp_compare(&flight->copy->label.version, &version))
+        fs_flight_remove(&sessions->flights, flight);
+}
+
+/* --- what has changed --------------------------------------------------------------------------
+ */
+
+typedef struct due_t {
+    fs_session_key_t key;
+    fs_session_note_t note;
+    void *bytes;
+    size_t length;
+} due_t;
+
+typedef struct collect_t {
+    fs_sessions_t *sessions;
+    apr_pool_t *pool;
+    unsigned count;
+    size_t bytes;
+    due_t due[COLLECT_MOST];
+} collect_t;
+
+static int is_under_way(fs_sessions_t *sessions, const fs_session_key_t *key,
+                        const fs_session_stamp_t *version)
+{
+    const fs_flight_t *flight;
+    int same;
+
+    pthread_mutex_lock(&sessions->lock);
+    flight = fs_flight_find(&sessions->flights, key);
+    same = flight && !fs_session_stamp_compare(&flight->copy->label.version, version);
+    pthread_mutex_unlock(&sessions->lock);
+    return same;
+}
+
+static int collect_one(void *baton, const fs_session_key_t *key, const fs_session_note_t *note,
+                       const void *bytes, size_t length)
+{
+    collect_t *collect = baton;
+    due_t *due = &collect->due[collect->count];
+
+    if (is_under_way(collect->sessions, key, &note->version))
+        return 0;
+    due->key = *key;
+    due->note = *note;
+    due->bytes = apr_pmemdup(collect->pool, bytes, length);
+    due->length = length;
+    collect->bytes += length;
+    return ++collect->count == COLLECT_MOST || collect->bytes >= COLLECT_BYTES;
+}
+
+static void send_collected(fs_sessions_t *sessions, const collect_t *collect, fs_usec_t farm,
+                           apr_pool_t *pool)
+{
+    for (unsigned i = 0; i < collect->count; i++) {
+        const due_t *due = &collect->due[i];
+        int urgent = due->note.dirty_since + sessions->config->flush_ms * FS_USEC_PER_MSEC <= farm;
+        fs_sealed_t *sealed;
+        fs_result_t result;
+
+        if (fs_copy_seal(sessions, &due->key, &due->note, due->bytes, due->length, pool, &sealed,
+                         &result)) {
+            fs_log_result(FS_LOG_ERROR, &result);
+            continue;
+        }
+        pthread_mutex_lock(&sessions->lock);
+        fs_copy_send(sessions, sealed, urgent);
+        pthread_mutex_unlock(&sessions->lock);
+    }
+}
+
+/* Is there room, and anybody to send to? `under_way` how many sessions are on their way. */
+static int may_collect(fs_sessions_t *sessions, unsigned *under_way)
+{
+    int may = 0;
+
+    pthread_mutex_lock(&sessions->lock);
+    for (unsigned i = 0; i < sessions->count; i++)
+        may |= sessions->up[i];
+    *under_way = sessions->flights.table.count;
+    if (*under_way >= FS_SESSION_FLIGHTS || sessions->flights.bytes >= FS_SESSION_FLIGHT_SIZE)
+        may = 0;
+    pthread_mutex_unlock(&sessions->lock);
+    return may;
+}
+
+fs_usec_t fs_copy_collect(fs_sessions_t *sessions, apr_pool_t *pool)
+{
+    collect_t *collect = apr_pcalloc(pool, sizeof(*collect));
+    fs_usec_t farm = fs_sessions_farm(sessions), next;
+    unsigned under_way, shown;
+    fs_result_t result;
+    apr_status_t status;
+
+    if (!may_collect(sessions, &under_way))
+        return under_way ? BUSY_PACE : FS_USEC_PER_SEC;
+    collect->sessions = sessions;
+    collect->pool = pool;
+    status = fs_session_store_due(sessions->store, farm, under_way + COLLECT_MOST, collect_one,
+                                  collect, &shown, &next, &result);
+    fs_agent_trouble(&sessions->store_trouble, FS_LOG_ERROR, status ? &result : NULL, "FS1352",
+                     "the session store can be read again");
+    if (status)
+        return FS_USEC_PER_SEC;
+    send_collected(sessions, collect, farm, pool);
+    if (collect->count)
+        return collect->count == COLLECT_MOST ? 0 : BUSY_PACE;
+    if (next == INT64_MAX)
+        return FS_USEC_PER_SEC;
+    return next - farm < PENDING_PACE ? (next > farm ? next - farm : BUSY_PACE) : PENDING_PACE;
+}
+
+/* --- other servers are up now ------------------------------------------------------------------
+ */
+
+typedef struct keys_t {
+    fs_session_key_t *keys;
+    unsigned count;
+} keys_t;
+
+static void list_key(void *baton, fs_keyed_t *keyed)
+{
+    keys_t *keys = baton;
+
+    keys->keys[keys->count++] = keyed->key;
+}
+
+void fs_copy_retarget(fs_sessions_t *sessions)
+{
+    keys_t keys = {calloc(sessions->flights.table.count + 1, sizeof(*keys.keys)), 0};
+
+    sessions->retarget = 0;
+    if (!keys.keys)
+        return;
+    fs_key_table_each(&sessions->flights.table, list_key, &keys);
+    for (unsigned i = 0; i < keys.count; i++) {
+        fs_flight_t *flight = fs_flight_find(&sessions->flights, &keys.keys[i]);
+
+        if (!flight)
+            continue;
+        flight->copy->references++;
+        fs_copy_send(sessions, flight->copy, 0);
+    }
+    free(keys.keys);
+}
+
+/* --- letting go --------------------------------------------------------------------------------
+ */
+
+void fs_copy_leaves(fs_sessions_t *sessions, const fs_session_key_t *key)
+{
+    fs_leaving_t *leaving = calloc(1, sizeof(*leaving));
+
+    if (!leaving)
+        return; /* it goes when room is needed, or it expires */
+    leaving->key = *key;
+    leaving->at = fs_session_clock() + LEAVE_AFTER;
+    STAILQ_INSERT_TAIL(&sessions->leaving, leaving, link);
+}
+
+void fs_copy_let_go(fs_sessions_t *sessions, const fs_session_key_t *key, const char *owner,
+                    apr_pool_t *pool)
+{
+    fs_session_record_t record;
+    fs_result_t result;
+    apr_status_t status =
+        fs_session_store_release(sessions->store, key, owner,
+                                 fs_sessions_farm(sessions) + RELEASED_FOR, pool, &record, &result);
+
+    if (status) {
+        if (status != APR_NOTFOUND)
+            fs_log_result(FS_LOG_ERROR, &result);
+        return;
+    }
+    pthread_mutex_lock(&sessions->lock);
+    fs_copy_leaves(sessions, key);
+    pthread_mutex_unlock(&sessions->lock);
+}
+
+/* Another host has it, and so has the bank: nothing of it is needed here any more. */
+static int forget_one(fs_sessions_t *sessions, const fs_session_key_t *key)
+{
+    apr_pool_t *pool;
+    look_t look;
+    fs_result_t result;
+    int left = 1;
+
+    apr_pool_create(&pool, NULL);
+    look.pool = pool;
+    if (!fs_session_store_look(sessions->store, key, keep_look, &look, &result) &&
+        look.note.released) {
+        left = !look.note.dirty_since;
+        if (left)
+            fs_session_store_forget(sessions->store, key, &look.note.version, &result);
+    }
+    apr_pool_destroy(pool);
+    return left;
+}
+
+void fs_copy_forget_leaving(fs_sessions_t *sessions)
+{
+    fs_leaving_t *leaving;
+    int left;
+
+    pthread_mutex_lock(&sessions->lock);
+    while ((leaving = STAILQ_FIRST(&sessions->leaving)) && leaving->at <= fs_session_clock()) {
+        STAILQ_REMOVE_HEAD(&sessions->leaving, link);
+        pthread_mutex_unlock(&sessions->lock);
+        left = forget_one(sessions, &leaving->key);
+        pthread_mutex_lock(&sessions->lock);
+        if (!left)
+            fs_copy_leaves(sessions, &leaving->key);
+        free(leaving);
+    }
+    pthread_mutex_unlock(&sessions->lock);
+}

@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Other hosts ask this one for its sessions (/v1/sessions/handover), and bring what they changed
+ * before they let a session go (/v1/sessions/late). Signed with the farm's key. What takes time is
+ * done by a worker; the call is answered from the loop.
+ */
+#include "session.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "listen.h"
+
+#define LOOK_AGAIN   (2 * FS_USEC_PER_MSEC)  /* whether requests are done */
+#define PATIENCE     (50 * FS_USEC_PER_MSEC) /* beyond the flush time */
+#define RELEASED_FOR (10 * FS_USEC_PER_SEC)
+#define LEFT_FOR     (100 * FS_USEC_PER_MSEC) /* of the asker's patience, for the way back */
+
+/* A call that a worker answers. */
+typedef struct asked_t {
+    fs_work_t work;
+    fs_sessions_t *sessions;
+    fs_http_call_t *call; /* loop's thread; NULL: the client has left */
+    char from[FS_ORIGIN_SIZE];
+    char *body;
+    size_t length;
+    fs_usec_t came;
+    int status;
+    fs_session_batch_writer_t answer;
+    fs_result_t result;
+} asked_t;
+
+static void asked_gone(void *baton, fs_http_call_t *call)
+{
+    ((asked_t *)baton)->call = NULL;
+}
+
+static void answer_call(void *baton)
+{
+    asked_t *asked = baton;
+
+    if (asked->call && asked->status == 200)
+        fs_http_call_answer(asked->call, 200, FS_SESSION_BATCH_TYPE, asked->answer.bytes,
+                            asked->answer.length);
+    else if (asked->call)
+        fs_http_call_problem(asked->call, asked->status, &asked->result);
+    free(asked->answer.bytes);
+    free(asked->body);
+    free(asked);
+}
+
+static void hand_to_worker(fs_agent_t *agent, fs_http_call_t *call,
+                           void (*run)(fs_sessions_t *, fs_work_t *, fs_http_client_t *,
+                                       apr_pool_t *))
+{
+    asked_t *asked = calloc(1, sizeof(*asked));
+    size_t length;
+    const char *body = fs_http_call_body(call, &length);
+    fs_result_t result;
+
+    if (asked)
+        asked->body = malloc(length + 1);
+    if (!asked || !asked->body) {
+        free(asked);
+        fs_result_set(&result, APR_ENOMEM, "FS0621", "out of memory");
+        fs_http_call_problem(call, 503, &result);
+        return;
+    }
+    memcpy(asked->body, body, length);
+    asked->length = length;
+    asked->sessions = agent->sessions;
+    asked->call = call;
+    asked->came = fs_session_clock();
+    snprintf(asked->from, sizeof(asked->from), "%s", fs_http_call_origin(call));
+    asked->work.run = run;
+    fs_http_call_defer(call, asked_gone, asked);
+    fs_work_add(agent->sessions, &asked->work);
+}
+
+static void finish(asked_t *asked, apr_status_t status, int http_status)
+{
+    asked->status = status ? http_status : 200;
+    fs_listen_post(asked->sessions->agent, answer_call, asked);
+}
+
+/* --- handing over ------------------------------------------------------------------------------
+ */
+
+typedef struct handing_t {
+    fs_session_key_t key;
+    int there, done;
+    int has_turn;
+    fs_session_turn_t turn;
+    char released[FS_SESSION_NAME_SIZE];
+    fs_session_item_t answer;
+    fs_sealed_t *sealed;
+} handing_t;
+
+static int there_look(void *baton, const fs_session_key_t *key, const fs_session_note_t *note,
+                      const void *bytes, size_t length)
+{
+    *(fs_session_note_t *)baton = *note;
+    return 0;
+}
+
+static void look(fs_sessions_t *sessions, handing_t *handing)
+{
+    fs_session_note_t note;
+    fs_result_t result;
+
+    handing->released[0] = '\0';
+    handing->there =
+        !fs_session_store_look(sessions->store, &handing->key, there_look, &note, &result) &&
+        note.expires > fs_sessions_farm(sessions);
+    if (handing->there && note.released)
+        fs_session_store_released(sessions->store, &handing->key, handing->released, &result);
+}
+
+/* Its place in the queue of those who want it for themselves alone, if there is one. */
+static int has_turn(asked_t *asked, handing_t *handing, fs_usec_t patience)
+{
+    fs_usec_t left = asked->came + patience - fs_session_clock();
+    fs_result_t result;
+
+    if (handing->has_turn || !fs_session_turn_count(asked->sessions->turns, &handing->key))
+        return 1;
+    if (left > 0 &&
+        !fs_session_turn_take(asked->sessions->turns, &handing->key, left, &handing->turn, &result))
+        handing->has_turn = 1;
+    return handing->has_turn;
+}
+
+static void name_bases(fs_sessions_t *sessions, handing_t *handing)
+{
+    fs_session_item_t *item = &handing->answer;
+
+    pthread_mutex_lock(&sessions->lock);
+    for (unsigned i = 0; i < sessions->count && item->base_count < FS_SESSION_BATCH_BASES; i++) {
+        const fs_session_stamp_t *base = fs_bases_get(sessions->bases, &handing->key, i);
+        fs_session_base_t *named = &item->bases[item->base_count];
+
+        if (!base)
+            continue;
+        snprintf(named->name, sizeof(named->name), "%s", sessions->servers[i].config->name);
+        named->version = *base;
+        item->base_count++;
+    }
+    pthread_mutex_unlock(&sessions->lock);
+    if (item->base_count)
+        item->parts |= FS_SESSION_PART_BASES;
+}
+
+static void add_copy(handing_t *handing)
+{
+    fs_session_item_t *item = &handing->answer;
+
+    item->parts |= FS_SESSION_PART_VERSION | FS_SESSION_PART_EXPIRES | FS_SESSION_PART_SEALED;
+    item->flags = handing->sealed->flags;
+    item->version = handing->sealed->label.version;
+    item->expires = handing->sealed->label.expires;
+    item->sealed = handing->sealed->bytes;
+    item->sealed_length = (uint32_t)handing->sealed->length;
+}
+
+/* From here on the asker has it: nothing of it is served here any more. */
+static void give(asked_t *asked, handing_t *handing, apr_pool_t *pool)
+{
+    fs_sessions_t *sessions = asked->sessions;
+    fs_session_record_t record;
+    fs_result_t result;
+    apr_status_t status =
+        fs_session_store_release(sessions->store, &handing->key, asked->from,
+                                 fs_sessions_farm(sessions) + RELEASED_FOR, pool, &record, &result);
+
+    if (!status)
+        status = fs_copy_read(sessions, &handing->key, pool, &handing->sealed, NULL, &result);
+    if (status) {
+        handing->answer.what =
+            status == APR_NOTFOUND ? FS_SESSION_WHAT_UNKNOWN : FS_SESSION_WHAT_REFUSED;
+        if (status != APR_NOTFOUND)
+            fs_log_result(FS_LOG_ERROR, &result);
+        return;
+    }
+    handing->answer.what = FS_SESSION_WHAT_GRANTED;
+    add_copy(handing);
+    name_bases(sessions, handing);
+    pthread_mutex_lock(&sessions->lock);
+    fs_copy_leaves(sessions, &handing->key);
+    pthread_mutex_unlock(&sessions->lock);
+}
+
+/* Another one has it already; what is here of it comes with the name, in case he hasn't. */
+static void name(asked_t *asked, handing_t *handing, apr_pool_t *pool)
+{
+    fs_session_item_t *item = &handing->answer;
+    fs_result_t result;
+
+    item->what = FS_SESSION_WHAT_OWNED;
+    item->parts = FS_SESSION_PART_OWNER;
+    memcpy(item->owner, handing->released, sizeof(item->owner));
+    if (!fs_copy_read(asked->sessions, &handing->key, pool, &handing->sealed, NULL, &result))
+        add_copy(handing);
+}
+
+/* Decides about one session; 0 if it has to wait. */
+static int hand_over(asked_t *asked, handing_t *handing, fs_usec_t patience, apr_pool_t *pool)
+{
+    fs_sessions_t *sessions = asked->sessions;
+    fs_session_mine_t mine = {.asked = asked->came, .patience = patience};
+
+    look(sessions, handing);
+    mine.there = handing->there;
+    mine.released = handing->released;
+    pthread_mutex_lock(&sessions->lock);
+    mine.taking = fs_fetch_is_taking(sessions, &handing->key, &mine.rank);
+    pthread_mutex_unlock(&sessions->lock);
+    mine.pending = fs_session_store_pending(sessions->store, &handing->key);
+    mine.turn = !mine.there || mine.released[0] || has_turn(asked, handing, patience);
+    switch (fs_session_hand_over(&mine, asked->from, fs_session_clock())) {
+    case FS_SESSION_HAND_WAIT:
+        return 0;
+    case FS_SESSION_HAND_GIVE:
+        give(asked, handing, pool);
+        break;
+    case FS_SESSION_HAND_NAME:
+        name(asked, handing, pool);
+        break;
+    case FS_SESSION_HAND_TAKING:
+        handing->answer.what = FS_SESSION_WHAT_TAKING;
+        handing->answer.parts = FS_SESSION_PART_LEASE;
+        handing->answer.lease = mine.rank;
+        break;
+    case FS_SESSION_HAND_NONE:
+        handing->answer.what = FS_SESSION_WHAT_UNKNOWN;
+        break;
+    }
+    if (handing->has_turn)
+        fs_session_turn_leave(sessions->turns, &handing->turn);
+    return 1;
+}
+
+static void hand_all_over(asked_t *asked, handing_t *handings, unsigned count, apr_pool_t *pool)
+{
+    fs_sessions_t *sessions = asked->sessions;
+    fs_usec_t patience = sessions->config->flush_ms * FS_USEC_PER_MSEC + PATIENCE;
+    fs_usec_t most = sessions->config->timeout_ms * FS_USEC_PER_MSEC - LEFT_FOR;
+    unsigned waiting;
+
+    if (patience > most)
+        patience = most > 0 ? most : 0;
+    do {
+        waiting = 0;
+        for (unsigned i = 0; i < count; i++) {
+            if (!handings[i].done)
+                handings[i].done = hand_over(asked, &handings[i], patience, pool);
+            waiting += !handings[i].done;
+        }
+        if (waiting)
+            fs_time_sleep_until(fs_time_mono() + LOOK_AGAIN);
+    } while (waiting && !fs_agent_stopping(sessions->agent));
+}
+
+/* What doesn't fit any more is answered as if it couldn't be done now: the asker asks again. */
+static apr_status_t write_handed(asked_t *asked, handing_t *handings, unsigned count)
+{
+    fs_session_batch_t head = {.kind = FS_SESSION_BATCH_HANDED};
+    apr_status_t status = fs_session_batch_begin(&asked->answer, &head, &asked->result);
+
+    for (unsigned i = 0; i < count && !status; i++) {
+        fs_session_item_t *item = &handings[i].answer;
+
+        item->key = handings[i].key;
+        if (!handings[i].done)
+            item->what = FS_SESSION_WHAT_REFUSED;
+        status = fs_session_batch_add(&asked->answer, item, &asked->result);
+        if (status == APR_ENOSPC) {
+            fs_session_item_t refused = {.key = handings[i].key, .what = FS_SESSION_WHAT_REFUSED};
+
+            status = fs_session_batch_add(&asked->answer, &refused, &asked->result);
+            if (status == APR_ENOSPC)
+                return APR_SUCCESS; /* what is missing counts as refused */
+        }
+    }
+    return status;
+}
+
+static void handover_run(fs_sessions_t *sessions, fs_work_t *work, fs_http_client_t *http,
+                         apr_pool_t *pool)
+{
+    asked_t *asked = (asked_t *)work;
+    fs_session_batch_reader_t reader;
+    fs_session_item_t item;
+    handing_t *handings;
+    unsigned count = 0;
+    apr_status_t status = fs_session_batch_read(&reader, FS_SESSION_BATCH_HANDOVER, asked->body,
+                                                asked->length, &asked->result);
+
+    if (status) {
+        finish(asked, status, 400);
+        return;
+    }
+    handings = apr_pcalloc(pool, (reader.head.count + 1) * sizeof(*handings));
+    while (fs_session_batch_next(&reader, &item))
+        handings[count++].key = item.key;
+    hand_all_over(asked, handings, count, pool);
+    status = write_handed(asked, handings, count);
+    for (unsigned i = 0; i < count; i++)
+        fs_sealed_drop(handings[i].sealed);
+    finish(asked, status, 500);
+}
+
+void fs_owner_handover(void *agent, fs_http_call_t *call)
+{
+    hand_to_worker(agent, call, handover_run);
+}
+
+/* --- late changes ------------------------------------------------------------------------------
+ */
+
+static fs_session_what_t take_late(fs_sessions_t *sessions, const fs_session_item_t *item,
+                                   apr_pool_t *pool)
+{
+    fs_session_record_t copy, merged;
+    fs_session_note_t note;
+    fs_result_t result;
+    apr_status_t status =
+        fs_session_store_look(sessions->store, &item->key, there_look, &note, &result);
+
+    if (status)
+        return FS_SESSION_WHAT_REFUSED; /* it isn't here any more: the bank has it */
+    status = fs_copy_open(item, note.seal, pool, &copy, &result);
+    if (!status)
+        status = fs_session_store_merge(sessions->store, &item->key, &copy, NULL,
+                                        fs_sessions_farm(sessions), pool, &merged, &result);
+    if (!status)
+        return FS_SESSION_WHAT_STORED;
+    fs_log_result(FS_LOG_WARNING, &result);
+    return FS_SESSION_WHAT_REFUSED;
+}
+
+static void late_run(fs_sessions_t *sessions, fs_work_t *work, fs_http_client_t *http,
+                     apr_pool_t *pool)
+{
+    asked_t *asked = (asked_t *)work;
+    fs_session_batch_t head = {.kind = FS_SESSION_BATCH_OFFERED};
+    fs_session_batch_reader_t reader;
+    fs_session_item_t item;
+    apr_status_t status = fs_session_batch_read(&reader, FS_SESSION_BATCH_LATE, asked->body,
+                                                asked->length, &asked->result);
+
+    if (status) {
+        finish(asked, status, 400);
+        return;
+    }
+    status = fs_session_batch_begin(&asked->answer, &head, &asked->result);
+    while (!status && fs_session_batch_next(&reader, &item)) {
+        fs_session_item_t answer = {.key = item.key, .what = take_late(sessions, &item, pool)};
+
+        status = fs_session_batch_add(&asked->answer, &answer, &asked->result);
+    }
+    finish(asked, status, 500);
+}
+
+void fs_owner_late(void *agent, fs_http_call_t *call)
+{
+    hand_to_worker(agent, call, late_run);
+}
