@@ -9,6 +9,11 @@ mod_farmsync_mod_farmsync_la_SOURCES = \
 	mod_farmsync/data.c mod_farmsync/data.h \
 	mod_farmsync/expr.c mod_farmsync/expr.h mod_farmsync/rewritemap.c \
 	mod_farmsync/api.c mod_farmsync/api.h \
+	mod_farmsync/avail.h mod_farmsync/avail_request.c \
+	mod_farmsync/avail_settings.c mod_farmsync/avail_settings.h \
+	mod_farmsync/avail_state.c mod_farmsync/avail_state.h \
+	mod_farmsync/avail_accept.c mod_farmsync/avail_accept.h \
+	mod_farmsync/avail_answer.c mod_farmsync/avail_answer.h mod_farmsync/avail_status.c \
 	mod_farmsync/monitors.c mod_farmsync/monitors.h \
 	mod_farmsync/parts.c mod_farmsync/parts.h mod_farmsync/parts_own.h \
 	mod_farmsync/place.c mod_farmsync/place.h \
@@ -23,7 +28,7 @@ mod_farmsync_mod_farmsync_la_CPPFLAGS = $(AM_CPPFLAGS) $(HTTPD_CPPFLAGS) \
 	-DFS_RELEASE=\"$(PACKAGE_VERSION)\" -DFS_AGENT_PATH=\"$(libexecdir)/farmsync-agent\"
 mod_farmsync_mod_farmsync_la_LDFLAGS = -module -avoid-version -shared \
 	-export-symbols-regex '^farmsync_module$$'
-mod_farmsync_mod_farmsync_la_LIBADD = lib/control/libfs_control.la lib/image/libfs_image.la \
+mod_farmsync_mod_farmsync_la_LIBADD = lib/avail/libfs_avail.la lib/control/libfs_control.la lib/image/libfs_image.la \
 	lib/reuse/libfs_reuse.la lib/net/libfs_secret.la $(APR_LIBS) $(CRYPTO_LIBS) $(XXHASH_LIBS)
 
 # mod_session_farmsync.so: sessions, a provider of mod_session.
@@ -39,14 +44,18 @@ mod_farmsync_mod_session_farmsync_la_SOURCES = \
 	mod_farmsync/session_request.c mod_farmsync/session_request.h mod_farmsync/session_find.c \
 	mod_farmsync/session_change.c mod_farmsync/session_change.h \
 	mod_farmsync/session_reply.c mod_farmsync/session_reply.h \
-	mod_farmsync/session_save.c \
+	mod_farmsync/session_put.c mod_farmsync/session_put.h mod_farmsync/session_save.c \
+	mod_farmsync/session_rest.c mod_farmsync/session_rest.h \
+	mod_farmsync/session_json.c mod_farmsync/session_json.h \
 	mod_farmsync/session_status.c mod_farmsync/session_status.h \
+	mod_farmsync/place.c mod_farmsync/place.h \
 	mod_farmsync/parts.h mod_farmsync/text.c mod_farmsync/text.h
-mod_farmsync_mod_session_farmsync_la_CPPFLAGS = $(AM_CPPFLAGS) $(HTTPD_CPPFLAGS) $(CRYPTO_CFLAGS)
+mod_farmsync_mod_session_farmsync_la_CPPFLAGS = $(AM_CPPFLAGS) $(HTTPD_CPPFLAGS) $(CRYPTO_CFLAGS) \
+	$(JANSSON_CFLAGS)
 mod_farmsync_mod_session_farmsync_la_LDFLAGS = -module -avoid-version -shared \
 	-export-symbols-regex '^session_farmsync_module$$'
 mod_farmsync_mod_session_farmsync_la_LIBADD = lib/session/libfs_session.la \
-	lib/net/libfs_secret.la $(APR_LIBS) $(CRYPTO_LIBS)
+	lib/net/libfs_secret.la $(APR_LIBS) $(CRYPTO_LIBS) $(JANSSON_LIBS)
 
 include_HEADERS += mod_farmsync/mod_farmsync.h
 EXTRA_DIST += doc/configuration.md

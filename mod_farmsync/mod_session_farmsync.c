@@ -21,6 +21,7 @@
 #include <util_filter.h>
 
 #include "session_request.h"
+#include "session_rest.h"
 #include "session_status.h"
 
 /* --- mod_session --------------------------------------------------------------------------------
@@ -119,14 +120,16 @@ static int check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, 
     const char *problem = fs_session_complete(pconf, server);
     APR_OPTIONAL_FN_TYPE(farmsync_agent_member) *add =
         APR_RETRIEVE_OPTIONAL_FN(farmsync_agent_member);
-    const fs_session_farm_t *farm = fs_session_farm(server);
+    fs_session_farm_t *farm = fs_session_farm(server);
 
     if (problem) {
         ap_log_error(APLOG_MARK, APLOG_EMERG | APLOG_STARTUP, 0, server, "%s", problem);
         return HTTP_INTERNAL_SERVER_ERROR;
     }
-    if (farm->used && farm->bank)
-        add(server, "sessions", fs_session_agent_json(pconf, farm), farm->bank->nelts > 0);
+    if (!farm->used || !farm->bank)
+        return OK;
+    add(server, "sessions", fs_session_agent_json(pconf, farm), farm->bank->nelts > 0);
+    fs_session_complete(pconf, server); /* now there may be a reason for an agent */
     return OK;
 }
 
@@ -154,6 +157,7 @@ static void register_hooks(apr_pool_t *pool)
     ap_register_output_filter(FILTER_NAME, session_filter, NULL, AP_FTYPE_CONTENT_SET + 1);
     ap_hook_insert_filter(insert_filter, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_insert_error_filter(insert_filter, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_handler(fs_session_rest, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_log_transaction(finish_late, NULL, NULL, APR_HOOK_FIRST);
     APR_OPTIONAL_HOOK(farmsync, farmsync_section, fs_session_section, NULL, NULL, APR_HOOK_MIDDLE);
 }

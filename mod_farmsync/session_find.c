@@ -53,7 +53,7 @@ static fs_usec_t idle_of(const fs_session_place_t *place, const session_dir_conf
 
     if (maxage < idle)
         idle = maxage;
-    return idle != INT64_MAX ? idle : FS_SESSION_IDLE_DEFAULT * FS_USEC_PER_SEC;
+    return idle != INT64_MAX ? idle : 0;
 }
 
 void fs_session_rules_of(fs_session_rules_t *rules, const request_rec *r)
@@ -61,7 +61,8 @@ void fs_session_rules_of(fs_session_rules_t *rules, const request_rec *r)
     const fs_session_place_t *place = fs_session_place(r);
     const session_dir_conf *conf = mod_session_conf(r);
 
-    rules->idle = idle_of(place, conf);
+    rules->strict = idle_of(place, conf);
+    rules->idle = rules->strict ? rules->strict : FS_SESSION_IDLE_DEFAULT * FS_USEC_PER_SEC;
     rules->lifetime = fs_session_or(place->lifetime_s, 0) * FS_USEC_PER_SEC;
     rules->refresh = rules->idle / IDLE_PARTS < IDLE_MOST ? rules->idle / IDLE_PARTS : IDLE_MOST;
     if (conf && conf->maxage > 0 && conf->expiry_update_time > 0)
@@ -81,6 +82,7 @@ typedef struct looking_t {
     const fs_session_host_t *host;
     const fs_session_rules_t *rules;
     fs_usec_t now;
+    int asks;    /* there is an agent that knows more */
     int believe; /* the agent has just said that it may be served */
     apr_pool_t *pool;
     fs_session_found_t *found;
@@ -92,14 +94,27 @@ static int is_trusted(const looking_t *looking, const fs_session_note_t *note)
 {
     const fs_session_host_t *host = looking->host;
 
-    return looking->believe || (host->trust && fs_session_trust_allows(host->trust, note->checked,
-                                                                       fs_session_trust_clock()));
+    return looking->believe || !looking->asks ||
+           (host->trust &&
+            fs_session_trust_allows(host->trust, note->checked, fs_session_trust_clock()));
+}
+
+/* Is there an agent, or was there ever one? Without, what is here is all that there is. */
+static int has_agent(const fs_session_host_t *host)
+{
+    fs_session_trusted_t trusted = {0};
+
+    if (host->farm->host->agent)
+        return 1;
+    if (host->trust)
+        fs_session_trust_read(host->trust, &trusted);
+    return trusted.generation != 0;
 }
 
 /* Places have limits of their own: the narrower counts. */
 static int is_over(const looking_t *looking, const fs_session_record_t *record)
 {
-    return looking->now >= record->used + looking->rules->idle ||
+    return (looking->rules->strict && looking->now >= record->used + looking->rules->strict) ||
            (looking->rules->lifetime && looking->now >= record->created + looking->rules->lifetime);
 }
 
@@ -218,9 +233,9 @@ static int ask_for(looking_t *looking, const fs_session_key_t *key, const uint8_
     case FS_SESSION_AWAY:
         /* Works on with what is here; the changes are merged when the agent is back. */
         look(looking, key, 1);
-        if (looking->seen != NOT_HERE)
+        if (looking->seen == LIVE)
             fs_session_counters_add(host->counters, FS_SESSION_UNVERIFIED);
-        return looking->seen != NOT_HERE || !host->farm->host->agent;
+        return looking->seen == LIVE || looking->seen == ALIAS || looking->seen == GONE;
     case FS_SESSION_LATE:
         break;
     }
@@ -247,9 +262,10 @@ void fs_session_find(const fs_session_host_t *host, const fs_session_id_t *id,
     fs_session_key_t key = id->key;
 
     memset(found, 0, sizeof(*found));
+    looking.asks = has_agent(host);
     for (unsigned hop = 0; hop <= ALIAS_HOPS; hop++) {
         look(&looking, &key, 0);
-        if (looking.seen == NOT_HERE || looking.seen == DOUBTED) {
+        if (looking.asks && (looking.seen == NOT_HERE || looking.seen == DOUBTED)) {
             if (!found->by_alias && fs_session_id_seal_key(id, host->keys, found->seal, NULL))
                 break;
             deadline = deadline ? deadline : fs_time_mono() + rules->timeout_ms * FS_USEC_PER_MSEC;

@@ -24,7 +24,8 @@ request_rec *fs_session_first_request(request_rec *r)
 
 fs_session_request_t *fs_session_loaded(request_rec *r)
 {
-    return ap_get_module_config(fs_session_first_request(r)->request_config, &session_farmsync_module);
+    return ap_get_module_config(fs_session_first_request(r)->request_config,
+                                &session_farmsync_module);
 }
 
 /* --- the id -------------------------------------------------------------------------------------
@@ -132,10 +133,10 @@ void fs_session_fill(session_rec *z, const fs_session_found_t *found)
 static apr_time_t expiry_of(const fs_session_request_t *session)
 {
     const fs_session_found_t *found = &session->found;
-    fs_usec_t idle = session->rules.idle;
+    fs_usec_t idle = session->rules.strict;
 
-    if (found->idle && found->idle < idle)
-        idle = found->idle;
+    if (!idle || (found->idle && found->idle < idle))
+        idle = found->idle ? found->idle : session->rules.idle;
     return apr_time_now() + found->used + idle - fs_session_now();
 }
 

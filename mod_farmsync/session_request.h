@@ -37,7 +37,8 @@ typedef struct fs_session_found_t {
 
 /* How a place looks at sessions, defaults filled in. */
 typedef struct fs_session_rules_t {
-    fs_usec_t idle;     /* a session that wasn't used for so long has ended */
+    fs_usec_t idle;     /* a session that begins here ends so long after its last use */
+    fs_usec_t strict;   /* one that wasn't used for so long isn't shown here; 0: nothing was said */
     fs_usec_t lifetime; /* 0: no limit */
     fs_usec_t refresh;  /* a use is noted after so long at the latest */
     fs_usec_t alias;

@@ -12,27 +12,22 @@
 
 #include <apr_strings.h>
 
-#include "session_ask.h"
 #include "session_change.h"
 #include "session_module.h"
+#include "session_put.h"
 #include "session_reply.h"
-#include "session_say.h"
 
-#define STORE_TRIES  4
 #define OPAQUE_TRIES 16
 
 /* One saving. */
 typedef struct saving_t {
-    request_rec *r;
+    fs_session_act_t act;
     fs_session_request_t *session;
-    apr_pool_t *pool;
-    fs_usec_t now;
     fs_session_delta_t delta;
     fs_session_change_t *changes; /* what the store gets */
     uint32_t count;
-    fs_session_stamp_t expected; /* opaque: what the text was made from */
-    fs_session_record_t record;  /* what is there afterwards */
-    fs_result_t result;
+    int is_text;                 /* ... is a text of another module */
+    fs_session_stamp_t expected; /* that it was made from */
 } saving_t;
 
 /* --- a text of another module --------------------------------------------------------------------
@@ -87,7 +82,7 @@ static void as_one_text(saving_t *saving, const fs_session_found_t *stored, cons
 {
     fs_session_change_t *change;
 
-    saving->changes = apr_palloc(saving->pool, (stored->count + 1) * sizeof(*saving->changes));
+    saving->changes = apr_palloc(saving->act.pool, (stored->count + 1) * sizeof(*saving->changes));
     saving->count = 0;
     change = &saving->changes[saving->count++];
     change->key = FS_SESSION_OPAQUE_KEY;
@@ -111,146 +106,39 @@ static void as_one_text(saving_t *saving, const fs_session_found_t *stored, cons
 static int merge_text(saving_t *saving)
 {
     fs_session_request_t *session = saving->session;
-    session_rec now = {.pool = saving->pool};
+    session_rec now = {.pool = saving->act.pool};
     fs_session_found_t stored;
 
-    fs_session_find(session->host, &session->id, &session->rules, 0, saving->pool, &stored);
+    fs_session_find(session->host, &session->id, &session->rules, 0, saving->act.pool, &stored);
     if (stored.what != FS_SESSION_FOUND_LIVE)
         return 0;
     fs_session_fill(&now, &stored);
-    if (now.encoded && ap_run_session_decode(saving->r, &now) != OK)
+    if (now.encoded && ap_run_session_decode(saving->act.r, &now) != OK)
         return 0;
     fs_session_change_table(now.entries, &saving->delta);
     now.expiry = session->z->expiry;
     now.encoded = NULL;
-    if (ap_run_session_encode(saving->r, &now) != OK || !now.encoded)
+    if (ap_run_session_encode(saving->act.r, &now) != OK || !now.encoded)
         return 0;
     as_one_text(saving, &stored, now.encoded);
     saving->expected = stored.version;
     return 1;
 }
 
-/* --- the store ----------------------------------------------------------------------------------
+/* --- the ways to save ---------------------------------------------------------------------------
  */
-
-static int find_again(saving_t *saving, fs_session_save_t *save)
-{
-    fs_session_request_t *session = saving->session;
-    fs_session_found_t found;
-
-    fs_session_find(session->host, &session->id, &session->rules, 0, saving->pool, &found);
-    if (found.what != FS_SESSION_FOUND_LIVE)
-        return 0;
-    save->key = found.key;
-    return 1;
-}
-
-/* Saves, or with a target moves. A session that was handed over meanwhile is fetched again. */
-static apr_status_t put(saving_t *saving, fs_session_save_t *save,
-                        const fs_session_target_t *target)
-{
-    fs_session_store_t *store = saving->session->host->store;
-    apr_status_t status = APR_NOTFOUND;
-
-    for (unsigned tries = 0; tries < STORE_TRIES; tries++) {
-        fs_result_clear(&saving->result);
-        status = target ? fs_session_store_move(store, save, target, saving->now, saving->pool,
-                                                &saving->record, &saving->result)
-                        : fs_session_store_save(store, save, saving->now, saving->pool,
-                                                &saving->record, &saving->result);
-        if (status != APR_NOTFOUND || save->fresh || !find_again(saving, save))
-            break;
-    }
-    return status;
-}
-
-static void complain(saving_t *saving, apr_status_t status)
-{
-    const fs_session_host_t *host = saving->session->host;
-    const char *problem = saving->result.problem;
-
-    if (status == APR_NOTFOUND || !strcmp(problem, "FS1205")) {
-        /* It has ended, or nobody has it any more: that isn't undone by a late change. */
-        fs_session_counters_add(host->counters, FS_SESSION_DROPPED);
-        return;
-    }
-    fs_session_say(host, saving->r,
-                   !strcmp(problem, "FS1213")                                 ? FS_SESSION_FULL
-                   : !strcmp(problem, "FS1214") || !strcmp(problem, "FS1203") ? FS_SESSION_TOO_LARGE
-                                                                              : FS_SESSION_FAILED,
-                   APLOG_ERR, &saving->result);
-}
 
 /* What was stored is what this request's next changes are relative to. */
 static void take_as_loaded(saving_t *saving)
 {
     fs_session_found_t *found = &saving->session->found;
 
-    fs_session_counters_add(saving->session->host->counters, FS_SESSION_SAVED);
     found->what = FS_SESSION_FOUND_LIVE;
-    found->version = saving->record.version;
-    found->used = saving->now;
+    found->version = saving->act.record.version;
+    found->used = saving->act.now;
     found->entries = saving->delta.after;
     found->count = saving->delta.after_count;
     saving->session->noted = 1;
-}
-
-/* --- copies -------------------------------------------------------------------------------------
- */
-
-static void confirm(saving_t *saving, const fs_session_key_t *key,
-                    const fs_session_stamp_t *version, int copies)
-{
-    const fs_session_host_t *host = saving->session->host;
-
-    if (!copies || !host->farm->bank->nelts)
-        return;
-    if (fs_session_ack(host, key, version, copies, saving->session->rules.timeout_ms) ==
-        FS_SESSION_YES)
-        return;
-    fs_result_set(&saving->result, APR_TIMEUP, "FS1310",
-                  "a change of a session was answered without the %d copies that it was to have "
-                  "on the bank within %d ms; see FarmSyncAgent's messages and the bank servers",
-                  copies, saving->session->rules.timeout_ms);
-    fs_session_say(host, saving->r, FS_SESSION_UNCONFIRMED, APLOG_WARNING, &saving->result);
-}
-
-static int look_for_version(void *baton, const fs_session_key_t *key, const fs_session_note_t *note,
-                            const void *bytes, size_t length)
-{
-    *(fs_session_stamp_t *)baton = note->version;
-    return 0;
-}
-
-/* Of what isn't live any more: an alias, or a session that has ended. */
-static void confirm_what_remains(saving_t *saving, const fs_session_key_t *key, int copies)
-{
-    fs_session_stamp_t version;
-
-    if (copies && fs_session_store_look(saving->session->host->store, key, look_for_version,
-                                        &version, NULL) == APR_SUCCESS)
-        confirm(saving, key, &version, copies);
-}
-
-static int at_least_one(const fs_session_request_t *session)
-{
-    return session->rules.ack > 1 ? session->rules.ack : 1;
-}
-
-/* --- the ways to save ---------------------------------------------------------------------------
- */
-
-static int new_id(saving_t *saving, fs_session_target_t *target, fs_session_id_t *id)
-{
-    const fs_session_host_t *host = saving->session->host;
-
-    if (fs_session_id_make(id, host->keys, &saving->result) != APR_SUCCESS ||
-        fs_session_id_seal_key(id, host->keys, target->seal, &saving->result) != APR_SUCCESS) {
-        fs_session_say(host, saving->r, FS_SESSION_FAILED, APLOG_ERR, &saving->result);
-        return 0;
-    }
-    target->key = id->key;
-    return 1;
 }
 
 static void give_id(saving_t *saving, const fs_session_id_t *id)
@@ -261,7 +149,7 @@ static void give_id(saving_t *saving, const fs_session_id_t *id)
     session->has_id = 1;
     session->found.key = id->key;
     session->found.by_alias = 0;
-    fs_session_set_cookie(saving->r, session->cookie, session->id.text);
+    fs_session_set_cookie(saving->act.r, session->cookie, session->id.text);
 }
 
 static void has_ended(saving_t *saving, const fs_session_key_t *key)
@@ -269,69 +157,65 @@ static void has_ended(saving_t *saving, const fs_session_key_t *key)
     fs_session_request_t *session = saving->session;
 
     session->ended = 1;
-    fs_session_counters_add(session->host->counters, FS_SESSION_ENDED_COUNT);
-    fs_session_set_cookie(saving->r, session->cookie, NULL);
-    confirm_what_remains(saving, key, at_least_one(session));
+    fs_session_set_cookie(saving->act.r, session->cookie, NULL);
+    fs_session_confirm_end(&saving->act, key, fs_session_copies_of_act(&session->rules));
 }
 
 static void create(saving_t *saving)
 {
     fs_session_request_t *session = saving->session;
-    const fs_session_host_t *host = session->host;
     const fs_session_rules_t *rules = &session->rules;
-    fs_session_writer_t writer = fs_session_store_writer(host->store, saving->now);
-    fs_session_save_t save = {.changes = saving->changes, .count = saving->count, .urgent = 1};
-    fs_session_trusted_t trusted = {0};
-    fs_session_target_t target;
-    fs_session_record_t fresh;
     fs_session_id_t id;
-    apr_status_t status;
+    apr_status_t status = fs_session_put_new(&saving->act, saving->changes, saving->count, &id);
 
-    if (!new_id(saving, &target, &id))
-        return;
-    fs_session_begin(&fresh, &writer, rules->lifetime ? saving->now + rules->lifetime : 0,
-                     rules->idle);
-    if (host->trust)
-        fs_session_trust_read(host->trust, &trusted);
-    save.key = target.key;
-    save.fresh = &fresh;
-    save.seal = target.seal;
-    save.checked = trusted.generation;
-    status = put(saving, &save, NULL);
     if (status != APR_SUCCESS) {
-        complain(saving, status);
+        fs_session_complain(&saving->act, status);
         return;
     }
-    fs_session_counters_add(host->counters, FS_SESSION_CREATED);
     take_as_loaded(saving);
-    session->found.created = saving->now;
+    session->found.created = saving->act.now;
     session->found.idle = rules->idle;
     give_id(saving, &id);
-    confirm(saving, &id.key, &saving->record.version,
-            saving->delta.privilege ? at_least_one(session) : rules->ack);
+    fs_session_confirm(&saving->act, &id.key, &saving->act.record.version,
+                       saving->delta.privilege ? fs_session_copies_of_act(rules) : rules->ack);
 }
 
 static void move(saving_t *saving)
 {
     fs_session_request_t *session = saving->session;
+    int copies = fs_session_copies_of_act(&session->rules);
     fs_session_save_t save = {
-        .key = session->found.key, .changes = saving->changes, .count = saving->count, .urgent = 1};
-    fs_session_target_t target = {.until = saving->now + session->rules.alias};
+        .key = session->found.key, .changes = saving->changes, .count = saving->count};
     fs_session_id_t id;
-    apr_status_t status;
+    apr_status_t status = fs_session_put_moved(&saving->act, &save, &id);
 
-    if (!new_id(saving, &target, &id))
-        return;
-    status = put(saving, &save, &target);
     if (status != APR_SUCCESS) {
-        complain(saving, status);
+        fs_session_complain(&saving->act, status);
         return;
     }
-    fs_session_counters_add(session->host->counters, FS_SESSION_MOVED);
     take_as_loaded(saving);
     give_id(saving, &id);
-    confirm(saving, &id.key, &saving->record.version, at_least_one(session));
-    confirm_what_remains(saving, &save.key, at_least_one(session));
+    fs_session_confirm(&saving->act, &id.key, &saving->act.record.version, copies);
+    fs_session_confirm_end(&saving->act, &save.key, copies);
+}
+
+static apr_status_t put(saving_t *saving, fs_session_save_t *save)
+{
+    apr_status_t status = fs_session_put(&saving->act, save);
+
+    for (unsigned tries = 1; status == APR_EMISMATCH && tries < OPAQUE_TRIES; tries++) {
+        if (!merge_text(saving))
+            break;
+        save->changes = saving->changes;
+        save->count = saving->count;
+        status = fs_session_put(&saving->act, save);
+    }
+    if (status == APR_EMISMATCH)
+        fs_result_set(&saving->act.result, status, "FS1311",
+                      "a session was changed by others again and again while this request merged "
+                      "its changes into it; with mod_session_crypto use SessionFarmSyncLock "
+                      "exclusive");
+    return status;
 }
 
 static void update(saving_t *saving)
@@ -342,52 +226,45 @@ static void update(saving_t *saving)
                               .count = saving->count,
                               .urgent = session->rules.ack > 0,
                               .end_if_empty = !saving->delta.after_count,
-                              .expected = session->opaque ? &saving->expected : NULL};
-    apr_status_t status = put(saving, &save, NULL);
+                              .expected = saving->is_text ? &saving->expected : NULL};
+    apr_status_t status = put(saving, &save);
 
-    for (unsigned tries = 1; status == APR_EMISMATCH && tries < OPAQUE_TRIES; tries++) {
-        if (!merge_text(saving))
-            break;
-        save.changes = saving->changes;
-        save.count = saving->count;
-        status = put(saving, &save, NULL);
-    }
     if (status != APR_SUCCESS) {
-        if (status == APR_EMISMATCH)
-            fs_result_set(&saving->result, status, "FS1311",
-                          "a session was changed by others again and again while this request "
-                          "merged its changes; with mod_session_crypto use SessionFarmSyncLock "
-                          "exclusive");
-        complain(saving, status);
-        return;
-    }
-    if (saving->record.state == FS_SESSION_ENDED) {
+        fs_session_complain(&saving->act, status);
+    } else if (saving->act.record.state == FS_SESSION_ENDED) {
         has_ended(saving, &save.key);
-        return;
+    } else {
+        take_as_loaded(saving);
+        if (session->cookie->lasts && !session->found.by_alias)
+            fs_session_set_cookie(saving->act.r, session->cookie, session->id.text);
+        fs_session_confirm(&saving->act, &save.key, &saving->act.record.version,
+                           session->rules.ack);
     }
-    take_as_loaded(saving);
-    if (session->cookie->lasts && !session->found.by_alias)
-        fs_session_set_cookie(saving->r, session->cookie, session->id.text);
-    confirm(saving, &save.key, &saving->record.version, session->rules.ack);
 }
 
 static void end(saving_t *saving)
 {
-    fs_session_request_t *session = saving->session;
-    fs_session_key_t key = session->found.key;
-    uint8_t seal[FS_SESSION_SEAL_BYTES];
-    apr_status_t status;
+    fs_session_key_t key = saving->session->found.key;
+    apr_status_t status = fs_session_put_end(&saving->act, &saving->session->found);
 
-    if (session->found.by_alias)
-        memcpy(seal, session->found.seal, sizeof(seal));
-    else if (fs_session_id_seal_key(&session->id, session->host->keys, seal, NULL))
-        return;
-    status = fs_session_store_end(session->host->store, &key, seal, saving->now, saving->pool,
-                                  &saving->result);
     if (status != APR_SUCCESS)
-        complain(saving, status);
+        fs_session_complain(&saving->act, status);
     else
         has_ended(saving, &key);
+}
+
+/* Nothing is left of what this request knows; others may have added to it. */
+static void empty(saving_t *saving)
+{
+    if (saving->is_text) {
+        end(saving);
+        return;
+    }
+    update(saving);
+    if (saving->session->ended || !saving->delta.privilege)
+        return;
+    saving->count = 0;
+    move(saving);
 }
 
 /* --- save and finish ----------------------------------------------------------------------------
@@ -402,10 +279,13 @@ static int use_is_due(const fs_session_request_t *session, fs_usec_t now)
 static void prepare(saving_t *saving, request_rec *r, fs_session_request_t *session)
 {
     memset(saving, 0, sizeof(*saving));
-    saving->r = r;
     saving->session = session;
-    saving->pool = session->first->pool;
-    saving->now = fs_session_now();
+    saving->act.host = session->host;
+    saving->act.r = r;
+    saving->act.id = session->has_id ? &session->id : NULL;
+    saving->act.rules = &session->rules;
+    saving->act.pool = session->first->pool;
+    saving->act.now = fs_session_now();
 }
 
 /* What the store is to get: the changes, or the text of another module. */
@@ -416,8 +296,10 @@ static int as_stored(saving_t *saving)
 
     saving->changes = saving->delta.changes;
     saving->count = saving->delta.count;
-    session->opaque = encodes_otherwise(saving->r, session->z, saving->pool);
-    if (!session->opaque || (!saving->delta.count && found->what == FS_SESSION_FOUND_LIVE))
+    if (!saving->delta.count && found->what == FS_SESSION_FOUND_LIVE)
+        return 1;
+    saving->is_text = encodes_otherwise(saving->act.r, session->z, saving->act.pool);
+    if (!saving->is_text)
         return 1;
     if (found->what != FS_SESSION_FOUND_LIVE) {
         as_one_text(saving, &(fs_session_found_t){0}, session->z->encoded);
@@ -435,16 +317,18 @@ static void store(saving_t *saving, fs_session_wish_t wish)
 
     if (!is_live && !delta->after_count)
         return; /* an anonymous visitor */
-    if (is_live && !delta->count && !wish && !use_is_due(session, saving->now))
+    if (is_live && !delta->count && !wish && !use_is_due(session, saving->act.now))
         return;
     if (!as_stored(saving)) {
-        fs_result_set(&saving->result, APR_EGENERAL, "FS1312",
+        fs_result_set(&saving->act.result, APR_EGENERAL, "FS1312",
                       "the changes of a session could not be merged into what another module made "
                       "of it; see its messages");
-        complain(saving, APR_EGENERAL);
+        fs_session_complain(&saving->act, APR_EGENERAL);
     } else if (!is_live) {
         create(saving);
-    } else if (delta->after_count && (delta->privilege || wish == FS_SESSION_WISH_RENEW)) {
+    } else if (!delta->after_count) {
+        empty(saving);
+    } else if ((delta->privilege || wish == FS_SESSION_WISH_RENEW)) {
         move(saving);
     } else {
         update(saving);
@@ -474,7 +358,7 @@ static void save(request_rec *r, fs_session_request_t *session, fs_session_wish_
             session->ended = 1;
         } else {
             fs_session_delta(&saving.delta, session->found.entries, session->found.count,
-                             z->entries, saving.pool);
+                             z->entries, saving.act.pool);
             store(&saving, wish);
         }
     }
