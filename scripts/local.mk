@@ -1,5 +1,6 @@
 EXTRA_DIST += scripts/farm scripts/test scripts/bench scripts/packages.txt scripts/packages-bench.txt doc/install.md \
 	scripts/farmlib/htdocs/index.html scripts/farmlib/htdocs/shop.shtml \
+	scripts/farmlib/htdocs/visits.lua \
 	scripts/farmlib/__init__.py \
 	scripts/farmlib/bench.py \
 	scripts/farmlib/bench_host.py \
@@ -8,9 +9,11 @@ EXTRA_DIST += scripts/farm scripts/test scripts/bench scripts/packages.txt scrip
 	scripts/farmlib/catalogue.py \
 	scripts/farmlib/cli.py \
 	scripts/farmlib/clock.py \
+	scripts/farmlib/counter.py \
 	scripts/farmlib/database.py \
 	scripts/farmlib/dataserver.py \
 	scripts/farmlib/demo.py \
+	scripts/farmlib/demo_session.py \
 	scripts/farmlib/errors.py \
 	scripts/farmlib/farm.py \
 	scripts/farmlib/httpd.py \
@@ -36,18 +39,22 @@ dist_farmctl_DATA = \
 	scripts/farmctl/database.py \
 	scripts/farmctl/errors.py \
 	scripts/farmctl/facts.py \
+	scripts/farmctl/ical.py \
+	scripts/farmctl/notices.py \
 	scripts/farmctl/options.py \
 	scripts/farmctl/race.py \
 	scripts/farmctl/scratch.py \
 	scripts/farmctl/snapshot.py \
 	scripts/farmctl/text.py \
-	scripts/farmctl/times.py
+	scripts/farmctl/times.py \
+	scripts/farmctl/zones.py
 farmctlcommandsdir = $(farmctldir)/commands
 dist_farmctlcommands_DATA = \
 	scripts/farmctl/commands/__init__.py \
 	scripts/farmctl/commands/activate.py \
 	scripts/farmctl/commands/acts.py \
 	scripts/farmctl/commands/approve.py \
+	scripts/farmctl/commands/avail.py \
 	scripts/farmctl/commands/check_db.py \
 	scripts/farmctl/commands/checks.py \
 	scripts/farmctl/commands/cycle.py \

@@ -86,12 +86,14 @@ class Agent:
         except ValueError as error:
             raise BadOption(f"{self.where}: {error}") from error
 
-    def ask(self, method, path):
-        """(status, what the JSON says); AgentUnreachable or AgentRefused otherwise."""
-        headers = {"FarmSync-Auth": signature(self.key, method, path, b"")} if self.key else {}
+    def ask(self, method, path, body=b"", raw=False):
+        """(status, what the JSON says, or the text if `raw`); AgentUnreachable or AgentRefused otherwise."""
+        headers = {"FarmSync-Auth": signature(self.key, method, path, body)} if self.key else {}
+        if body:
+            headers["Content-Type"] = "application/json"
         connection = self._connection()
         try:
-            connection.request(method, path, headers=headers)
+            connection.request(method, path, body=body or None, headers=headers)
             answer = connection.getresponse()
             status, text = answer.status, answer.read(64 << 20).decode("utf-8", "replace")
         except (OSError, http.client.HTTPException) as error:
@@ -102,12 +104,14 @@ class Agent:
         if status in (401, 403):
             raise AgentRefused(f"the agent at {printable(self.where)} refuses: "
                                f"{said(text)}; give the farm's key with --key-file")
+        if raw and status == 200:
+            return status, text
         try:
             value = json.loads(text) if text else {}
         except ValueError as error:
             if status == 404:
                 return 404, {}
-            raise AgentRefused(f"{printable(self.where)} is no agent that keeps sessions: {status} "
+            raise AgentRefused(f"{printable(self.where)} is no agent: {status} "
                                f"{said(text)}") from error
         if status >= 400 and status != 404:
             raise AgentRefused(said(text))

@@ -18,6 +18,7 @@ EXTRA_DIST += tests/check_messages.sh \
 	tests/farm/test_c_api.py \
 	tests/farm/test_cli.py \
 	tests/farm/test_checks.py \
+	tests/farm/test_calendar.py \
 	tests/farm/test_clock.py \
 	tests/farm/test_ctl.py \
 	tests/farm/test_ctl_check_db.py \

@@ -430,7 +430,7 @@ def test_completion_knows_every_command_and_option():
                               text=True, capture_output=True, check=True)
         return done.stdout.split()
     assert complete("ro") == ["roll-back"]
-    assert complete("--host", "db1", "do") == ["doctor"]
+    assert complete("--host", "db1", "doc") == ["doctor"]
     for name, sub in commands.items():
         known = {option for action in sub._actions for option in action.option_strings
                  if option.startswith("--") and option != "--sabotage"}
