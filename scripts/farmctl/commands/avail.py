@@ -68,7 +68,7 @@ def up_arguments(parser):
     parser.add_argument("--id", metavar="NAME", help="only this notice, also one that is planned")
     parser.add_argument("--force", action="store_true", help="overrule monitors, too, for an hour or --until")
     parser.add_argument("--until", metavar="T", help="how long monitors are overruled")
-    parser.add_argument("--zone", metavar="NAME", default="", help=argparse.SUPPRESS)
+    parser.add_argument("--zone", metavar="NAME", default="", help="time zone of that (default UTC)")
 
 
 def notices_arguments(parser):
