@@ -3,6 +3,7 @@
 include lib/base/local.mk
 include lib/image/local.mk
 include lib/control/local.mk
+include lib/backplane/local.mk
 include lib/avail/local.mk
 include lib/session/local.mk
 include lib/route/local.mk

@@ -142,7 +142,7 @@ int fs_map_get(const fs_map_t *map, const char *kind, const char *key, fs_record
 typedef int fs_map_each_fn(void *baton, const fs_record_t *record);
 int fs_map_each(const fs_map_t *map, const char *kind, fs_map_each_fn *fn, void *baton);
 
-/* Lets go of what has expired at `now`. Returns how many. */
+/* Lets go of what has expired at `now`, or by the hybrid clock. Returns how many. */
 unsigned fs_map_expire(fs_map_t *map, fs_usec_t now);
 /*
  * After the clock was set back: what is stamped farther ahead than FS_FUTURE_LIMIT would be refused
