@@ -17,6 +17,7 @@
 #include <apr_strings.h>
 #include <apr_thread_proc.h>
 
+#include "avail.h"
 #include "base/fs_log.h"
 #include "base/fs_time.h"
 #include "module.h"
@@ -82,6 +83,7 @@ static void follow(const fs_child_t *child)
     unsigned count = 0;
 
     fs_control_refresh(child->control);
+    fs_avail_follow();
     if (!fs_control_attached(child->control))
         return;
     for (int i = 0; i < child->settings->groups->nelts; i++) {
@@ -223,6 +225,7 @@ void fs_child_init(apr_pool_t *pchild, server_rec *server)
     }
     helper = self;
     hold_children_lock(&self->child, pchild);
+    fs_avail_child_init(&self->child, pchild);
     follow(&self->child); /* a new process has its data before its first request */
     ap_mpm_query(AP_MPMQ_IS_THREADED, &self->joinable);
     stay_mapped();

@@ -4,6 +4,7 @@
  * %{farmsync:prices/sku-1} gives the row as JSON. What isn't there is the empty string, as with any
  * other variable; a note says when it was for want of data.
  * %{farmsync_version:GROUP} is the version that this request is served from.
+ * %{farmsync_app:NAME} is "up", "down" or "degraded": what is in force for an application now.
  * farmsync_part(TEXT) encodes text from elsewhere so that it is one part of a path, whatever it
  * holds.
  */
@@ -14,6 +15,7 @@
 
 #include <apr_strings.h>
 
+#include "avail.h"
 #include "child.h"
 #include "data.h"
 
@@ -43,6 +45,12 @@ static const char *part_of(ap_expr_eval_ctx_t *context, const void *data, const 
     return fs_text_part_of(context->p, value);
 }
 
+static const char *application_state(ap_expr_eval_ctx_t *context, const void *data,
+                                     const char *application)
+{
+    return fs_avail_state(application);
+}
+
 int fs_expr_lookup(ap_expr_lookup_parms *parms)
 {
     if (parms->type != AP_EXPR_FUNC_STRING)
@@ -51,6 +59,8 @@ int fs_expr_lookup(ap_expr_lookup_parms *parms)
         *parms->func = (const void *)value_of;
     else if (!strcasecmp(parms->name, "farmsync_version"))
         *parms->func = (const void *)version_of;
+    else if (!strcasecmp(parms->name, "farmsync_app"))
+        *parms->func = (const void *)application_state;
     else if (!strcasecmp(parms->name, "farmsync_part"))
         *parms->func = (const void *)part_of;
     else

@@ -18,7 +18,8 @@ mod_farmsync_mod_farmsync_la_SOURCES = \
 	mod_farmsync/parts.c mod_farmsync/parts.h mod_farmsync/parts_own.h \
 	mod_farmsync/place.c mod_farmsync/place.h \
 	mod_farmsync/reuse.c mod_farmsync/reuse.h mod_farmsync/reuse_settings.c \
-	mod_farmsync/reuse_request.c mod_farmsync/reuse_status.c mod_farmsync/reuse_tag.c \
+	mod_farmsync/reuse_page.c mod_farmsync/reuse_request.c mod_farmsync/reuse_status.c \
+	mod_farmsync/reuse_tag.c mod_farmsync/reuse_difference.c \
 	mod_farmsync/handler_data.c mod_farmsync/handler_data.h \
 	mod_farmsync/facts.c mod_farmsync/facts.h \
 	mod_farmsync/status.c mod_farmsync/status.h \

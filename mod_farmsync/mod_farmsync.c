@@ -21,6 +21,7 @@
 
 #include "agent_process.h"
 #include "api.h"
+#include "avail.h"
 #include "base/fs_log.h"
 #include "child.h"
 #include "expr.h"
@@ -84,6 +85,7 @@ static void register_hooks(apr_pool_t *pool)
     ap_hook_handler(fs_handler_status, NULL, NULL, APR_HOOK_MIDDLE);
     APR_OPTIONAL_HOOK(ap, status_hook, fs_status_server_status, NULL, NULL, APR_HOOK_MIDDLE);
     fs_api_register();
+    fs_avail_register();
     fs_reuse_register();
     fs_parts_register();
 }

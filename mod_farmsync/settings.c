@@ -35,15 +35,21 @@ void *fs_settings_create_server(apr_pool_t *pool, server_rec *server)
 {
     fs_settings_t *settings = apr_pcalloc(pool, sizeof(*settings));
 
+    settings->reuse_store = FS_UNSET;
     settings->agent_log_level = FS_UNSET;
     settings->agent_poll_ms = FS_UNSET;
+    settings->avail = fs_avail_settings_create(pool);
     return settings;
 }
 
-/* All of these are of the whole server: a virtual host sees what the main server says. */
+/* All but `avail` are of the whole server: a virtual host sees what the main server says. */
 void *fs_settings_merge_server(apr_pool_t *pool, void *base, void *add)
 {
-    return base;
+    fs_settings_t *settings = apr_pmemdup(pool, base, sizeof(*settings));
+    const fs_settings_t *inner = add;
+
+    settings->avail = fs_avail_settings_merge(pool, settings->avail, inner->avail);
+    return settings;
 }
 
 void *fs_settings_create_place(apr_pool_t *pool, char *path)
@@ -381,6 +387,7 @@ const command_rec fs_settings_commands[] = {
                   "serve (default) or refuse data that may not be in force any more"),
     AP_INIT_FLAG("FarmSyncVersionHeader", set_version_header, NULL, RSRC_CONF | ACCESS_CONF,
                  "On: responses that used farm data say so in FarmSync-Version; default Off"),
+    FS_AVAIL_COMMANDS,
     FS_REUSE_COMMANDS,
     {NULL}};
 
@@ -400,6 +407,7 @@ void fs_settings_complete(apr_pool_t *pool, server_rec *main_server)
 {
     fs_settings_t *settings = fs_settings(main_server);
 
+    fs_avail_settings_complete(pool, main_server);
     settings->address = apr_psprintf(
         pool, "%s:%d", main_server->server_hostname ? main_server->server_hostname : "localhost",
         (int)port_of(main_server));

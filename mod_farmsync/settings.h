@@ -6,12 +6,16 @@
 #include <httpd.h>
 #include <http_config.h>
 
+#include "avail_settings.h"
 #include "base/fs_log.h"
 #include "reuse.h"
 
 #define FS_UNSET (-1)
 
-/* Of the whole server: only outside of <VirtualHost>. NULL or FS_UNSET where nothing was said. */
+/*
+ * Of the whole server: only outside of <VirtualHost>, but for `avail`. NULL or FS_UNSET where nothing
+ * was said.
+ */
 typedef struct fs_settings_t {
     const char *server;
     const char *state_dir;
@@ -27,10 +31,13 @@ typedef struct fs_settings_t {
     int monitor_share;                /* percent; 0 unset */
     apr_array_header_t *data_servers; /* of const char * */
     apr_array_header_t *groups;       /* of const char * */
+    apr_off_t reuse_store;            /* bytes; FS_UNSET */
+    int reuse_used;                   /* not a directive: FarmSyncReuse is On somewhere */
     int agent_log_level;              /* fs_log_level_t */
     int agent_poll_ms;
     const char *agent_members; /* not a directive: what other modules add to agent.json */
     int agent_needed;          /* not a directive: an agent is of use for one of these */
+    fs_avail_settings_t *avail; /* of each virtual host its own */
     const char *address; /* not a directive: where this server is reached, host:port */
     pid_t agent_parent;  /* not a directive: the process that started the agent; 0 none did */
 } fs_settings_t;

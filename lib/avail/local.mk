@@ -7,7 +7,8 @@ lib_avail_libfs_avail_la_SOURCES = \
 	lib/avail/fs_zone.c lib/avail/fs_zone.h \
 	lib/avail/fs_avail_page.h lib/avail/fs_avail_internal.h \
 	lib/avail/fs_avail_file.c lib/avail/fs_avail_map.c \
-	lib/avail/fs_avail_reader.c lib/avail/fs_avail_writer.c
+	lib/avail/fs_avail_reader.c lib/avail/fs_avail_writer.c \
+	lib/avail/fs_avail_peers.c lib/avail/fs_avail_peers.h
 lib_avail_libfs_notice_la_SOURCES = lib/avail/fs_notice_json.c
 lib_avail_libfs_notice_la_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS)
 lib_avail_libfs_notice_la_LIBADD = $(JANSSON_LIBS)
