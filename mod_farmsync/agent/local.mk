@@ -37,11 +37,13 @@ farmsync_agent_SOURCES = \
 	mod_farmsync/agent/session_ask.c \
 	mod_farmsync/agent/session_compare.c \
 	mod_farmsync/agent/session_copy.c \
+	mod_farmsync/agent/session_drain.c \
 	mod_farmsync/agent/session_fetch.c \
 	mod_farmsync/agent/session_listen.c \
 	mod_farmsync/agent/session_owner.c \
 	mod_farmsync/agent/session_peer.c \
 	mod_farmsync/agent/session_send.c \
+	mod_farmsync/agent/session_status.c \
 	mod_farmsync/agent/session_up.c \
 	mod_farmsync/agent/session_work.c \
 	mod_farmsync/agent/sql.c mod_farmsync/agent/sql.h

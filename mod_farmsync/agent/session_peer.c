@@ -173,7 +173,8 @@ void fs_peer_ask(fs_sessions_t *sessions, fs_fetch_t *fetch, unsigned round, con
 unsigned fs_peer_names(fs_sessions_t *sessions, char (*names)[FS_SESSION_NAME_SIZE], unsigned room)
 {
     fs_peer_name_t *peers = calloc(room, sizeof(*peers));
-    unsigned all = peers && fs_peers_list ? fs_peers_list(sessions->agent, peers, room) : 0, count = 0;
+    unsigned all = peers && fs_peers_list ? fs_peers_list(sessions->agent, peers, room) : 0,
+             count = 0;
 
     for (unsigned i = 0; i < all; i++)
         if (peers[i].state != FS_PEER_DEAD && strlen(peers[i].name) < FS_SESSION_NAME_SIZE)

@@ -39,6 +39,8 @@ EXTRA_DIST += tests/check_messages.sh \
 	tests/farm/test_ready.py \
 	tests/farm/test_sql_ready.py \
 	tests/farm/test_scripts.py \
+	tests/farm/session_hosts.py \
+	tests/farm/test_session_agent.py \
 	tests/farm/test_source.py \
 	tests/farm/test_sql_approval.py \
 	tests/farm/test_sql_audit.py \

@@ -1,328 +1,218 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A farm of web and bank servers as real processes, each on a host of its own (netns.py).
-
-web1, web2, ... are httpd with its agent, ds1, ds2, ... are datasrv; the database is on the clients'
-side of the bridge. What is done to them is what happens to servers: they die, stand still, come back
-empty or with what they had long ago, don't hear somebody, run out of disk.
+"""
+Hosts of sessions without httpd: a real farmsync-agent each, and fs_session in the place of the request
+processes. With the bank servers of bank_client.
 """
 
+import http.client
+import json
 import os
-import secrets
-import shutil
+import signal
+import socket
 import subprocess
-import sys
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "scripts"))
+from bank_client import Bank
+from farmlib import paths, ports
+from farmlib.part import tail, wait_until
 
-from farmlib import paths, proc  # noqa: E402
-from farmlib.mariadb import MariaDB  # noqa: E402
-from farmlib.part import Part, http_get, tail, wait_until  # noqa: E402
-from farmlib.user import RunAs  # noqa: E402
-
-import netns  # noqa: E402
-
-WEB_PORT, AGENT_PORT, DATASRV_PORT = 8080, 4480, 4470
-DISK_MB = 64
-FLUSH_MS = 200
-MODES = ("ack0", "ack1", "ack2")
-
-WEB_CONF = """\
-ServerRoot "{root}"
-DefaultRuntimeDir run
-PidFile run/httpd.pid
-Listen {address}:{port}
-ServerName {address}
-ErrorLog logs/error.log
-LogLevel notice farmsync:info session_farmsync:info
-User {user}
-Group {group}
-{modules}
-ServerLimit 2
-StartServers 2
-ThreadsPerChild 16
-MinSpareThreads 16
-MaxSpareThreads 32
-MaxRequestWorkers 32
-GracefulShutdownTimeout 2
-Timeout 10
-KeepAlive On
-TypesConfig /dev/null
-DocumentRoot "{root}/htdocs"
-<Directory "{root}/htdocs">
-    Require all granted
-</Directory>
-FarmSyncServer        {name}
-FarmSyncAgent         "{agent}"
-FarmSyncStateDir      "{root}/state"
-FarmSyncDatabase      "{etc}/agent.cnf"
-{data_servers}
-FarmSyncAgentLogLevel info
-FarmSyncKeyFile       "{etc}/farm.key"
-FarmSyncListen        {address}:{agent_port}
-{peers}
-SessionFarmSyncFlush  {flush}
-<Location "/">
-    Session On
-    SessionFarmSyncCookieName session path=/
-    SessionFarmSyncOnUnknown 503
-</Location>
-{modes}
-<Location "/farmsync/status">
-    SetHandler farmsync-status
-    Session Off
-</Location>
-"""
-
-MODE = """\
-<Location "/ack{copies}">
-    SetHandler counter
-    SessionFarmSyncAck {copies}
-</Location>
-"""
-
-DATASRV_CONF = """\
-Name      {name}
-Listen    {address}:{port}
-Database  {etc}/datasrv.cnf
-KeyFile   {etc}/farm.key
-ImageDir  {directory}/images
-SessionDir {directory}/bank
-{peers}
-PidFile   {directory}/datasrv.pid
-LogFile   {directory}/logs/datasrv.log
-LogLevel  info
-"""
+SECONDS = 30
 
 
-class Ground:
-    """What outlives the farms of a run: directory, database, namespaces, programs."""
+class UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path, timeout=30):
+        super().__init__("localhost", timeout=timeout)
+        self.path = path
 
-    def __init__(self, directory, webs, datasrvs):
-        self.directory = directory
-        self.user = RunAs()
-        self.hosts = {}
-        self.database = None
-        os.chmod(directory, 0o755)
-        for number in range(1, webs + 1):
-            self._host(f"web{number}", f"10.77.0.{10 + number}")
-        for number in range(1, datasrvs + 1):
-            self._host(f"ds{number}", f"10.77.0.{100 + number}")
-        self.etc = os.path.join(directory, "etc")
-        os.makedirs(self.etc)
-        self.counter = self._build_counter()
-        self._start_database()
-        self.secret("farm.key", f"k1 {secrets.token_hex(32)}\n")
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
 
-    def _host(self, name, address):
-        self.hosts[name] = netns.Host(name, address)
 
-    def secret(self, name, text):
-        path = os.path.join(self.etc, name)
+class Child:
+    """Stands for a request process: it has the store open and does what it is told."""
+
+    def __init__(self, state, name, key_file):
+        self.process = subprocess.Popen([paths.built("tests/tools/fs_session"), state, name,
+                                         key_file], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        text=True)
+
+    def do(self, *words):
+        self.process.stdin.write(" ".join(str(word) for word in words) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        assert line, "fs_session has died"
+        return json.loads(line)
+
+    def end(self):
+        self.process.kill()
+        self.process.communicate()
+
+
+class Host:
+    def __init__(self, directory, name, key, banks, **sessions):
+        self.name, self.key = name, key
+        self.directory = os.path.join(directory, name)
+        self.state = os.path.join(self.directory, "state")
+        self.log_path = os.path.join(self.directory, "log")
+        os.makedirs(self.state, exist_ok=True)
+        self.key_file = os.path.join(self.directory, "key")
+        with open(self.key_file, "w", encoding="utf-8") as file:
+            file.write(key.line())
+        os.chmod(self.key_file, 0o600)
+        [self.port] = ports.take(1)
+        self.banks = banks
+        self.sessions = sessions
+        self.peers = []
+        self.agents = []
+        self.children = []
+
+    def config(self):
+        bank = [{"url": one.url, "name": one.address, "rack": None} for one in self.banks]
+        return {"server": self.name, "state_dir": self.state, "groups": ["default"],
+                "database": None, "data_servers": [], "key_file": self.key_file,
+                "log_level": "debug", "listen": f"127.0.0.1:{self.port}",
+                "peers": [f"http://127.0.0.1:{peer.port}" for peer in self.peers],
+                "sessions": {"bank": bank, "lease_ms": 1000, "timeout_ms": 5000, **self.sessions}}
+
+    def start(self):
+        """Starts an agent, beside the one that runs if there is one: it takes over."""
+        path = os.path.join(self.state, "agent.json")
         with open(path, "w", encoding="utf-8") as file:
-            file.write(text)
-        self.user.give(path, 0o600)
+            json.dump(self.config(), file)
+        before = self.said("FS0626")
+        with open(self.log_path, "ab") as log:
+            self.agents.append(subprocess.Popen(
+                [paths.built("farmsync-agent"), "--config", path, "--standalone"], stderr=log,
+                stdin=subprocess.DEVNULL))
+        wait_until(lambda: self.said("FS0626") > before and self.answers(), SECONDS,
+                   f"the agent of {self.name}", lambda: tail(self.log_path, 40))
+        return self
 
-    def _build_counter(self):
-        source = os.path.join(paths.REPO, "tests", "bench", "mod_counter.c")
-        build = os.path.join(self.directory, "counter")
-        os.makedirs(build)
-        shutil.copy(source, build)
-        done = subprocess.run([paths.program("apxs", "apxs2"), "-c", "mod_counter.c"], cwd=build,
-                              text=True, capture_output=True, check=False)
-        if done.returncode:
-            raise netns.Unavailable(f"apxs: {done.stdout}{done.stderr}")
-        return os.path.join(build, ".libs", "mod_counter.so")
+    def answers(self):
+        try:
+            return self.get("/v1/sessions/status")[0] == 200
+        except OSError:
+            return False
 
-    def _start_database(self):
-        self.database = MariaDB(os.path.join(self.directory, "db"), args=["--bind-address=0.0.0.0"])
-        self.database.start()
-        self.database.run_file(os.path.join(paths.SQL_DIR, "install.sql"))
-        for account in ("agent", "datasrv"):
-            password = secrets.token_hex(16)
-            self.database.sql(f"CREATE USER farm_{account}@'%' IDENTIFIED BY '{password}';"
-                              f"GRANT farmsync_{account} TO farm_{account}@'%';"
-                              f"SET DEFAULT ROLE farmsync_{account} FOR farm_{account}@'%';")
-            self.secret(f"{account}.cnf", f"[farmsync]\nhost={netns.HUB}\nport={self.database.port}\n"
-                        f"user=farm_{account}\npassword={password}\n")
+    def log(self):
+        try:
+            with open(self.log_path, encoding="utf-8", errors="replace") as file:
+                return file.read()
+        except FileNotFoundError:
+            return ""
 
-    def save(self):
-        """Parts call it; nothing of them is kept."""
-
-    def close(self):
-        if self.database:
-            self.database.stop()
-        for host in self.hosts.values():
-            host.close()
-
-
-class Server(Part):
-    """A part on a host of its own."""
-
-    disk = ""  # the directory whose file system can be filled
-
-    def __init__(self, farm, name):
-        super().__init__(farm, name, {"port": self.number_of_port})
-        self.host = farm.ground.hosts[name]
-        for one in ("logs", *self.directories):
-            path = os.path.join(self.directory, one)
-            os.makedirs(path, exist_ok=True)
-            farm.user.give(path, 0o755)
-        self.mount()
-
-    def mount(self):
-        netns.small_disk(os.path.join(self.directory, self.disk), DISK_MB, self.farm.user.uid,
-                         self.farm.user.gid)
-
-    def unmount(self):
-        netns.unmount(os.path.join(self.directory, self.disk))
+    def said(self, number):
+        return self.log().count(f"] {number}: ")
 
     @property
-    def url(self):
-        return f"http://{self.host.address}:{self.port}"
+    def agent(self):
+        return self.agents[-1]
 
-    # --- what happens to it
-    def wipe(self):
-        """Everything that it had on its disk is gone."""
-        self.unmount()
-        self.mount()
+    def signal(self, number):
+        """The agent and those who use its store, as a host that stands still."""
+        for process in self.agents + [child.process for child in self.children]:
+            if process.poll() is None:
+                process.send_signal(number)
 
-    def fill_disk(self):
-        return netns.fill(os.path.join(self.directory, self.disk))
+    def pause(self):
+        self.signal(signal.SIGSTOP)
 
-    def isolate(self):
-        """It hears nobody but clients; what it says is heard."""
-        self.host.lose_from(*(one.host for one in self.farm.servers() if one is not self))
+    def go_on(self):
+        self.signal(signal.SIGCONT)
 
-    def heal(self):
-        self.host.heal()
-        filler = os.path.join(self.directory, self.disk, "filler")
-        if os.path.exists(filler):
-            os.unlink(filler)
+    def kill(self):
+        """The agent alone."""
+        for agent in self.agents:
+            if agent.poll() is None:
+                agent.kill()
+            agent.wait()
+        self.agents = []
 
+    def die(self):
+        """All of the host."""
+        self.kill()
+        for child in self.children:
+            child.end()
+        self.children = []
 
-class Web(Server):
-    kind = "web"
-    number_of_port = WEB_PORT
-    directories = ("htdocs", "run", "state")
-    disk = "state"
+    def stop(self):
+        self.go_on()
+        for child in self.children:
+            child.end()
+        self.children = []
+        for agent in self.agents:
+            if agent.poll() is None:
+                agent.send_signal(signal.SIGTERM)
+            status = agent.wait(20)
+            assert status in (0, -signal.SIGKILL), (status, self.log()[-3000:])
+        self.agents = []
+        assert "Sanitizer" not in self.log(), self.log()[-6000:]
 
-    def write(self):
-        farm = self.farm
-        modules = paths.httpd_modules()
-        loads = [f'LoadModule {one}_module "{modules}/mod_{one}.so"'
-                 for one in ("mpm_event", "authz_core", "session", "request")]
-        loads += [f'LoadModule farmsync_module "{paths.built("mod_farmsync/mod_farmsync.so")}"',
-                  "LoadModule session_farmsync_module "
-                  f'"{paths.built("mod_farmsync/mod_session_farmsync.so")}"',
-                  f'LoadModule counter_module "{farm.ground.counter}"']
-        text = WEB_CONF.format(
-            root=self.directory, name=self.name, address=self.host.address, port=WEB_PORT,
-            user=farm.user.name, group=farm.user.group, modules="\n".join(loads),
-            agent=paths.built("farmsync-agent"), etc=farm.ground.etc, agent_port=AGENT_PORT,
-            data_servers="\n".join(f"FarmSyncDataServer {one.url}" for one in farm.datasrvs),
-            peers="\n".join(f"FarmSyncPeer {one.host.address}:{AGENT_PORT}"
-                            for one in farm.webs if one is not self),
-            flush=FLUSH_MS, modes="".join(MODE.format(copies=mode[3:]) for mode in MODES))
-        with open(os.path.join(self.directory, "httpd.conf"), "w", encoding="utf-8") as file:
-            file.write(text)
-        with open(os.path.join(self.directory, "htdocs", "index.html"), "w",
-                  encoding="utf-8") as file:
-            file.write(self.name)
+    def child(self):
+        child = Child(self.state, self.name, self.key_file)
+        self.children.append(child)
+        return child
 
-    def command(self):
-        return self.host.inside(paths.program("apache2", "httpd"), "-d", self.directory, "-f",
-                                os.path.join(self.directory, "httpd.conf"), "-DFOREGROUND")
+    def do(self, *words):
+        """In the place of a request process, the same one for all."""
+        if not self.children:
+            self.child()
+        return self.children[0].do(*words)
 
-    def spawn(self):
-        pid_file = os.path.join(self.directory, "run", "httpd.pid")
-        if os.path.exists(pid_file):
-            os.unlink(pid_file)
-        super().spawn()
-
-    def ready(self):
+    def call(self, method, path, body=None):
+        connection = UnixConnection(os.path.join(self.state, "agent.sock"))
         try:
-            return http_get(self.url + "/index.html", timeout=2)[0] == 200
-        except OSError:
-            return False
+            connection.request(method, path, body=body)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
 
-    def agent_socket(self):
-        return os.path.join(self.directory, "state", "agent.sock")
+    def get(self, path):
+        status, body = self.call("GET", path)
+        return status, json.loads(body) if body else None
 
+    def status(self):
+        status, body = self.get("/v1/sessions/status")
+        assert status == 200, body
+        return body
 
-class DataSrv(Server):
-    kind = "datasrv"
-    number_of_port = DATASRV_PORT
-    directories = ("images", "bank")
-    disk = "bank"
+    def wait_safe(self):
+        """All that changed is on the bank."""
+        wait_until(lambda: self.do("count")["dirty"] == 0, SECONDS,
+                   f"{self.name} to have sent everything", lambda: tail(self.log_path, 30))
 
-    def write(self):
-        peers = "\n".join(f"Peer {one.url}" for one in self.farm.datasrvs if one is not self)
-        with open(os.path.join(self.directory, "datasrv.conf"), "w", encoding="utf-8") as file:
-            file.write(DATASRV_CONF.format(
-                name=self.name, address=self.host.address, port=DATASRV_PORT,
-                etc=self.farm.ground.etc, directory=self.directory, peers=peers))
-
-    def command(self):
-        user = self.farm.user
-        return self.host.inside("-S", str(user.uid), "-G", str(user.gid), "--",
-                                paths.built("datasrv/datasrv"), "-c",
-                                os.path.join(self.directory, "datasrv.conf"))
-
-    def log_path(self):
-        return os.path.join(self.directory, "logs", "datasrv.log")
-
-    def ready(self):
-        try:
-            return http_get(self.url + "/healthz", timeout=2)[0] in (200, 503)
-        except OSError:
-            return False
-
-    def remember(self):
-        """Keeps a copy of its bank as it is now, to come back with."""
-        self.pause()
-        old = os.path.join(self.directory, "old")
-        shutil.rmtree(old, ignore_errors=True)
-        shutil.copytree(os.path.join(self.directory, "bank"), old,
-                        ignore=shutil.ignore_patterns("filler"))
-        self.resume()
-
-    def forget(self):
-        """Its bank becomes what it was when it last had to remember."""
-        self.wipe()
-        bank = os.path.join(self.directory, "bank")
-        shutil.copytree(os.path.join(self.directory, "old"), bank, dirs_exist_ok=True)
-        subprocess.run(["chown", "-R", f"{self.farm.user.uid}:{self.farm.user.gid}", bank],
-                       check=True)
+    def load(self, session, wait=5000):
+        return self.do("load", session, wait)
 
 
-class HostFarm:
-    """One farm, fresh; below a directory of its own, on the ground's hosts."""
+class SessionFarm:
+    """Hosts and bank servers."""
 
-    def __init__(self, ground, directory):
-        self.ground, self.user, self.directory = ground, ground.user, directory
-        os.makedirs(directory)
-        os.chmod(directory, 0o755)
-        self.webs = [Web(self, name) for name in ground.hosts if name.startswith("web")]
-        self.datasrvs = [DataSrv(self, name) for name in ground.hosts if name.startswith("ds")]
-        for one in self.servers():
-            one.write()
+    def __init__(self, directory, key, banks, hosts, **sessions):
+        self.directory, self.key = directory, key
+        self.banks = [Bank(directory, key, f"bank{i}", port)
+                      for i, port in enumerate(ports.take(banks))]
+        for bank in self.banks:
+            bank.peers = [other for other in self.banks if other is not bank]
+            bank.start()
+        self.hosts = [Host(directory, f"web{i + 1}", key, self.banks, **sessions)
+                      for i in range(hosts)]
+        for host in self.hosts:
+            host.peers = [other for other in self.hosts if other is not host]
+        for host in self.hosts:
+            host.start()
 
-    def save(self):
-        """Parts call it; nothing of them is kept."""
+    def holders(self, session_key):
+        """Bank servers that hold a session, by its key."""
+        return [bank for bank in self.banks
+                if bank.process and bank.peek(session_key)["what"] in (7, 8)]
 
-    def servers(self):
-        return [*self.webs, *self.datasrvs]
-
-    def up(self):
-        for one in self.servers():
-            one.spawn()
-        for one in self.servers():
-            wait_until(one._ready_or_dead, 20, f"{one.name} to answer",
-                       lambda one=one: tail(one.log_path()))
-
-    def down(self):
-        for one in self.servers():
-            one.host.heal()
-            if one.processes():
-                proc.kill_tree(one.mark, one.process)
-            one.unmount()
+    def end(self):
+        for host in self.hosts:
+            host.stop()
+        for bank in self.banks:
+            if bank.process:
+                bank.process.send_signal(signal.SIGCONT)
+            bank.stop()

@@ -100,6 +100,17 @@ static json_t *record_json(const fs_session_record_t *record)
     return json;
 }
 
+/* What the bank and the agent call it. */
+static void name_session(json_t *json, const fs_session_id_t *id)
+{
+    char key[2 * FS_SESSION_KEY_BYTES + 1];
+
+    for (unsigned i = 0; i < FS_SESSION_KEY_BYTES; i++)
+        snprintf(key + 2 * i, 3, "%02x", id->key.bytes[i]);
+    json_object_set_new(json, "id", json_string(id->text));
+    json_object_set_new(json, "key", json_string(key));
+}
+
 /* --- the agent -------------------------------------------------------------------------------- */
 
 static int send_all(int fd, const char *bytes, size_t length)
@@ -262,7 +273,7 @@ static json_t *save_one(const host_t *host, const fs_session_id_t *id, const com
     if (status)
         return status == APR_NOTFOUND ? not_found() : failed(&result, status);
     json = record_json(&record);
-    json_object_set_new(json, "id", json_string(id->text));
+    name_session(json, id);
     return json;
 }
 
@@ -286,7 +297,7 @@ static json_t *move_one(const host_t *host, const fs_session_id_t *id)
     if (status)
         return status == APR_NOTFOUND ? not_found() : failed(&result, status);
     json = record_json(&record);
-    json_object_set_new(json, "id", json_string(made.text));
+    name_session(json, &made);
     return json;
 }
 
