@@ -357,10 +357,13 @@ static void drop_jobs(job_list_t *jobs)
 
     while ((job = STAILQ_FIRST(jobs))) {
         STAILQ_REMOVE_HEAD(jobs, link);
-        if (job->done)
+        if (job->done) {
             fs_bell_ring(job->done); /* without an answer */
-        else
-            fs_bank_job_free(job);
+            continue;
+        }
+        if (job->call)
+            fs_http_call_answer(job->call, 503, NULL, NULL, 0);
+        fs_bank_job_free(job);
     }
 }
 

@@ -91,7 +91,7 @@ struct fs_bank_t {
 apr_status_t fs_bank_create(fs_bank_t **bank, const fs_bank_setup_t *setup, fs_result_t *result);
 /* Starts the threads, for the HTTP server that answers. FS0812. */
 apr_status_t fs_bank_start(fs_bank_t *bank, fs_http_server_t *server, fs_result_t *result);
-/* Ends them and closes the store; NULL is fine. Nobody asks any more. */
+/* Ends them and closes the store; NULL is fine. HTTP thread, before its server is destroyed. */
 void fs_bank_destroy(fs_bank_t *bank);
 
 /* Gives a job to its thread, which owns it from then on. APR_EAGAIN: too many wait, the job stays

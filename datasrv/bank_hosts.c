@@ -253,6 +253,14 @@ void fs_bank_hosts_named(fs_bank_hosts_t *hosts, const char *name, fs_usec_t now
     pthread_mutex_unlock(&hosts->lock);
 }
 
+void fs_bank_hosts_peer_named(fs_bank_hosts_t *hosts, const char *peer, fs_usec_t now)
+{
+    char name[FS_SESSION_NAME_SIZE];
+
+    snprintf(name, sizeof(name), FS_BANK_PEER_PREFIX "%.63s", peer);
+    fs_bank_hosts_named(hosts, name, now);
+}
+
 int fs_bank_hosts_peer_heard(fs_bank_hosts_t *hosts, const char *peer, fs_usec_t lease,
                              fs_usec_t now)
 {

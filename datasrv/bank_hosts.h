@@ -7,7 +7,7 @@
 #ifndef FS_DATASRV_BANK_HOSTS_H
 #define FS_DATASRV_BANK_HOSTS_H
 
-#include "session/fs_session_batch.h"
+#include "bank_store.h"
 
 #define FS_BANK_HOSTS       1024
 #define FS_BANK_TAKEN       1024 /* sessions taken from a host that it can still be told of */
@@ -48,6 +48,7 @@ int fs_bank_hosts_gone(fs_bank_hosts_t *hosts, const char *name, fs_usec_t silen
 
 /* Partners of the resynchronization: hosts that a peer names, and peers. */
 void fs_bank_hosts_named(fs_bank_hosts_t *hosts, const char *name, fs_usec_t now);
+void fs_bank_hosts_peer_named(fs_bank_hosts_t *hosts, const char *peer, fs_usec_t now);
 /* 0 if the peer's pass isn't done. */
 int fs_bank_hosts_peer_heard(fs_bank_hosts_t *hosts, const char *peer, fs_usec_t lease,
                              fs_usec_t now);

@@ -609,8 +609,25 @@ int fs_bank_compare(fs_bank_work_t *work, const char *origin, const fs_session_i
         memcpy(answer->owner, held.hold.owner, sizeof(answer->owner));
     }
     *differs = fs_session_stamp_compare(&item->version, &held.slot.version) != 0 ||
-               strcmp(held.hold.owner, origin) != 0 || held.hold.aside;
+               held.hold.aside ||
+               (strncmp(origin, FS_BANK_PEER_PREFIX, strlen(FS_BANK_PEER_PREFIX)) != 0 &&
+                strcmp(held.hold.owner, origin) != 0);
     return 0;
+}
+
+int fs_bank_wants(fs_bank_work_t *work, const fs_session_item_t *label, int *wants)
+{
+    fs_session_hold_t theirs = {.held = 1, .version = label->version};
+    held_t held;
+    int error = find(work, &label->key, &held);
+
+    if (label->parts & FS_SESSION_PART_OWNER)
+        memcpy(theirs.owner, label->owner, sizeof(theirs.owner));
+    *wants = !error && !goes_back(&held, label) &&
+             !(held.hold.aside &&
+               !fs_session_stamp_compare(&held.hold.aside_version, &label->version)) &&
+             fs_session_hold_copy(&held.hold, &theirs) != FS_SESSION_COPY_IGNORED;
+    return error;
 }
 
 /* --- scanning ------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@
  * one is for), and from there they come back. With `sync` each commit is on the disk before it is
  * confirmed, and the file is used again whatever happened.
  *
- * One process. One thread at a time writes; any number read. Times are farm time.
+ * One process; any thread. LMDB lets one write at a time. Times are farm time.
  */
 #ifndef FS_DATASRV_BANK_STORE_H
 #define FS_DATASRV_BANK_STORE_H
@@ -25,6 +25,8 @@
 
 #include "session/fs_session_batch.h"
 #include "session/fs_session_take.h"
+
+#define FS_BANK_PEER_PREFIX "@" /* of a bank server's name, where hosts' names stand, too */
 
 typedef struct fs_bank_limits_t {
     uint64_t bytes;    /* of all copies with what they need around them */
@@ -89,9 +91,13 @@ int fs_bank_offer(fs_bank_work_t *work, const char *origin, const fs_session_ite
  * parts are 0. */
 int fs_bank_take(fs_bank_work_t *work, const char *origin, const fs_session_item_t *item,
                  size_t room, fs_session_item_t *answer, fs_session_item_t *aside);
-/* *differs: the item isn't held in just this version, or another host owns it. */
+/* *differs: the item isn't held in just this version, or another host owns it (if who asks is one:
+ * another bank server's name begins with FS_BANK_PEER_PREFIX). */
 int fs_bank_compare(fs_bank_work_t *work, const char *origin, const fs_session_item_t *item,
                     fs_session_item_t *answer, int *differs);
+
+/* *wants: a copy with this label, which another server has, is missing here. */
+int fs_bank_wants(fs_bank_work_t *work, const fs_session_item_t *label, int *wants);
 
 /* Removes expired copies, looking at `limit` at most; *more if there are more. */
 int fs_bank_expire(fs_bank_work_t *work, unsigned limit, int *more);

@@ -23,6 +23,8 @@ datasrv_datasrv_SOURCES = \
 	datasrv/bank_hosts.c datasrv/bank_hosts.h \
 	datasrv/bank_store.c datasrv/bank_store.h \
 	datasrv/bank_open.c datasrv/bank_internal.h \
+	datasrv/bank_peers.c datasrv/bank_peers.h \
+	datasrv/bank_pull.c datasrv/bank_cover.c datasrv/bank_peers_internal.h \
 	datasrv/service.c datasrv/service.h \
 	datasrv/waiters.c \
 	datasrv/images.c \

@@ -14,6 +14,7 @@
 #include <config.h>
 
 #include "base/fs_log.h"
+#include "bank_peers.h"
 #include "daemon.h"
 #include "follower.h"
 #include "logfile.h"
@@ -33,6 +34,7 @@ typedef struct server_t {
     fs_store_t *store;
     fs_deltas_t *deltas;
     fs_bank_t *bank; /* NULL: it could not be opened */
+    fs_bank_peers_t *bank_peers;
     fs_bank_peer_setting_t peers[FS_SETTINGS_PEERS];
     fs_roster_t *roster;
     fs_overview_t *overview;
@@ -134,6 +136,7 @@ static void take_ring(server_t *server, const fs_keyring_t *ring)
     }
     server->ring = *ring;
     fs_http_server_set_ring(server->http, ring);
+    fs_bank_peers_set_ring(server->bank_peers, ring);
     server->service.signed_members = ring->count > 0;
 }
 
@@ -370,6 +373,21 @@ static apr_status_t make_parts(server_t *server, fs_result_t *result)
     return status;
 }
 
+static apr_status_t start_bank(server_t *server, fs_result_t *result)
+{
+    const fs_bank_peers_setup_t peers = {
+        .bank = server->bank,
+        .ring = &server->ring,
+        .ca_file = server->settings->client_ca_file,
+        .cert_file = server->settings->tls_certificate_file,
+        .key_file = server->settings->tls_key_file,
+    };
+    apr_status_t status = fs_bank_start(server->bank, server->http, result);
+
+    return status == APR_SUCCESS ? fs_bank_peers_start(&server->bank_peers, &peers, result)
+                                 : status;
+}
+
 static apr_status_t start_threads(server_t *server, fs_result_t *result)
 {
     const fs_worker_shared_t shared = shared_parts(server);
@@ -382,7 +400,7 @@ static apr_status_t start_threads(server_t *server, fs_result_t *result)
     /* Signals are the main thread's: the others inherit this mask. */
     sigfillset(&blocked);
     pthread_sigmask(SIG_BLOCK, &blocked, &before);
-    status = server->bank ? fs_bank_start(server->bank, server->http, result) : APR_SUCCESS;
+    status = server->bank ? start_bank(server, result) : APR_SUCCESS;
     if (status == APR_SUCCESS)
         status = fs_scribe_start(&server->scribe, &scribe, result);
     if (status == APR_SUCCESS) {
@@ -399,7 +417,8 @@ static apr_status_t start_threads(server_t *server, fs_result_t *result)
 static void free_parts(server_t *server)
 {
     fs_deltas_destroy(server->deltas); /* its thread posts to the HTTP thread */
-    fs_bank_destroy(server->bank);     /* as its threads do */
+    fs_bank_peers_stop(server->bank_peers);
+    fs_bank_destroy(server->bank); /* as its threads do */
     if (server->http)
         fs_http_server_destroy(server->http);
     fs_groups_destroy(server->groups);

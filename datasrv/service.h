@@ -14,7 +14,7 @@
 #include "net/fs_http_server.h"
 #include "overview.h"
 #include "roster.h"
-#include "bank.h"
+#include "bank_peers.h"
 #include "bell.h"
 #include "store.h"
 
@@ -37,8 +37,9 @@ typedef struct fs_service_t {
     fs_deltas_t *deltas;
     fs_roster_t *roster;
     fs_overview_t *overview;
-    fs_bank_t *bank;   /* NULL: it could not be opened */
-    fs_bell_t *looked; /* of the thread that reads the dashboard's tables */
+    fs_bank_peers_t *bank_peers; /* NULL: it has none */
+    fs_bank_t *bank;             /* NULL: it could not be opened */
+    fs_bell_t *looked;           /* of the thread that reads the dashboard's tables */
     const char *name;
     fs_http_server_t *server; /* set before it runs */
     unsigned max_transfers;   /* images and deltas sent at once */

@@ -15,6 +15,7 @@ from bank_client import (ENDED, FENCED, FULL, GRANTED, HAVE, IN_SYNC, MERGE, OFF
 from farmlib.part import wait_until
 
 V1, V2, V3 = (1, 1, 7), (1, 2, 7), (2, 1, 8)
+LEASE = 1000  # ms; a server that starts waits for the longest one, 2 s at least
 
 
 @pytest.fixture(scope="module")
@@ -212,12 +213,131 @@ def test_a_full_bank_says_so_and_keeps_what_it_has(banks):
 
 def bring(bank, host):
     """A host that has nothing to bring makes its pass."""
-    asked = bank.renew(host, lease=60000)
-    return bank.renew(host, lease=60000, boot=asked.boot, sequence=asked.sequence, flags=PASS)
+    asked = bank.renew(host, lease=LEASE)
+    return bank.renew(host, lease=LEASE, boot=asked.boot, sequence=asked.sequence, flags=PASS)
 
 
 def test_a_server_that_started_waits_for_the_hosts(banks):
     [bank] = banks()
-    first = bank.renew("web1", lease=60000)
+    first = bank.renew("web1", lease=LEASE)
     assert first.flags & PASS and first.flags & ALL and not first.flags & IN_SYNC
     assert not bring(bank, "web1").flags & PASS
+
+
+# --- several bank servers ---------------------------------------------------------------------------
+
+
+def settle(banks, *hosts):
+    """Until all say that they are in sync, with hosts that have nothing to bring."""
+    def in_sync():
+        for bank in banks:
+            for host in hosts or ("web1",):
+                bring(bank, host)
+        return all(bank.state().flags & IN_SYNC for bank in banks)
+    wait_until(in_sync, 30, "the bank servers to be in sync", lambda: banks[-1].log())
+
+
+def fill(banks, count, host="web1", version=V1):
+    keys = [new_key() for _ in range(count)]
+    items = [item(one, version=version, expires=2 ** 62, sealed=one * 60) for one in keys]
+    for bank in banks:
+        for at in range(0, count, 200):
+            bank.ask(host, "offer", batch(OFFER, items[at:at + 200]), OFFERED)
+    return keys
+
+
+def missing(bank, keys, version=V1):
+    found = []
+    for at in range(0, len(keys), 1000):
+        found += bank.compare("@test", *[(one, version) for one in keys[at:at + 1000]]).items
+    return [one["key"] for one in found]
+
+
+def wipe(bank):
+    shutil.rmtree(bank.data)
+
+
+@pytest.mark.parametrize("how", ["empty", "old"])
+def test_a_server_that_returns_is_brought_up_to_date_by_the_other(banks, how):
+    """Nothing of hosts that are gone is lost, and it says so only when it has all."""
+    one, two = banks(2)
+    settle([one, two])
+    before = fill((one, two), 300)
+    changed = before[:50]
+    two.kill()
+    after = fill([one], 300)
+    items = [item(key, version=V2, base=V1, expires=2 ** 62, sealed=b"new") for key in changed]
+    one.ask("web1", "offer", batch(OFFER, items), OFFERED)
+    if how == "empty":
+        wipe(two)
+    two.start()
+    assert not two.state().flags & IN_SYNC
+    settle([two])
+    assert missing(two, before[50:] + after) == []
+    assert missing(two, changed, V2) == []
+    wanted = 600 if how == "empty" else 350
+    assert f"{wanted} copies came" in two.log()
+    if how == "old":
+        assert "by its changes" in two.log()
+
+
+def test_an_older_copy_does_not_replace_a_later_one(banks):
+    """The server that was away holds what the other never got."""
+    one, two = banks(2)
+    session = new_key()
+    settle([one, two])
+    one.offer("web1", session, V1, b"old")
+    two.offer("web1", session, V2, b"late")
+    two.kill()
+    two.start()
+    settle([two])
+    assert two.peek(session)["sealed"] == b"late"
+
+
+def test_two_copies_of_different_owners_are_both_kept_until_a_host_merged_them(banks):
+    """Two hosts were cut off from each other, and so were the servers they wrote to."""
+    one, two = banks(2)
+    session = new_key()
+    settle([one, two], "web1", "web2")
+    one.offer("web1", session, V2, b"left")
+    two.offer("web2", session, V3, b"right")
+    one.kill()
+    one.start()
+    settle([one], "web1", "web2")
+    found = one.take("web2", session)
+    assert sorted(copy["sealed"] for copy in found) == [b"left", b"right"]
+    merged = (2, 5, 9)
+    answer = one.offer("web2", session, merged, b"both", base=V3)
+    assert (answer["what"], answer["sealed"]) == (MERGE, b"left")
+    answer = one.offer("web2", session, merged, b"both", base=V2)
+    assert (answer["what"], answer["sealed"]) == (MERGE, b"right")
+    assert one.offer("web2", session, merged, b"both", base=V3)["what"] == STORED
+    assert [copy["sealed"] for copy in one.take("web2", session)] == [b"both"]
+
+
+def test_a_server_is_not_in_sync_before_a_living_host_has_brought_its_sessions(banks):
+    [bank] = banks()
+    settle([bank])
+    assert bank.renew("web2", lease=LEASE).flags & PASS
+    assert not bank.state().flags & IN_SYNC
+    bring(bank, "web2")
+    assert bank.state().flags & IN_SYNC
+
+
+def test_the_next_in_rank_gets_what_a_dead_server_kept_of_hosts_that_are_gone(banks):
+    """Three servers keep two copies of each session. One server has all of them here, so it keeps
+    about a third with the dead one, and these go to the third server; but what a living host owns
+    is that host's business."""
+    three = banks(3)
+    settle(three)
+    keys = fill(three[:1], 300)
+    living = fill(three[:1], 100, host="web2")
+    three[2].kill()
+
+    def copied():
+        three[0].renew("web2", lease=LEASE)
+        return three[0].said("FS1425")
+    wait_until(copied, 30, "the copies", three[0].log)
+    there = len(keys) - len(missing(three[1], keys))
+    assert 60 < there < 140
+    assert len(missing(three[1], living)) == 100
