@@ -101,6 +101,11 @@ const fs_session_place_t *fs_session_place(const request_rec *r)
     return ap_get_module_config(r->per_dir_config, &session_farmsync_module);
 }
 
+const fs_session_place_t *fs_session_main_place(const server_rec *main_server)
+{
+    return ap_get_module_config(main_server->lookup_defaults, &session_farmsync_module);
+}
+
 /* --- reading: places ----------------------------------------------------------------------------
  */
 
@@ -435,7 +440,8 @@ const char *fs_session_complete(apr_pool_t *pool, server_rec *main_server)
     return NULL;
 }
 
-/* --- telling ------------------------------------------------------------------------------------
+/* --- for the agent
+ * ------------------------------------------------------------------------------------
  */
 
 static void json_server(fs_text_t *text, const fs_session_bank_server_t *server)
@@ -468,32 +474,5 @@ const char *fs_session_agent_json(apr_pool_t *pool, const fs_session_farm_t *far
                    farm->copies, farm->flush_ms, farm->lease_ms, farm->longest_ms,
                    (long long)farm->sessions, (long long)farm->session_bytes,
                    (long long)farm->store_bytes);
-    return text.data;
-}
-
-const char *fs_session_dump(apr_pool_t *pool, const fs_session_farm_t *farm)
-{
-    fs_text_t text;
-
-    fs_text_init(&text, pool);
-    for (int i = 0; i < farm->bank->nelts; i++) {
-        const fs_session_bank_server_t *server =
-            &APR_ARRAY_IDX(farm->bank, i, fs_session_bank_server_t);
-
-        fs_text_printf(&text, "  %-26s %s name=%s%s%s\n", "SessionFarmSyncBank", server->url,
-                       server->name, server->rack ? " rack=" : "",
-                       server->rack ? server->rack : "");
-    }
-    if (!farm->bank->nelts)
-        fs_text_printf(&text, "  %-26s (none: sessions end with this host)\n",
-                       "SessionFarmSyncBank");
-    fs_text_printf(&text, "  %-26s %d\n", "SessionFarmSyncCopies", farm->copies);
-    fs_text_printf(&text, "  %-26s %d ms\n", "SessionFarmSyncFlush", farm->flush_ms);
-    fs_text_printf(&text, "  %-26s %d ms\n", "SessionFarmSyncLease", farm->lease_ms);
-    fs_text_printf(&text, "  %-26s %lld\n", "SessionFarmSyncMaxSize",
-                   (long long)farm->session_bytes);
-    fs_text_printf(&text, "  %-26s %lld\n", "SessionFarmSyncMaxSessions",
-                   (long long)farm->sessions);
-    fs_text_printf(&text, "  %-26s %lld\n", "SessionFarmSyncMemory", (long long)farm->store_bytes);
     return text.data;
 }

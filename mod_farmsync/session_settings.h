@@ -64,6 +64,7 @@ fs_session_farm_t *fs_session_farm(const server_rec *main_server);
 /* The place that a request is in; FS_UNSET where nothing was said, except by the functions below.
  */
 const fs_session_place_t *fs_session_place(const request_rec *r);
+const fs_session_place_t *fs_session_main_place(const server_rec *main_server);
 int fs_session_or(int value, int otherwise);
 #define FS_SESSION_ACK_DEFAULT     0
 #define FS_SESSION_TIMEOUT_DEFAULT 500
@@ -74,7 +75,5 @@ int fs_session_or(int value, int otherwise);
 const char *fs_session_complete(apr_pool_t *pool, server_rec *main_server);
 /* The object "sessions" of agent.json. */
 const char *fs_session_agent_json(apr_pool_t *pool, const fs_session_farm_t *farm);
-/* Lines of DUMP_FARMSYNC. */
-const char *fs_session_dump(apr_pool_t *pool, const fs_session_farm_t *farm);
 
 #endif

@@ -155,6 +155,56 @@ static void tell_report(fs_text_t *text, const facts_t *facts)
     fs_text_puts(text, "</table>\n");
 }
 
+/* --- DUMP_FARMSYNC ------------------------------------------------------------------------------
+ */
+
+#define LINE(text, name, ...)                                                                      \
+    fs_text_printf(text, "  %-26s %s\n", name, apr_psprintf((text)->pool, __VA_ARGS__))
+
+static void dump_place(fs_text_t *text, const fs_session_place_t *place)
+{
+    if (place->cookie)
+        LINE(text, "SessionFarmSyncCookieName", "%s%s", place->cookie->name, place->cookie->plain);
+    else
+        LINE(text, "SessionFarmSyncCookieName", "%s", "(none here)");
+    LINE(text, "SessionFarmSyncAck", "%d", fs_session_or(place->ack, FS_SESSION_ACK_DEFAULT));
+    if (place->lock == FS_SESSION_LOCK_EXCLUSIVE)
+        LINE(text, "SessionFarmSyncLock", "exclusive %d ms",
+             fs_session_or(place->lock_ms, FS_SESSION_LOCK_MS_DEFAULT));
+    else
+        LINE(text, "SessionFarmSyncLock", "%s", "none");
+    LINE(text, "SessionFarmSyncTimeout", "%d ms",
+         fs_session_or(place->timeout_ms, FS_SESSION_TIMEOUT_DEFAULT));
+    LINE(text, "SessionFarmSyncOnUnknown", "%s",
+         place->on_unknown == FS_SESSION_UNKNOWN_503 ? "503" : "new");
+    if (place->idle_s != FS_UNSET)
+        LINE(text, "SessionFarmSyncIdle", "%d s", place->idle_s);
+    else
+        LINE(text, "SessionFarmSyncIdle", "SessionMaxAge, or %d s", FS_SESSION_IDLE_DEFAULT);
+    LINE(text, "SessionFarmSyncLifetime", "%d s", fs_session_or(place->lifetime_s, 0));
+    LINE(text, "SessionFarmSyncAlias", "%d s",
+         fs_session_or(place->alias_s, FS_SESSION_ALIAS_DEFAULT));
+}
+
+static void dump_farm(fs_text_t *text, const fs_session_farm_t *farm)
+{
+    for (int i = 0; i < farm->bank->nelts; i++) {
+        const fs_session_bank_server_t *server =
+            &APR_ARRAY_IDX(farm->bank, i, fs_session_bank_server_t);
+
+        LINE(text, "SessionFarmSyncBank", "%s name=%s%s%s", server->url, server->name,
+             server->rack ? " rack=" : "", server->rack ? server->rack : "");
+    }
+    if (!farm->bank->nelts)
+        LINE(text, "SessionFarmSyncBank", "%s", "(none: sessions end with this host)");
+    LINE(text, "SessionFarmSyncCopies", "%d", farm->copies);
+    LINE(text, "SessionFarmSyncFlush", "%d ms", farm->flush_ms);
+    LINE(text, "SessionFarmSyncLease", "%d ms", farm->lease_ms);
+    LINE(text, "SessionFarmSyncMaxSize", "%lld", (long long)farm->session_bytes);
+    LINE(text, "SessionFarmSyncMaxSessions", "%lld", (long long)farm->sessions);
+    LINE(text, "SessionFarmSyncMemory", "%lld", (long long)farm->store_bytes);
+}
+
 int fs_session_section(apr_pool_t *pool, server_rec *main_server, farmsync_form_t form,
                        apr_array_header_t *sections)
 {
@@ -169,7 +219,10 @@ int fs_session_section(apr_pool_t *pool, server_rec *main_server, farmsync_form_
     facts_t facts;
 
     if (form == FARMSYNC_DUMP && farm->used && farm->bank) {
-        APR_ARRAY_PUSH(sections, const char *) = fs_session_dump(pool, farm);
+        fs_text_init(&text, pool);
+        dump_farm(&text, farm);
+        dump_place(&text, fs_session_main_place(main_server));
+        APR_ARRAY_PUSH(sections, const char *) = text.data;
         return OK;
     }
     if (form == FARMSYNC_DUMP || !host)

@@ -45,5 +45,14 @@ for function in fs_settings_create_place fs_settings_merge_place; do
     done
 done
 
+sed -n '/typedef struct fs_session_place_t/,/} fs_session_place_t/p' mod_farmsync/session_settings.h |
+    grep -Eo '[a-z_]+;' | tr -d ';' | grep -v fs_session_place_t >"$scratch/fields"
+for function in fs_session_create_place fs_session_merge_place; do
+    sed -n "/^void \*$function/,/^}/p" mod_farmsync/session_settings.c >"$scratch/body"
+    for field in $(cat "$scratch/fields"); do
+        grep -q "place->$field *=" "$scratch/body" || complain "$function doesn't set $field"
+    done
+done
+
 [ $bad = 0 ] && echo "$(wc -l <"$scratch/known") directives, all documented, in the sample and shown"
 exit $bad
