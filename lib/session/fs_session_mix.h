@@ -5,6 +5,7 @@
 #define FS_SESSION_MIX_H
 
 #include <stdint.h>
+#include <string.h>
 
 /* The finalizer of splitmix64: every bit of the result depends on every bit of x. */
 static inline uint64_t fs_session_mix(uint64_t x)
@@ -17,10 +18,16 @@ static inline uint64_t fs_session_mix(uint64_t x)
 /* 8 bytes, little endian. */
 static inline uint64_t fs_session_load(const uint8_t bytes[8])
 {
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    uint64_t number;
+
+    memcpy(&number, bytes, sizeof(number));
+#else
     uint64_t number = 0;
 
     for (int i = 7; i >= 0; i--)
         number = number << 8 | bytes[i];
+#endif
     return number;
 }
 

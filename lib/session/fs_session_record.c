@@ -17,10 +17,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "session/fs_session_mix.h"
+
 #define FORMAT        1
 #define NUMBER_BYTES  10 /* of the longest number */
 #define HEAD_BYTES    (4 + 1 + FS_SESSION_NAME_SIZE + 48 + 16 * NUMBER_BYTES)
 #define FIXED_WRITERS 3 /* version, owner, floor */
+#define FEW_WRITERS   16
 
 int fs_session_stamp_compare(const fs_session_stamp_t *a, const fs_session_stamp_t *b)
 {
@@ -89,6 +92,23 @@ static int compare_writers(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+/* There are two or three of them nearly always. */
+static void sort_writers(uint64_t *writers, uint32_t count)
+{
+    if (count > FEW_WRITERS) {
+        qsort(writers, count, sizeof(*writers), compare_writers);
+        return;
+    }
+    for (uint32_t i = 1; i < count; i++) {
+        uint64_t writer = writers[i];
+        uint32_t at = i;
+
+        for (; at && writers[at - 1] > writer; at--)
+            writers[at] = writers[at - 1];
+        writers[at] = writer;
+    }
+}
+
 /* All writers that the record names, rising, each once. */
 static uint64_t *list_writers(const fs_session_record_t *record, apr_pool_t *pool, uint32_t *count)
 {
@@ -102,7 +122,7 @@ static uint64_t *list_writers(const fs_session_record_t *record, apr_pool_t *poo
     for (uint32_t i = 0; i < record->count; i++)
         if (record->entries[i].stamp.writer != writers[n - 1])
             writers[n++] = record->entries[i].stamp.writer;
-    qsort(writers, n, sizeof(*writers), compare_writers);
+    sort_writers(writers, n);
     for (uint32_t i = 0; i < n; i++)
         if (!kept || writers[i] != writers[kept - 1])
             writers[kept++] = writers[i];
@@ -249,8 +269,23 @@ static const char *check_record(const fs_session_record_t *record, size_t *bytes
     return problem;
 }
 
-apr_status_t fs_session_record_encode(const fs_session_record_t *record, apr_pool_t *pool,
-                                      const uint8_t **bytes, size_t *length, fs_result_t *result)
+/* Writes the entry; `settled` (or NULL) becomes the same in what was written. */
+static void put_settled(writing_t *out, const fs_session_entry_t *entry,
+                        fs_session_entry_t *settled)
+{
+    put_entry(out, entry);
+    if (!settled)
+        return;
+    *settled = *entry;
+    if (entry->value)
+        settled->value = (const char *)out->at - entry->value_length;
+    settled->key =
+        (const char *)out->at - (entry->value ? entry->value_length : 0) - entry->key_length;
+}
+
+static apr_status_t encode(const fs_session_record_t *record, fs_session_entry_t *settled,
+                           apr_pool_t *pool, const uint8_t **bytes, size_t *length,
+                           fs_result_t *result)
 {
     size_t room;
     const char *problem = check_record(record, &room);
@@ -269,7 +304,7 @@ apr_status_t fs_session_record_encode(const fs_session_record_t *record, apr_poo
             put_stamp(&out, &record->floor);
             put_number(&out, record->count);
             for (uint32_t i = 0; i < record->count; i++)
-                put_entry(&out, &record->entries[i]);
+                put_settled(&out, &record->entries[i], settled ? &settled[i] : NULL);
         }
         *bytes = begin;
         *length = (size_t)(out.at - begin);
@@ -279,6 +314,26 @@ apr_status_t fs_session_record_encode(const fs_session_record_t *record, apr_poo
     }
     return fs_result_set(result, APR_EINVAL, "FS1203",
                          "a session cannot be written: %s; store less in it", problem);
+}
+
+apr_status_t fs_session_record_encode(const fs_session_record_t *record, apr_pool_t *pool,
+                                      const uint8_t **bytes, size_t *length, fs_result_t *result)
+{
+    return encode(record, NULL, pool, bytes, length, result);
+}
+
+apr_status_t fs_session_record_settle(fs_session_record_t *record, apr_pool_t *pool,
+                                      const uint8_t **bytes, size_t *length, fs_result_t *result)
+{
+    fs_session_entry_t *settled = NULL;
+    apr_status_t status;
+
+    if (record->count && record->count <= FS_SESSION_ENTRY_LIMIT)
+        settled = apr_palloc(pool, record->count * sizeof(*settled));
+    status = encode(record, settled, pool, bytes, length, result);
+    if (status == APR_SUCCESS)
+        record->entries = settled;
+    return status;
 }
 
 /* --- decode --------------------------------------------------------------------------------------
@@ -292,7 +347,7 @@ typedef struct reading_t {
     const char *problem; /* the first one; then everything reads as 0 */
 } reading_t;
 
-static uint64_t get_number(reading_t *in, uint64_t limit)
+static uint64_t get_long_number(reading_t *in, uint64_t limit)
 {
     uint64_t number = 0;
 
@@ -320,6 +375,13 @@ static uint64_t get_number(reading_t *in, uint64_t limit)
     return 0;
 }
 
+static inline uint64_t get_number(reading_t *in, uint64_t limit)
+{
+    if (!in->problem && in->at < in->end && *in->at < 128 && *in->at <= limit)
+        return *in->at++;
+    return get_long_number(in, limit);
+}
+
 static const uint8_t *get_bytes(reading_t *in, uint64_t length)
 {
     const uint8_t *bytes = in->at;
@@ -335,11 +397,7 @@ static const uint8_t *get_bytes(reading_t *in, uint64_t length)
 
 static uint64_t writer_at(const reading_t *in, uint64_t index)
 {
-    uint64_t writer = 0;
-
-    for (int i = 7; i >= 0; i--)
-        writer = writer << 8 | in->writers[index * 8 + (unsigned)i];
-    return writer;
+    return fs_session_load(in->writers + index * 8);
 }
 
 static uint64_t get_writer(reading_t *in)

@@ -103,6 +103,10 @@ fs_usec_t fs_session_record_expires(const fs_session_record_t *record);
 apr_status_t fs_session_record_encode(const fs_session_record_t *record, apr_pool_t *pool,
                                       const uint8_t **bytes, size_t *length, fs_result_t *result);
 
+/* The same; the record's entries point into `bytes` afterwards, wherever they did before. */
+apr_status_t fs_session_record_settle(fs_session_record_t *record, apr_pool_t *pool,
+                                      const uint8_t **bytes, size_t *length, fs_result_t *result);
+
 /* Checks everything. Entries borrow `bytes`. Errors: FS1204 damaged, or of a newer farmsync. */
 apr_status_t fs_session_record_decode(fs_session_record_t *record, const void *bytes, size_t length,
                                       apr_pool_t *pool, fs_result_t *result);

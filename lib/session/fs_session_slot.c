@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SMALL_BYTES 4096 /* sessions that are copied without allocating */
+
 void fs_session_time_key(uint8_t bytes[TIME_KEY_BYTES], fs_usec_t time, const fs_session_key_t *key)
 {
     for (unsigned i = 0; i < 8; i++)
@@ -81,7 +83,7 @@ static int reindex_all(fs_session_store_t *store, MDB_txn *txn, const fs_session
     slot = slot ? slot : &none;
     if (!(error = reindex(store, txn, EXPIRY, key, old->indexed, slot->indexed)) &&
         !(error = reindex(store, txn, DIRTY, key, old->note.dirty_since, slot->note.dirty_since)))
-        error = reindex(store, txn, SAFE, key, old->safe_since, slot->safe_since);
+        error = reindex(store, txn, SAFE, key, old->safe_indexed, slot->safe_indexed);
     if (!error && old->note.released && !slot->note.released) {
         MDB_val name = key_val(key);
 
@@ -100,6 +102,7 @@ int fs_session_slot_put(fs_session_store_t *store, MDB_txn *txn, const fs_sessio
 
     if (error)
         return error;
+    store->moved += value.mv_size;
     memcpy(value.mv_data, slot, sizeof(*slot));
     memcpy((uint8_t *)value.mv_data + sizeof(*slot), bytes, length);
     return reindex_all(store, txn, key, old, slot);
@@ -109,19 +112,21 @@ int fs_session_slot_update(fs_session_store_t *store, MDB_txn *txn, const fs_ses
                            const slot_t *old, const slot_t *slot)
 {
     MDB_val name = key_val(key), value;
-    uint8_t *copy; /* of the record too: a value is written whole */
+    uint8_t small[SMALL_BYTES], *copy; /* of the record too: a value is written whole */
     int error = mdb_get(txn, store->tables[MAIN], &name, &value);
 
     if (error || !memcmp(old, slot, sizeof(*slot)))
         return error;
-    copy = malloc(value.mv_size);
+    copy = value.mv_size <= sizeof(small) ? small : malloc(value.mv_size);
     if (!copy)
         return ENOMEM;
     memcpy(copy, value.mv_data, value.mv_size);
     memcpy(copy, slot, sizeof(*slot));
     value.mv_data = copy;
+    store->moved += value.mv_size;
     error = mdb_put(txn, store->tables[MAIN], &name, &value, 0);
-    free(copy);
+    if (copy != small)
+        free(copy);
     return error ? error : reindex_all(store, txn, key, old, slot);
 }
 
@@ -186,13 +191,31 @@ int fs_session_expire_first(fs_session_store_t *store, MDB_txn *txn, fs_usec_t n
     return fs_session_slot_update(store, txn, &key, &slot, &later);
 }
 
-int fs_session_bytes(fs_session_store_t *store, MDB_txn *txn, uint64_t *bytes)
+int fs_session_first_safe(fs_session_store_t *store, MDB_txn *txn, const fs_session_key_t *but,
+                          fs_session_key_t *key, slot_t *slot, int *stale)
 {
-    MDB_stat stat;
-    int error = mdb_stat(txn, store->tables[MAIN], &stat);
+    slot_t right;
+    const void *bytes;
+    fs_usec_t since;
+    size_t length;
+    int error = fs_session_first(store, txn, SAFE, but, &since, key);
 
-    if (!error)
-        *bytes = (uint64_t)stat.ms_psize *
-                 (stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages);
-    return error;
+    *stale = 0;
+    if (error)
+        return error;
+    error = fs_session_slot_get(store, txn, key, slot, &bytes, &length);
+    *stale = error == MDB_NOTFOUND || (!error && slot->safe_since != since);
+    if (!*stale)
+        return error;
+    if (error || slot->safe_indexed != since)
+        return reindex(store, txn, SAFE, key, since, 0);
+    right = *slot;
+    right.safe_indexed = slot->safe_since;
+    return fs_session_slot_update(store, txn, key, slot, &right);
+}
+
+uint64_t fs_session_bytes(const MDB_stat *main)
+{
+    return (uint64_t)main->ms_psize *
+           (main->ms_branch_pages + main->ms_leaf_pages + main->ms_overflow_pages);
 }

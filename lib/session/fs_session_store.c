@@ -11,14 +11,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define MAX_READERS   16384 /* threads of all processes of the host */
-#define MAP_BEGIN     (UINT64_C(64) << 20)
+#define MAP_BESIDE    (UINT64_C(64) << 20)
 #define DEFAULT_BYTES (UINT64_C(1) << 30)
 #define LEAST_BYTES   (UINT64_C(1) << 20)
 #define TRIES         24 /* of a transaction whose map changes under it */
-
-static const char *const table_names[TABLES] = {"main", "expiry",   "dirty",
-                                                "safe", "released", "meta"};
 
 apr_status_t fs_session_store_failed(int error, const char *what, fs_result_t *result)
 {
@@ -41,48 +37,20 @@ int fs_session_refuse(fs_result_t *result, apr_status_t status)
 /* --- open and close ------------------------------------------------------------------------------
  */
 
-static int open_tables(MDB_env *env, MDB_dbi tables[TABLES], int make)
-{
-    MDB_txn *txn;
-    int error = mdb_txn_begin(env, NULL, make ? 0 : MDB_RDONLY, &txn);
-
-    if (error)
-        return error;
-    for (unsigned i = 0; !error && i < TABLES; i++)
-        error = mdb_dbi_open(txn, table_names[i], make ? MDB_CREATE : 0, &tables[i]);
-    if (!error)
-        return mdb_txn_commit(txn);
-    mdb_txn_abort(txn);
-    return error;
-}
-
-int fs_session_env_open(MDB_env **env, MDB_dbi tables[TABLES], const char *dir, size_t map,
-                        int make)
-{
-    int error = mdb_env_create(env);
-
-    if (error)
-        return error;
-    if (!(error = mdb_env_set_maxdbs(*env, TABLES)) &&
-        !(error = mdb_env_set_maxreaders(*env, MAX_READERS)) &&
-        !(error = mdb_env_set_mapsize(*env, map)) &&
-        !(error = mdb_env_open(*env, dir, MDB_NOSYNC, 0600)))
-        error = open_tables(*env, tables, make);
-    if (error) {
-        mdb_env_close(*env);
-        *env = NULL;
-    }
-    return error;
-}
-
-static int read_writer(fs_session_store_t *store)
+static int read_env(fs_session_store_t *store)
 {
     MDB_val key = {6, "writer"}, value;
+    unsigned flags;
+    MDB_stat stat;
     MDB_txn *txn;
-    int error = mdb_txn_begin(store->env, NULL, MDB_RDONLY, &txn);
+    int error;
 
-    if (error)
+    if ((error = mdb_env_stat(store->env, &stat)) ||
+        (error = mdb_env_get_flags(store->env, &flags)) ||
+        (error = mdb_txn_begin(store->env, NULL, MDB_RDONLY, &txn)))
         return error;
+    store->page_bytes = stat.ms_psize;
+    store->maps_writes = (flags & MDB_WRITEMAP) != 0;
     error = mdb_get(txn, store->tables[META], &key, &value);
     if (!error && value.mv_size == sizeof(store->writer))
         memcpy(&store->writer, value.mv_data, sizeof(store->writer));
@@ -100,7 +68,7 @@ static void take_limits(fs_session_store_t *store, const fs_session_limits_t *li
     if (store->limits.store_bytes < LEAST_BYTES)
         store->limits.store_bytes = LEAST_BYTES;
     /* The limit counts the sessions; the map also holds indexes and pages that wait for readers. */
-    store->map_limit = (size_t)(2 * store->limits.store_bytes + MAP_BEGIN);
+    store->map_limit = (size_t)(2 * store->limits.store_bytes + MAP_BESIDE);
 }
 
 static int *mark_process(void)
@@ -130,11 +98,13 @@ apr_status_t fs_session_store_open(fs_session_store_t **store, const char *dir, 
         snprintf(made->name, sizeof(made->name), "%s", name);
         take_limits(made, limits);
         made->here = mark_process();
-        error =
-            made->here ? fs_session_env_open(&made->env, made->tables, dir, MAP_BEGIN, 0) : ENOMEM;
+        made->dir = strdup(dir);
+        error = made->here && made->dir
+                    ? fs_session_env_open(&made->env, made->tables, dir, made->map_limit, 0)
+                    : ENOMEM;
     }
     if (!error)
-        error = read_writer(made);
+        error = read_env(made);
     if (error)
         status = fs_session_store_failed(error, "open", result);
     snprintf(pending, sizeof(pending), "%s/pending", dir);
@@ -142,6 +112,8 @@ apr_status_t fs_session_store_open(fs_session_store_t **store, const char *dir, 
         status = fs_session_pending_open(&made->pending, pending, result);
     if (status == APR_SUCCESS)
         status = fs_session_bell_open(&made->bell, dir, result);
+    if (status == APR_SUCCESS)
+        status = fs_session_space_open(&made->space, dir, result);
     if (status != APR_SUCCESS) {
         fs_session_store_close(made);
         return status;
@@ -158,6 +130,8 @@ void fs_session_store_close(fs_session_store_t *store)
         mdb_env_close(store->env);
     fs_session_pending_close(store->pending);
     fs_session_bell_close(store->bell);
+    fs_session_space_close(store->space);
+    free(store->dir);
     if (store->here)
         munmap(store->here, (size_t)sysconf(_SC_PAGESIZE));
     pthread_rwlock_destroy(&store->map_lock);
@@ -174,22 +148,13 @@ fs_session_writer_t fs_session_store_writer(const fs_session_store_t *store, fs_
 /* --- transactions --------------------------------------------------------------------------------
  */
 
-/* Another process made the map larger (size 0), or this one must. */
-static int resize_map(fs_session_store_t *store, int grow)
+/* Another process has a larger map, for its limits are others, and used it. */
+static int follow_map(fs_session_store_t *store)
 {
-    MDB_envinfo info;
     int error;
 
     pthread_rwlock_wrlock(&store->map_lock);
-    error = mdb_env_info(store->env, &info);
-    if (!error && grow && info.me_mapsize >= store->map_limit)
-        error = MDB_MAP_FULL;
-    if (!error) {
-        size_t size =
-            info.me_mapsize * 2 < store->map_limit ? info.me_mapsize * 2 : store->map_limit;
-
-        error = mdb_env_set_mapsize(store->env, grow ? size : 0);
-    }
+    error = fs_session_env_follow(store);
     pthread_rwlock_unlock(&store->map_lock);
     return error;
 }
@@ -212,7 +177,12 @@ static int work_once(fs_session_store_t *store, int writes, fs_session_work_fn *
     pthread_rwlock_rdlock(&store->map_lock);
     error = begin_txn(store, writes, &txn);
     if (!error) {
-        error = work(store, txn, baton, result);
+        if (writes) {
+            store->moved = 0;
+            error = fs_session_env_reserve(store, &store->tight);
+        }
+        if (!error)
+            error = work(store, txn, baton, result);
         if (!error && writes)
             error = mdb_txn_commit(txn);
         else
@@ -233,10 +203,7 @@ apr_status_t fs_session_store_work(fs_session_store_t *store, int writes, fs_ses
                              "of its own (child_init)");
     for (unsigned i = 0; i < TRIES; i++) {
         error = work_once(store, writes, work, baton, result);
-        if (error != MDB_MAP_RESIZED && error != MDB_MAP_FULL)
-            break;
-        error = resize_map(store, error == MDB_MAP_FULL);
-        if (error)
+        if (error != MDB_MAP_RESIZED || (error = follow_map(store)))
             break;
     }
     if (error == REFUSED)
@@ -327,4 +294,9 @@ void fs_session_store_begin(fs_session_store_t *store, const fs_session_key_t *k
 void fs_session_store_done(fs_session_store_t *store, const fs_session_key_t *key)
 {
     fs_session_pending_done(store->pending, key);
+}
+
+unsigned fs_session_store_pending(const fs_session_store_t *store, const fs_session_key_t *key)
+{
+    return fs_session_pending_count(store->pending, key);
 }

@@ -178,6 +178,8 @@ apr_status_t fs_session_store_adopt(fs_session_store_t *store, const fs_session_
  */
 void fs_session_store_begin(fs_session_store_t *store, const fs_session_key_t *key);
 void fs_session_store_done(fs_session_store_t *store, const fs_session_key_t *key);
+/* How many there are, or more (fs_session_pending.h). */
+unsigned fs_session_store_pending(const fs_session_store_t *store, const fs_session_key_t *key);
 
 /* --- the agent's ---------------------------------------------------------------------------------
  */
@@ -188,11 +190,21 @@ apr_status_t fs_session_store_confirm(fs_session_store_t *store, const fs_sessio
                                       const fs_session_stamp_t *version, uint32_t copies,
                                       uint32_t wanted, fs_usec_t now, fs_result_t *result);
 
+/* The same for many, in as few transactions as will do; those that aren't here are passed over. */
+typedef struct fs_session_confirmed_t {
+    fs_session_key_t key;
+    fs_session_stamp_t version;
+    uint32_t copies;
+} fs_session_confirmed_t;
+apr_status_t fs_session_store_confirm_all(fs_session_store_t *store,
+                                          const fs_session_confirmed_t *confirmed, unsigned count,
+                                          uint32_t wanted, fs_usec_t now, fs_result_t *result);
+
 /* Its copies don't count any more (a bank server died): it is dirty from now on. */
 apr_status_t fs_session_store_doubt(fs_session_store_t *store, const fs_session_key_t *key,
                                     fs_usec_t now, fs_result_t *result);
 
-/* They were compared with the bank in `generation`, in one transaction; those that aren't here are
+/* They were compared with the bank in `generation`; those that aren't here are
  * passed over. */
 apr_status_t fs_session_store_checked(fs_session_store_t *store, const fs_session_key_t *keys,
                                       unsigned count, uint64_t generation, fs_result_t *result);

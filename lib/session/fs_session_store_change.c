@@ -16,16 +16,13 @@ static int drop_safe(fs_session_store_t *store, MDB_txn *txn, const fs_session_k
                      int *dropped)
 {
     fs_session_key_t key;
-    const void *bytes;
-    fs_usec_t since;
-    size_t length;
     slot_t slot;
-    int error = fs_session_first(store, txn, SAFE, keep, &since, &key);
+    int stale = 1, error = 0;
 
     *dropped = 0;
-    if (!error)
-        error = fs_session_slot_get(store, txn, &key, &slot, &bytes, &length);
-    if (error)
+    for (unsigned step = 0; !error && stale && step < TXN_ITEMS && store->moved < TXN_BYTES; step++)
+        error = fs_session_first_safe(store, txn, keep, &key, &slot, &stale);
+    if (error || stale)
         return error == MDB_NOTFOUND ? 0 : error;
     *dropped = 1;
     return fs_session_slot_remove(store, txn, &key, &slot);
@@ -33,37 +30,40 @@ static int drop_safe(fs_session_store_t *store, MDB_txn *txn, const fs_session_k
 
 static int has_room(fs_session_store_t *store, MDB_txn *txn, int is_new, size_t length, int *room)
 {
-    uint64_t bytes = 0;
     MDB_stat stat;
     int error = mdb_stat(txn, store->tables[MAIN], &stat);
 
-    if (!error)
-        error = fs_session_bytes(store, txn, &bytes);
-    *room = bytes + length <= store->limits.store_bytes &&
+    *room = !error && fs_session_bytes(&stat) + length <= store->limits.store_bytes &&
             !(is_new && store->limits.sessions && stat.ms_entries >= store->limits.sessions);
     return error;
 }
 
-/* Expired ones first, then those that are safe for the longest; else the change is refused. */
+/*
+ * Expired ones first, then those that are safe for the longest; else the change is refused. When
+ * the disk has no more space, a new session takes another one's place, too, if one can go; what was
+ * reserved lasts a while.
+ */
 static int make_room(fs_session_store_t *store, MDB_txn *txn, const fs_session_key_t *key,
-                     int is_new, size_t length, fs_usec_t now, fs_result_t *result)
+                     int is_new, size_t length, fs_usec_t now, int *touched, fs_result_t *result)
 {
-    int more = 1, error = 0, room = 0;
+    int more = 1, error = 0, room = 0, for_another = store->tight && is_new;
 
-    for (unsigned step = 0; !error && step < ROOM_STEPS; step++) {
+    for (unsigned step = 0; !error && step < ROOM_STEPS && store->moved < TXN_BYTES; step++) {
         int freed = 0;
 
         error = has_room(store, txn, is_new, length, &room);
-        if (error || room)
+        if (error || (room && !for_another))
             return error;
+        *touched = 1;
         if (more)
             error = fs_session_expire_first(store, txn, now, &freed, &more);
         if (!error && !more)
             error = drop_safe(store, txn, key, &freed);
         if (!error && !more && !freed)
             break;
+        for_another &= !freed;
     }
-    if (error)
+    if (error || room)
         return error;
     return fs_session_refuse(
         result, fs_result_set(result, APR_ENOSPC, "FS1213",
@@ -95,33 +95,32 @@ static int too_large(fs_session_store_t *store, size_t length, fs_result_t *resu
 }
 
 int fs_session_change_store(fs_session_store_t *store, MDB_txn *txn, const fs_session_key_t *key,
-                            int is_new, const uint8_t *seal, change_t *change, int urgent,
+                            const slot_t *old, const uint8_t *seal, change_t *change, int urgent,
                             fs_result_t *result)
 {
-    slot_t slot, old = {{{0}}};
+    slot_t slot = {{{0}}}, before = {{{0}}};
     const uint8_t *bytes;
     const void *ignored;
-    size_t length;
-    int error;
+    size_t length, ignored_length;
+    int error, touched = 0;
 
-    if (fs_session_record_encode(change->record, change->pool, &bytes, &length, result))
+    if (fs_session_record_settle(change->record, change->pool, &bytes, &length, result))
         return REFUSED;
     if (length > store->limits.session_bytes)
         return too_large(store, length, result);
-    error = make_room(store, txn, key, is_new, length + sizeof(slot), change->now, result);
-    if (!error && !is_new) {
-        size_t ignored_length;
-
-        error = fs_session_slot_get(store, txn, key, &old, &ignored, &ignored_length);
-    }
+    if (old)
+        before = *old;
+    error = make_room(store, txn, key, !old, length + sizeof(slot), change->now, &touched, result);
+    if (!error && old && touched) /* its indexes, too */
+        error = fs_session_slot_get(store, txn, key, &before, &ignored, &ignored_length);
     if (error)
         return error;
-    slot = old;
+    slot = before;
     if (seal)
         memcpy(slot.note.seal, seal, FS_SESSION_SEAL_BYTES);
     slot.note.version = change->record->version;
     slot.note.expires = fs_session_record_expires(change->record);
-    slot.note.dirty_since = dirty_since(store, old.note.dirty_since, change->now, urgent);
+    slot.note.dirty_since = dirty_since(store, before.note.dirty_since, change->now, urgent);
     slot.note.copies = 0;
     slot.safe_since = 0;
     if (change->checked)
@@ -131,9 +130,7 @@ int fs_session_change_store(fs_session_store_t *store, MDB_txn *txn, const fs_se
     change->stored = change->stored > urgent + 1 ? change->stored : urgent + 1;
     if (!slot.indexed || slot.indexed > slot.note.expires)
         slot.indexed = slot.note.expires == INT64_MAX ? 0 : slot.note.expires;
-    if (fs_session_record_decode(change->record, bytes, length, change->pool, result))
-        return REFUSED;
-    return fs_session_slot_put(store, txn, key, is_new ? NULL : &old, &slot, bytes, length);
+    return fs_session_slot_put(store, txn, key, old ? &before : NULL, &slot, bytes, length);
 }
 
 int fs_session_change_load(fs_session_store_t *store, MDB_txn *txn, const fs_session_key_t *key,
@@ -141,21 +138,20 @@ int fs_session_change_load(fs_session_store_t *store, MDB_txn *txn, const fs_ses
 {
     const void *bytes;
     size_t length;
-    slot_t slot;
-    int error = fs_session_slot_get(store, txn, key, &slot, &bytes, &length);
+    slot_t *slot = &change->slot;
+    int error = fs_session_slot_get(store, txn, key, slot, &bytes, &length);
 
     *there = 0;
     change->released = 0;
-    change->was_checked = 0;
     if (error)
         return error == MDB_NOTFOUND ? 0 : error;
-    change->released = slot.note.released != 0;
-    change->was_checked = slot.note.checked;
-    if (slot.note.expires > change->now) {
-        bytes = apr_pmemdup(change->pool, bytes, length);
+    if (slot->note.expires > change->now) {
+        if (!change->borrow)
+            bytes = apr_pmemdup(change->pool, bytes, length);
         *there = !fs_session_record_decode(change->record, bytes, length, change->pool, result);
     }
-    return *there ? 0 : fs_session_slot_remove(store, txn, key, &slot);
+    change->released = *there && slot->note.released;
+    return *there ? 0 : fs_session_slot_remove(store, txn, key, slot);
 }
 
 int fs_session_change_load_target(fs_session_store_t *store, MDB_txn *txn, fs_session_key_t *key,

@@ -9,54 +9,89 @@
  */
 
 typedef struct confirming_t {
-    const fs_session_key_t *key;
-    const fs_session_stamp_t *version; /* NULL: its copies are doubted */
-    uint32_t copies, wanted;
+    const fs_session_confirmed_t *confirmed;
+    unsigned count, done;
+    uint32_t wanted; /* 0: their copies are doubted */
     fs_usec_t now;
 } confirming_t;
 
-static int confirm_work(fs_session_store_t *store, MDB_txn *txn, void *baton, fs_result_t *result)
+static void doubt(slot_t *slot, fs_usec_t now)
 {
-    confirming_t *confirming = baton;
+    slot->note.copies = 0;
+    slot->safe_since = 0;
+    if (!slot->note.dirty_since)
+        slot->note.dirty_since = now;
+}
+
+static int confirm_one(fs_session_store_t *store, MDB_txn *txn, const confirming_t *confirming,
+                       const fs_session_confirmed_t *confirmed)
+{
     slot_t old, slot;
     const void *bytes;
     size_t length;
-    int error = fs_session_slot_get(store, txn, confirming->key, &old, &bytes, &length);
+    int error = fs_session_slot_get(store, txn, &confirmed->key, &old, &bytes, &length);
 
     if (error)
         return error;
     slot = old;
-    if (!confirming->version) {
-        slot.note.copies = 0;
-        slot.safe_since = 0;
-        if (!slot.note.dirty_since)
-            slot.note.dirty_since = confirming->now;
-    } else if (fs_session_stamp_compare(confirming->version, &old.note.version)) {
-        slot.note.dirty_since =
-            confirming->now; /* changed since: what is newer waits from now on */
+    if (!confirming->wanted) {
+        doubt(&slot, confirming->now);
+    } else if (fs_session_stamp_compare(&confirmed->version, &old.note.version)) {
+        slot.note.dirty_since = confirming->now; /* what is newer waits from now on */
     } else {
-        slot.note.copies = confirming->copies;
-        if (confirming->copies >= confirming->wanted) {
+        slot.note.copies = confirmed->copies;
+        if (confirmed->copies >= confirming->wanted) {
             slot.note.dirty_since = 0;
             slot.safe_since = old.safe_since ? old.safe_since : confirming->now;
+            if (!slot.safe_indexed) /* an older entry is put right when it is met */
+                slot.safe_indexed = slot.safe_since;
         }
     }
-    return fs_session_slot_update(store, txn, confirming->key, &old, &slot);
+    return fs_session_slot_update(store, txn, &confirmed->key, &old, &slot);
+}
+
+static int confirm_work(fs_session_store_t *store, MDB_txn *txn, void *baton, fs_result_t *result)
+{
+    confirming_t *confirming = baton;
+    int error = 0;
+
+    for (confirming->done = 0;
+         (!error || error == MDB_NOTFOUND) && confirming->done < confirming->count &&
+         confirming->done < TXN_ITEMS && store->moved < TXN_BYTES;
+         confirming->done++)
+        error = confirm_one(store, txn, confirming, &confirming->confirmed[confirming->done]);
+    return error == MDB_NOTFOUND && confirming->count > 1 ? 0 : error;
+}
+
+apr_status_t fs_session_store_confirm_all(fs_session_store_t *store,
+                                          const fs_session_confirmed_t *confirmed, unsigned count,
+                                          uint32_t wanted, fs_usec_t now, fs_result_t *result)
+{
+    confirming_t confirming = {confirmed, count, 0, wanted ? wanted : 1, now};
+    apr_status_t status = APR_SUCCESS;
+
+    while (status == APR_SUCCESS && confirming.count) {
+        status = fs_session_store_work(store, 1, confirm_work, &confirming, result);
+        confirming.confirmed += confirming.done;
+        confirming.count -= confirming.done;
+    }
+    return status == APR_NOTFOUND && count > 1 ? APR_SUCCESS : status;
 }
 
 apr_status_t fs_session_store_confirm(fs_session_store_t *store, const fs_session_key_t *key,
                                       const fs_session_stamp_t *version, uint32_t copies,
                                       uint32_t wanted, fs_usec_t now, fs_result_t *result)
 {
-    confirming_t confirming = {key, version, copies, wanted, now};
+    fs_session_confirmed_t confirmed = {*key, *version, copies};
 
-    return fs_session_store_work(store, 1, confirm_work, &confirming, result);
+    return fs_session_store_confirm_all(store, &confirmed, 1, wanted, now, result);
 }
 
 apr_status_t fs_session_store_doubt(fs_session_store_t *store, const fs_session_key_t *key,
                                     fs_usec_t now, fs_result_t *result)
 {
-    confirming_t confirming = {.key = key, .now = now};
+    fs_session_confirmed_t doubted = {.key = *key};
+    confirming_t confirming = {.confirmed = &doubted, .count = 1, .now = now};
 
     return fs_session_store_work(store, 1, confirm_work, &confirming, result);
 }
@@ -77,19 +112,14 @@ static int release_work(fs_session_store_t *store, MDB_txn *txn, void *baton, fs
     change_t *change = &handing->change;
     MDB_val name = {FS_SESSION_KEY_BYTES, change->key.bytes};
     MDB_val to = {strnlen(handing->to, FS_SESSION_NAME_SIZE - 1), (void *)handing->to};
-    const void *bytes;
-    slot_t slot, old;
-    size_t length;
+    slot_t slot;
     int there, error = fs_session_change_load(store, txn, &change->key, change, &there, result);
 
     if (error || !there)
         return error ? error : MDB_NOTFOUND;
-    error = fs_session_slot_get(store, txn, &change->key, &old, &bytes, &length);
-    if (error)
-        return error;
-    slot = old;
+    slot = change->slot;
     slot.note.released = handing->until > 0 ? handing->until : 1;
-    error = fs_session_slot_update(store, txn, &change->key, &old, &slot);
+    error = fs_session_slot_update(store, txn, &change->key, &change->slot, &slot);
     return error ? error : mdb_put(txn, store->tables[RELEASED], &name, &to, 0);
 }
 
@@ -198,8 +228,8 @@ static int adopt_work(fs_session_store_t *store, MDB_txn *txn, void *baton, fs_r
     else if (fs_session_take_over(&all, &writer, result))
         return REFUSED;
     *change->record = all;
-    error = fs_session_change_store(store, txn, &change->key, !there, there ? NULL : change->seal,
-                                    change, 1, result);
+    error = fs_session_change_store(store, txn, &change->key, there ? &change->slot : NULL,
+                                    there ? NULL : change->seal, change, 1, result);
     ((adopting_t *)baton)->change.stored = change->stored;
     return error;
 }
@@ -230,25 +260,28 @@ apr_status_t fs_session_store_adopt(fs_session_store_t *store, const fs_session_
 
 typedef struct checking_t {
     const fs_session_key_t *keys;
-    unsigned count;
+    unsigned count, done;
     uint64_t generation;
 } checking_t;
 
 static int check_work(fs_session_store_t *store, MDB_txn *txn, void *baton, fs_result_t *result)
 {
-    const checking_t *checking = baton;
+    checking_t *checking = baton;
     int error = 0;
 
-    for (unsigned i = 0; !error && i < checking->count; i++) {
+    for (checking->done = 0; !error && checking->done < checking->count &&
+                             checking->done < TXN_ITEMS && store->moved < TXN_BYTES;
+         checking->done++) {
+        const fs_session_key_t *key = &checking->keys[checking->done];
         slot_t old, slot;
         const void *bytes;
         size_t length;
 
-        error = fs_session_slot_get(store, txn, &checking->keys[i], &old, &bytes, &length);
+        error = fs_session_slot_get(store, txn, key, &old, &bytes, &length);
         if (!error) {
             slot = old;
             slot.note.checked = checking->generation;
-            error = fs_session_slot_update(store, txn, &checking->keys[i], &old, &slot);
+            error = fs_session_slot_update(store, txn, key, &old, &slot);
         }
         error = error == MDB_NOTFOUND ? 0 : error;
     }
@@ -258,7 +291,13 @@ static int check_work(fs_session_store_t *store, MDB_txn *txn, void *baton, fs_r
 apr_status_t fs_session_store_checked(fs_session_store_t *store, const fs_session_key_t *keys,
                                       unsigned count, uint64_t generation, fs_result_t *result)
 {
-    checking_t checking = {keys, count, generation};
+    checking_t checking = {keys, count, 0, generation};
+    apr_status_t status = APR_SUCCESS;
 
-    return fs_session_store_work(store, 1, check_work, &checking, result);
+    while (status == APR_SUCCESS && checking.count) {
+        status = fs_session_store_work(store, 1, check_work, &checking, result);
+        checking.keys += checking.done;
+        checking.count -= checking.done;
+    }
+    return status;
 }

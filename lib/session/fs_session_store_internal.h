@@ -14,6 +14,8 @@
 
 typedef enum table_t { MAIN, EXPIRY, DIRTY, SAFE, RELEASED, META, TABLES } table_t;
 
+typedef struct fs_session_space_t fs_session_space_t;
+
 struct fs_session_store_t {
     MDB_env *env;
     MDB_dbi tables[TABLES];
@@ -21,6 +23,12 @@ struct fs_session_store_t {
      * size. */
     pthread_rwlock_t map_lock;
     size_t map_limit;
+    size_t page_bytes;
+    int maps_writes; /* MDB_WRITEMAP */
+    int tight;       /* the disk has no space beyond what is reserved; the writer's */
+    size_t moved;    /* bytes of records that were written in this transaction; the writer's */
+    char *dir;
+    fs_session_space_t *space;
     fs_session_limits_t limits;
     fs_session_pending_t *pending;
     fs_session_bell_t *bell;
@@ -29,11 +37,18 @@ struct fs_session_store_t {
     int *here; /* 1 in the process that opened it; the kernel wipes it in a forked child */
 };
 
+/* What one transaction may change at most, for space on the disk is reserved before it begins:
+ * after so many sessions, or so many bytes of records (store->moved), the rest waits for the next
+ * one. */
+#define TXN_ITEMS 256
+#define TXN_BYTES (1 << 20)
+
 /* What stands before the record in MAIN. */
 typedef struct slot_t {
     fs_session_note_t note;
-    fs_usec_t indexed;    /* in EXPIRY; not later than note.expires */
-    fs_usec_t safe_since; /* in SAFE; 0: it isn't */
+    fs_usec_t indexed;      /* in EXPIRY; not later than note.expires */
+    fs_usec_t safe_since;   /* 0: it isn't */
+    fs_usec_t safe_indexed; /* in SAFE; not later than safe_since. 0: it isn't there */
 } slot_t;
 
 /* Returned by work functions beside LMDB's and the system's errors: `result` says what it is. */
@@ -51,10 +66,28 @@ int fs_session_refuse(fs_result_t *result, apr_status_t status);
 
 apr_status_t fs_session_store_failed(int error, const char *what, fs_result_t *result);
 
-/* Opens LMDB's environment and tables; `make`: also makes what isn't there. Returns 0 or an error.
+/* --- fs_session_env.c ----------------------------------------------------------------------------
  */
+
+/* Opens LMDB's environment and tables; `map` its size, 0: as it was; `make`: also makes what isn't
+ * there. Returns 0 or an error. */
 int fs_session_env_open(MDB_env **env, MDB_dbi tables[TABLES], const char *dir, size_t map,
                         int make);
+/* Takes over the size that another process gave the map. Nobody has a transaction. */
+int fs_session_env_follow(fs_session_store_t *store);
+
+/* Space on the disk for a store that is made. */
+int fs_session_env_reserve_first(MDB_env *env);
+/* In a transaction that writes, before it does: space for all that it may. `tight`: there is no
+ * more than that. Returns 0, ENOSPC or another error. */
+int fs_session_env_reserve(fs_session_store_t *store, int *tight);
+
+apr_status_t fs_session_space_open(fs_session_space_t **space, const char *dir,
+                                   fs_result_t *result);
+void fs_session_space_close(fs_session_space_t *space);
+
+/* --- fs_session_slot.c ---------------------------------------------------------------------------
+ */
 
 void fs_session_time_key(uint8_t bytes[TIME_KEY_BYTES], fs_usec_t time,
                          const fs_session_key_t *key);
@@ -91,8 +124,10 @@ typedef struct change_t {
     apr_pool_t *pool;
     fs_session_record_t *record; /* what is there afterwards */
     uint64_t checked;            /* the session is this host's, as compared then; 0: as before */
-    uint64_t was_checked;        /* what was loaded */
-    int released;                /* what was loaded is another host's */
+    slot_t slot;                 /* what was loaded last */
+    int released;                /* it is another host's */
+    int borrow;                  /* what is loaded points into the map; it is stored before that
+                                    changes */
     int stored;                  /* the bell is to be rung: 1, 2 urgently */
 } change_t;
 
@@ -102,15 +137,20 @@ int fs_session_change_load(fs_session_store_t *store, MDB_txn *txn, const fs_ses
 /* The same; through aliases to where they lead, and `key` becomes that. */
 int fs_session_change_load_target(fs_session_store_t *store, MDB_txn *txn, fs_session_key_t *key,
                                   change_t *change, int *there, fs_result_t *result);
-/* Stores change->record, which is from then on in the pool, for the map changes under it. */
+/* Stores change->record, which is from then on in the pool, for the map changes under it. `old` is
+ * what stands there, NULL: nothing. */
 int fs_session_change_store(fs_session_store_t *store, MDB_txn *txn, const fs_session_key_t *key,
-                            int is_new, const uint8_t *seal, change_t *change, int urgent,
+                            const slot_t *old, const uint8_t *seal, change_t *change, int urgent,
                             fs_result_t *result);
 /* Does the work, and rings if something is to be sent. */
 apr_status_t fs_session_change_work(fs_session_store_t *store, fs_session_work_fn *work,
                                     change_t *change, fs_result_t *result);
 
+/* The session that is safe for the longest, passing over `but` (or NULL). `stale`: the index was
+ * behind for one, which is put right; look again. MDB_NOTFOUND: none is safe. */
+int fs_session_first_safe(fs_session_store_t *store, MDB_txn *txn, const fs_session_key_t *but,
+                          fs_session_key_t *key, slot_t *slot, int *stale);
 /* Bytes of all sessions. */
-int fs_session_bytes(fs_session_store_t *store, MDB_txn *txn, uint64_t *bytes);
+uint64_t fs_session_bytes(const MDB_stat *main);
 
 #endif

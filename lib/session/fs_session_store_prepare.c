@@ -161,8 +161,8 @@ static int check_all(const preparing_t *preparing)
 
 static void remove_store(const char *dir)
 {
-    static const char *const files[] = {"data.mdb", "lock.mdb", "pending",
-                                        "trust",    "turns",    "boot"};
+    static const char *const files[] = {"data.mdb", "lock.mdb", "pending", "trust",
+                                        "turns",    "space",    "boot"};
     char path[PATH_ROOM];
 
     for (unsigned i = 0; i < sizeof(files) / sizeof(*files); i++) {
@@ -205,7 +205,9 @@ static apr_status_t make_store(const preparing_t *preparing, fs_result_t *result
 
     if (error)
         return fs_session_store_failed(error, "make", result);
-    error = mdb_txn_begin(env, NULL, 0, &txn);
+    error = fs_session_env_reserve_first(env);
+    if (!error)
+        error = mdb_txn_begin(env, NULL, 0, &txn);
     if (!error) {
         while (!writer && RAND_bytes((unsigned char *)&writer, sizeof(writer)) == 1)
             ;
@@ -221,9 +223,15 @@ static apr_status_t make_store(const preparing_t *preparing, fs_result_t *result
     return error ? fs_session_store_failed(error, "make", result) : APR_SUCCESS;
 }
 
+/* The last three are what the system says of a map whose size is nonsense. */
+static int is_damage(int error)
+{
+    return error < 0 || error == EINVAL || error == EFBIG || error == ENOMEM;
+}
+
 static apr_status_t prepare(const preparing_t *preparing, fs_result_t *result)
 {
-    static const char *const shared[] = {"pending", "trust", "turns"};
+    static const char *const shared[] = {"pending", "trust", "turns", "space"};
     fs_result_t failure;
     apr_status_t status;
     int error = 0;
@@ -234,8 +242,10 @@ static apr_status_t prepare(const preparing_t *preparing, fs_result_t *result)
             put_aside(preparing, "FS1211", "is damaged", result);
         else if (!is_of_this_boot(preparing))
             put_aside(preparing, "FS1215", "was in use when the host went down", result);
-        else if ((error = check_all(preparing)) != 0 && error < 0)
+        else if ((error = check_all(preparing)) != 0 && is_damage(error)) {
             put_aside(preparing, "FS1211", "is damaged", result);
+            error = 0;
+        }
     }
     if (error > 0)
         return fs_session_store_failed(error, "check", result);

@@ -152,18 +152,28 @@ typedef struct expiring_t {
     fs_usec_t now;
     unsigned limit;
     unsigned removed;
+    int more;
 } expiring_t;
 
-/* Looks without the write lock whether anything has expired at all. */
+/* Looks without the write lock whether anything has expired at all, or an index is behind. */
 static int has_expired_work(fs_session_store_t *store, MDB_txn *txn, void *baton,
                             fs_result_t *result)
 {
     expiring_t *expiring = baton;
     fs_session_key_t key;
+    const void *bytes;
     fs_usec_t time;
+    size_t length;
+    slot_t slot;
     int error = fs_session_first(store, txn, EXPIRY, NULL, &time, &key);
 
-    if (error == MDB_NOTFOUND || (!error && time > expiring->now))
+    int nothing = error == MDB_NOTFOUND || (!error && time > expiring->now);
+
+    if (!error || error == MDB_NOTFOUND)
+        error = fs_session_first(store, txn, SAFE, NULL, &time, &key);
+    if (!error)
+        error = fs_session_slot_get(store, txn, &key, &slot, &bytes, &length);
+    if (nothing && (error ? error == MDB_NOTFOUND : slot.safe_since == time))
         expiring->limit = 0;
     return error == MDB_NOTFOUND ? 0 : error;
 }
@@ -171,31 +181,44 @@ static int has_expired_work(fs_session_store_t *store, MDB_txn *txn, void *baton
 static int expire_work(fs_session_store_t *store, MDB_txn *txn, void *baton, fs_result_t *result)
 {
     expiring_t *expiring = baton;
-    int error = 0, more = 1;
+    unsigned step = 0;
+    int error = 0, stale = 1;
 
     expiring->removed = 0;
-    for (unsigned step = 0; !error && more && step < expiring->limit; step++) {
+    expiring->more = 1;
+    for (; !error && expiring->more && step < expiring->limit && store->moved < TXN_BYTES; step++) {
         int removed;
 
-        error = fs_session_expire_first(store, txn, expiring->now, &removed, &more);
+        error = fs_session_expire_first(store, txn, expiring->now, &removed, &expiring->more);
         expiring->removed += (unsigned)removed;
     }
-    return error;
+    for (; !error && stale && step < expiring->limit && store->moved < TXN_BYTES; step++) {
+        fs_session_key_t key;
+        slot_t slot;
+
+        error = fs_session_first_safe(store, txn, NULL, &key, &slot, &stale);
+    }
+    return error == MDB_NOTFOUND ? 0 : error;
 }
 
 apr_status_t fs_session_store_expire(fs_session_store_t *store, fs_usec_t now, unsigned limit,
                                      unsigned *removed, fs_result_t *result)
 {
-    expiring_t expiring = {now, limit, 0};
+    expiring_t expiring = {.now = now, .limit = limit};
     apr_status_t status = fs_session_store_work(store, 0, has_expired_work, &expiring, result);
+    unsigned left = expiring.limit;
     int dead;
 
     *removed = 0;
-    if (status == APR_SUCCESS && expiring.limit)
+    for (expiring.more = left > 0; status == APR_SUCCESS && expiring.more && left;
+         left -= expiring.limit) {
+        expiring.limit = left < TXN_ITEMS ? left : TXN_ITEMS;
         status = fs_session_store_work(store, 1, expire_work, &expiring, result);
+        if (status == APR_SUCCESS)
+            *removed += expiring.removed;
+    }
     if (status != APR_SUCCESS)
         return status;
-    *removed = expiring.removed;
     mdb_reader_check(store->env, &dead);
     return APR_SUCCESS;
 }
@@ -212,13 +235,12 @@ static int count_work(fs_session_store_t *store, MDB_txn *txn, void *baton, fs_r
 
     for (unsigned i = 0; !error && i < TABLES; i++)
         error = mdb_stat(txn, store->tables[i], &stats[i]);
-    if (!error)
-        error = fs_session_bytes(store, txn, &counts->bytes);
     if (error)
         return error;
+    counts->bytes = fs_session_bytes(&stats[MAIN]);
     counts->sessions = stats[MAIN].ms_entries;
     counts->dirty = stats[DIRTY].ms_entries;
-    counts->safe = stats[SAFE].ms_entries;
+    counts->safe = counts->sessions - counts->dirty;
     error = fs_session_first(store, txn, DIRTY, NULL, &counts->oldest_dirty, &key);
     return error == MDB_NOTFOUND ? 0 : error;
 }

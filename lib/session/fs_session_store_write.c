@@ -33,15 +33,15 @@ static int save_work(fs_session_store_t *store, MDB_txn *txn, void *baton, fs_re
         fs_session_end(change->record, &writer);
         urgent = 1;
     }
-    return fs_session_change_store(store, txn, &key, !there, there ? NULL : save->seal, change,
-                                   urgent, result);
+    return fs_session_change_store(store, txn, &key, there ? &change->slot : NULL,
+                                   there ? NULL : save->seal, change, urgent, result);
 }
 
 apr_status_t fs_session_store_save(fs_session_store_t *store, const fs_session_save_t *save,
                                    fs_usec_t now, apr_pool_t *pool, fs_session_record_t *record,
                                    fs_result_t *result)
 {
-    change_t change = {.save = save, .now = now, .pool = pool, .record = record};
+    change_t change = {.save = save, .now = now, .pool = pool, .record = record, .borrow = 1};
 
     return fs_session_change_work(store, save_work, &change, result);
 }
@@ -52,6 +52,7 @@ static int follow_copy(fs_session_store_t *store, MDB_txn *txn, change_t *change
                        fs_result_t *result)
 {
     fs_session_record_t alias = *change->record;
+    slot_t slot = change->slot;
     fs_session_key_t key = change->key;
     int error;
 
@@ -64,6 +65,7 @@ static int follow_copy(fs_session_store_t *store, MDB_txn *txn, change_t *change
         return 0;
     }
     *change->record = alias;
+    change->slot = slot;
     *there = 1;
     return error;
 }
@@ -90,8 +92,8 @@ static int merge_work(fs_session_store_t *store, MDB_txn *txn, void *baton, fs_r
     } else {
         *change->record = *change->copy;
     }
-    error =
-        fs_session_change_store(store, txn, &change->key, !there, change->seal, change, 0, result);
+    error = fs_session_change_store(store, txn, &change->key, there ? &change->slot : NULL,
+                                    change->seal, change, 0, result);
     ((change_t *)baton)->stored = change->stored;
     return error;
 }
@@ -122,12 +124,12 @@ static int move_work(fs_session_store_t *store, MDB_txn *txn, void *baton, fs_re
                          result) ||
         fs_session_move(change->record, &moved, change->target, &writer, result))
         return REFUSED;
-    error = fs_session_change_store(store, txn, &key, 0, NULL, change, 1, result);
+    error = fs_session_change_store(store, txn, &key, &change->slot, NULL, change, 1, result);
     if (error)
         return error;
     as_moved.record = &moved;
-    as_moved.checked = change->was_checked;
-    error = fs_session_change_store(store, txn, &change->target->key, 1, change->target->seal,
+    as_moved.checked = change->slot.note.checked;
+    error = fs_session_change_store(store, txn, &change->target->key, NULL, change->target->seal,
                                     &as_moved, 1, result);
     *change->record = moved;
     return error;
@@ -161,8 +163,8 @@ static int end_work(fs_session_store_t *store, MDB_txn *txn, void *baton, fs_res
         fs_session_begin(change->record, &writer, 0, 0);
     }
     fs_session_end(change->record, &writer);
-    return fs_session_change_store(store, txn, &key, !there, there ? NULL : change->seal, change, 1,
-                                   result);
+    return fs_session_change_store(store, txn, &key, there ? &change->slot : NULL,
+                                   there ? NULL : change->seal, change, 1, result);
 }
 
 apr_status_t fs_session_store_end(fs_session_store_t *store, const fs_session_key_t *key,
