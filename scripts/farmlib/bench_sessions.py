@@ -23,6 +23,7 @@ while it happened that lacked something acknowledged before; *longest without an
 """
 
 PROGRAMS = (("sessions_semantics.py", "Parallel updates of one session"),
+            ("sessions_failover.py", "A server that keeps copies fails and returns"),
             ("sessions_cost.py", "Cost of a session"))
 
 

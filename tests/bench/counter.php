@@ -29,6 +29,10 @@ switch ($act) {
         $_SESSION[$arguments[0]] = (string)($number + 1);
         echo $number + 1;
         break;
+    case 'end':
+        session_destroy();
+        echo 'ended';
+        return;
     case 'all':
         foreach ($_SESSION as $key => $value) {
             echo "$key=$value\n";

@@ -11,14 +11,13 @@ import os
 import re
 import shutil
 import sqlite3
-import subprocess
 import sys
 import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "..", "scripts"))
 sys.dont_write_bytecode = True
 
-from farmlib import paths, ports, proc  # noqa: E402
+from farmlib import counter, paths, ports, proc  # noqa: E402
 from farmlib.errors import FarmError  # noqa: E402
 from farmlib.farm import Farm  # noqa: E402
 from farmlib.httpd import LIMITS  # noqa: E402
@@ -65,18 +64,6 @@ LoadModule counter_module "{counter}"
 """
 
 
-def build_counter(directory):
-    """mod_counter.so, built with apxs as any module of somebody else would be."""
-    shutil.copy(os.path.join(HERE, "mod_counter.c"), directory)
-    done = subprocess.run([paths.program("apxs", "apxs2"), "-c", "mod_counter.c"], cwd=directory,
-                          text=True, capture_output=True, check=False)
-    if done.returncode:
-        raise FarmError(f"apxs can't build mod_counter.c:\n{done.stdout}{done.stderr}")
-    module = os.path.join(directory, "mod_counter.so")
-    shutil.copy(os.path.join(directory, ".libs", "mod_counter.so"), module)
-    return module
-
-
 class Place:
     """The directory of a run: what parts need of a farm, without being one."""
 
@@ -85,7 +72,7 @@ class Place:
         os.chmod(self.directory, 0o755)
         self.user = RunAs()
         self.parts = []
-        self.counter = build_counter(self.directory)
+        self.counter = counter.build(self.directory)
         self.sites = []
 
     def save(self):
@@ -448,3 +435,17 @@ def _answers(port):
         return http_get(f"http://127.0.0.1:{port}/page.txt", timeout=2)[0] == 200
     except OSError:
         return False
+
+
+# --- what the benchmarks of failures need of ours
+
+
+def unprotected(socket):
+    """How many sessions of a web server are not on the bank yet, as its agent says."""
+    from farmctl.agent import Agent
+    return Agent(socket).ask("GET", "/v1/sessions/status")[1].get("unprotected")
+
+
+def wipe_bank(datasrv):
+    """Everything that a data server had of sessions is gone."""
+    shutil.rmtree(os.path.join(datasrv.directory, "images", "sessions"), ignore_errors=True)

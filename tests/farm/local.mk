@@ -5,16 +5,17 @@ EXTRA_DIST += tests/check_messages.sh \
 	tests/farm/conftest.py \
 	tests/farm/ctl_fixtures.py \
 	tests/farm/lone_httpd.py \
+	tests/farm/loss_hosts.py \
 	tests/farm/netns.py \
 	tests/farm/session_clients.py \
 	tests/farm/session_harness.py \
 	tests/farm/session_history.py \
-	tests/farm/session_hosts.py \
 	tests/farm/session_report.py \
 	tests/farm/mod_foreign.c \
 	tests/farm/sql_fixtures.py \
 	tests/farm/test_agent.py \
 	tests/farm/test_agent_process.py \
+	tests/farm/test_availability.py \
 	tests/farm/test_c_api.py \
 	tests/farm/test_cli.py \
 	tests/farm/test_checks.py \
@@ -31,6 +32,7 @@ EXTRA_DIST += tests/check_messages.sh \
 	tests/farm/test_load.py \
 	tests/farm/test_module.py \
 	tests/farm/test_reuse.py \
+	tests/farm/test_reuse_difference.py \
 	tests/farm/test_roll_back.py \
 	tests/farm/test_samples.py \
 	tests/farm/test_operation.py \

@@ -31,10 +31,10 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 import netns  # noqa: E402
 import session_report  # noqa: E402
-from farmlib.part import wait_until  # noqa: E402
+from farmlib.part import tail, wait_until  # noqa: E402
+from loss_hosts import FLUSH_MS, MODES, WEB_PORT, Ground, HostFarm  # noqa: E402
 from session_clients import Visitor, Wire, read  # noqa: E402
 from session_history import judge, silence  # noqa: E402
-from session_hosts import FLUSH_MS, MODES, WEB_PORT, Ground, HostFarm  # noqa: E402
 
 VISITORS, PER_MODE = 4, 3
 ANSWER_S = 10.0  # a read at the end that isn't answered by then counts as no answer
@@ -175,7 +175,6 @@ class Run:
 
     @staticmethod
     def evidence(part):
-        from farmlib.part import tail
         return f"--- end of {part.log_path()}\n{tail(part.log_path())}"
 
     def addresses(self):
