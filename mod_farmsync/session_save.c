@@ -102,6 +102,28 @@ static void as_one_text(saving_t *saving, const fs_session_found_t *stored, cons
     }
 }
 
+/* Instead of the text, the entries: nobody encodes them here any more. */
+static void as_entries(saving_t *saving)
+{
+    uint32_t count = saving->delta.after_count;
+    fs_session_change_t *change =
+        apr_pcalloc(saving->act.pool, (count + 1) * sizeof(*saving->changes));
+
+    saving->changes = change;
+    saving->count = count + 1;
+    change->key = FS_SESSION_OPAQUE_KEY;
+    change->key_length = sizeof(FS_SESSION_OPAQUE_KEY) - 1;
+    for (uint32_t i = 0; i < count; i++) {
+        const fs_session_entry_t *entry = &saving->delta.after[i];
+
+        change++;
+        change->key = entry->key;
+        change->key_length = entry->key_length;
+        change->value = entry->value;
+        change->value_length = entry->value_length;
+    }
+}
+
 /* Makes the changes in what is stored now, and a text of that. */
 static int merge_text(saving_t *saving)
 {
@@ -225,7 +247,7 @@ static void update(saving_t *saving)
                               .changes = saving->changes,
                               .count = saving->count,
                               .urgent = session->rules.ack > 0,
-                              .end_if_empty = !saving->delta.after_count,
+                              .end_if_empty = saving->delta.count && !saving->delta.after_count,
                               .expected = saving->is_text ? &saving->expected : NULL};
     apr_status_t status = put(saving, &save);
 
@@ -256,7 +278,7 @@ static void end(saving_t *saving)
 /* Nothing is left of what this request knows; others may have added to it. */
 static void empty(saving_t *saving)
 {
-    if (saving->is_text) {
+    if (saving->session->opaque) {
         end(saving);
         return;
     }
@@ -299,8 +321,11 @@ static int as_stored(saving_t *saving)
     if (!saving->delta.count && found->what == FS_SESSION_FOUND_LIVE)
         return 1;
     saving->is_text = encodes_otherwise(saving->act.r, session->z, saving->act.pool);
-    if (!saving->is_text)
+    if (!saving->is_text) {
+        if (session->opaque)
+            as_entries(saving);
         return 1;
+    }
     if (found->what != FS_SESSION_FOUND_LIVE) {
         as_one_text(saving, &(fs_session_found_t){0}, session->z->encoded);
         return 1;
@@ -319,15 +344,17 @@ static void store(saving_t *saving, fs_session_wish_t wish)
         return; /* an anonymous visitor */
     if (is_live && !delta->count && !wish && !use_is_due(session, saving->act.now))
         return;
-    if (!as_stored(saving)) {
+    if (is_live && !delta->after_count && delta->count) {
+        saving->changes = delta->changes;
+        saving->count = delta->count;
+        empty(saving);
+    } else if (!as_stored(saving)) {
         fs_result_set(&saving->act.result, APR_EGENERAL, "FS1312",
                       "the changes of a session could not be merged into what another module made "
                       "of it; see its messages");
         fs_session_complain(&saving->act, APR_EGENERAL);
     } else if (!is_live) {
         create(saving);
-    } else if (!delta->after_count) {
-        empty(saving);
     } else if ((delta->privilege || wish == FS_SESSION_WISH_RENEW)) {
         move(saving);
     } else {

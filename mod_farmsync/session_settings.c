@@ -113,8 +113,11 @@ static const char *set_cookie_name(cmd_parms *cmd, void *config, const char *arg
 {
     const char *name = ap_getword_conf(cmd->pool, &arguments);
     fs_cookie_t *cookie = apr_palloc(cmd->pool, sizeof(*cookie));
-    const char *problem = fs_cookie_make(cookie, name, arguments, cmd->pool);
+    const char *problem;
 
+    if (*arguments == '"' || *arguments == '\'')
+        arguments = ap_getword_conf(cmd->pool, &arguments);
+    problem = fs_cookie_make(cookie, name, arguments, cmd->pool);
     if (problem)
         return apr_psprintf(cmd->pool,
                             "FS1300: %s \"%s\": %s; give a name and, if need be, attributes as in "

@@ -12,6 +12,7 @@ EXTRA_DIST += tests/check_messages.sh \
 	tests/farm/session_history.py \
 	tests/farm/session_report.py \
 	tests/farm/mod_foreign.c \
+	tests/farm/session_httpd.py \
 	tests/farm/sql_fixtures.py \
 	tests/farm/test_agent.py \
 	tests/farm/test_agent_process.py \
@@ -43,6 +44,7 @@ EXTRA_DIST += tests/check_messages.sh \
 	tests/farm/test_scripts.py \
 	tests/farm/session_hosts.py \
 	tests/farm/test_session_agent.py \
+	tests/farm/test_session.py \
 	tests/farm/test_source.py \
 	tests/farm/test_sql_approval.py \
 	tests/farm/test_sql_audit.py \

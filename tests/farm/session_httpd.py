@@ -37,7 +37,7 @@ class SessionHttpd(LoneHttpd):
         if application:
             loads.append(f'LoadModule counter_module "{application}"')
         self.own = (loads, settings, locations)
-        super().__init__(mpm, modules=("session", "request", "authn_core", "authn_file", "authz_user",
+        super().__init__(mpm, modules=("session", "request", "authn_core", "authn_file", "authz_user", "authz_host",
                                        "auth_form") + tuple(modules), **options)
         del where
 
@@ -80,8 +80,8 @@ class Visitor:
     def __init__(self, port, cookie=None):
         self.port, self.cookie, self.connection = port, cookie, None
 
-    def ask(self, path, method="GET", body=None, cookie=True, headers=None):
-        """`cookie`: True the jar's, None none, or a text for the header."""
+    def ask(self, path, method="GET", body=None, cookie=True, headers=None, once=False):
+        """`cookie`: True the jar's, None none, or a text for the header. `once`: never sent again."""
         sent = dict(headers or {})
         if cookie is True and self.cookie:
             sent["Cookie"] = f"{COOKIE}={self.cookie}"
@@ -101,7 +101,7 @@ class Visitor:
             except (http.client.BadStatusLine, ConnectionError):
                 # a kept connection that the server has closed, as it may at any time
                 self.close()
-                if fresh:
+                if fresh or once:
                     raise
         if cookie is True and reply.id is not None:
             self.cookie = reply.id or None
