@@ -3,6 +3,7 @@
 
 #include <stdatomic.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <apr_shm.h>
 #include <apr_strings.h>
@@ -10,6 +11,7 @@
 #include <http_core.h>
 #include <http_request.h>
 #include <openssl/crypto.h>
+#include <unixd.h>
 
 #include "module.h"
 #include "net/fs_key.h"
@@ -17,6 +19,8 @@
 
 /* Between those that make a page (AP_FTYPE_RESOURCE) and those that compress it. */
 #define FILTER_TYPE ((ap_filter_type)(AP_FTYPE_CONTENT_SET - 2))
+/* Behind those that change headers (mod_headers). */
+#define KEEP_TYPE ((ap_filter_type)(AP_FTYPE_CONTENT_SET + 2))
 
 /* Of a farm without a key, whose check values are then no secret; as long as they are equal. */
 #define PUBLIC_SECRET "a farm without a key of its own"
@@ -29,6 +33,8 @@ typedef struct shared_t {
 static shared_t *shared;
 static fs_reuse_key_t key;
 static int have_key;
+/* Each child's own. */
+static fs_reuse_store_t *store;
 
 const fs_reuse_key_t *fs_reuse_key(void)
 {
@@ -41,16 +47,16 @@ void fs_reuse_count(fs_reuse_count_t what, apr_uint64_t by)
         atomic_fetch_add_explicit(&shared->counts[what], by, memory_order_relaxed);
 }
 
-int fs_reuse_counts(fs_reuse_counts_t *counts)
+int fs_reuse_counts(apr_uint64_t counts[FS_REUSE_COUNTS])
 {
-    if (!shared)
-        return 0;
-    counts->tagged = atomic_load(&shared->counts[FS_REUSE_TAGGED]);
-    counts->held = atomic_load(&shared->counts[FS_REUSE_HELD]);
-    counts->spared = atomic_load(&shared->counts[FS_REUSE_SPARED]);
-    counts->streamed = atomic_load(&shared->counts[FS_REUSE_STREAMED]);
-    counts->large = atomic_load(&shared->counts[FS_REUSE_LARGE]);
-    return 1;
+    for (unsigned i = 0; shared && i < FS_REUSE_COUNTS; i++)
+        counts[i] = atomic_load_explicit(&shared->counts[i], memory_order_relaxed);
+    return shared != NULL;
+}
+
+fs_reuse_store_t *fs_reuse_store(void)
+{
+    return store;
 }
 
 /* Forgets what belongs to a pool that goes. */
@@ -86,6 +92,57 @@ static void read_key(server_rec *server)
     OPENSSL_cleanse(&ring, sizeof(ring));
 }
 
+/* A virtual host has settings of its own when directives stand in it. */
+static int used_anywhere(server_rec *server)
+{
+    for (; server; server = server->next) {
+        const fs_settings_t *settings =
+            ap_get_module_config(server->module_config, &farmsync_module);
+
+        if (settings->reuse_used)
+            return 1;
+    }
+    return 0;
+}
+
+static apr_uint64_t store_size(const fs_settings_t *settings)
+{
+    return settings->reuse_store == FS_UNSET ? FS_REUSE_STORE_DEFAULT
+                                             : (apr_uint64_t)settings->reuse_store;
+}
+
+static const char *store_path(const fs_settings_t *settings, apr_pool_t *pool)
+{
+    return apr_pstrcat(pool, settings->state_dir, "/reuse", NULL);
+}
+
+static void prepare_store(server_rec *server, apr_pool_t *pool)
+{
+    const fs_settings_t *settings = fs_settings(server);
+    apr_uint64_t size = store_size(settings);
+    int root = geteuid() == 0;
+    fs_result_t result;
+
+    if (size && settings->state_dir &&
+        fs_reuse_store_prepare(store_path(settings, pool), size,
+                               root ? ap_unixd_config.user_id : (uid_t)-1,
+                               root ? ap_unixd_config.group_id : (gid_t)-1, &result) != APR_SUCCESS)
+        ap_log_error(APLOG_MARK, APLOG_WARNING, result.status, server, "%s: %s", result.problem,
+                     result.detail);
+}
+
+static void child_init(apr_pool_t *pchild, server_rec *server)
+{
+    const fs_settings_t *settings = fs_settings(server);
+    fs_result_t result;
+
+    store = NULL;
+    if (have_key && store_size(settings) && settings->state_dir &&
+        fs_reuse_store_open(&store, store_path(settings, pchild), &result) != APR_SUCCESS)
+        ap_log_error(APLOG_MARK, APLOG_WARNING, result.status, server, "%s: %s", result.problem,
+                     result.detail);
+}
+
 /* The children can't read the key any more: they run as httpd's user. */
 static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *server)
 {
@@ -96,7 +153,10 @@ static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, s
         ap_state_query(AP_SQ_RUN_MODE) != AP_SQ_RM_NORMAL)
         return OK;
     apr_pool_cleanup_register(pconf, NULL, forget, apr_pool_cleanup_null);
+    if (!used_anywhere(server))
+        return OK;
     read_key(server);
+    prepare_store(server, ptemp);
     status = apr_shm_create(&memory, sizeof(*shared), NULL, pconf);
     if (status == APR_SUCCESS)
         shared = memset(apr_shm_baseaddr_get(memory), 0, sizeof(*shared));
@@ -118,8 +178,10 @@ static void insert_filter(request_rec *r)
 void fs_reuse_register(void)
 {
     ap_hook_post_config(post_config, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_child_init(child_init, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_fixups(fs_reuse_fixup, NULL, NULL, APR_HOOK_LAST);
     ap_hook_insert_filter(insert_filter, NULL, NULL, APR_HOOK_LAST);
     fs_reuse_status_register();
     ap_register_output_filter(FS_REUSE_FILTER, fs_reuse_filter, NULL, FILTER_TYPE);
+    ap_register_output_filter(FS_REUSE_KEEP_FILTER, fs_reuse_keep_filter, NULL, KEEP_TYPE);
 }

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "reuse.h"
 
+#include <string.h>
+
+#include <apr_lib.h>
 #include <apr_strings.h>
 #include <util_time.h>
 
@@ -14,7 +17,7 @@
 
 void fs_reuse_create_place(fs_reuse_place_t *place)
 {
-    *place = (fs_reuse_place_t){FS_UNSET, FS_UNSET, FS_UNSET};
+    *place = (fs_reuse_place_t){FS_UNSET, FS_UNSET, FS_UNSET, FS_UNSET, NULL};
 }
 
 void fs_reuse_merge_place(fs_reuse_place_t *place, const fs_reuse_place_t *outer,
@@ -23,6 +26,8 @@ void fs_reuse_merge_place(fs_reuse_place_t *place, const fs_reuse_place_t *outer
     place->on = inner->on != FS_UNSET ? inner->on : outer->on;
     place->limit = inner->limit != FS_UNSET ? inner->limit : outer->limit;
     place->wait_ms = inner->wait_ms != FS_UNSET ? inner->wait_ms : outer->wait_ms;
+    place->differences = inner->differences != FS_UNSET ? inner->differences : outer->differences;
+    place->match = inner->match ? inner->match : outer->match;
 }
 
 void fs_reuse_fill_place(fs_reuse_place_t *place)
@@ -33,6 +38,8 @@ void fs_reuse_fill_place(fs_reuse_place_t *place)
         place->limit = LIMIT_DEFAULT;
     if (place->wait_ms == FS_UNSET)
         place->wait_ms = WAIT_DEFAULT;
+    if (place->differences == FS_UNSET)
+        place->differences = 1;
 }
 
 int fs_reuse_place(const request_rec *r, fs_reuse_place_t *place)
@@ -48,29 +55,83 @@ int fs_reuse_place(const request_rec *r, fs_reuse_place_t *place)
 
 const char *fs_reuse_set_on(cmd_parms *cmd, void *config, int value)
 {
+    if (value)
+        ((fs_settings_t *)ap_get_module_config(cmd->server->module_config, &farmsync_module))
+            ->reuse_used = 1;
     ((fs_place_t *)config)->reuse.on = value;
     return NULL;
 }
 
-const char *fs_reuse_set_limit(cmd_parms *cmd, void *config, const char *value)
+/* "300000", "512K", "2M", "1G" → bytes; -1 if it is no size up to `most`. */
+static apr_off_t read_size(const char *value, apr_off_t most)
 {
-    fs_place_t *place = config;
-    apr_off_t limit;
+    static const char units[] = "KMG";
+    apr_off_t size;
     char *end;
     int shift = 0;
 
-    if (apr_strtoff(&limit, value, &end, 10) != APR_SUCCESS || end == value)
-        limit = -1;
-    else if (*end == 'K' || *end == 'k')
-        shift = 10;
-    else if (*end == 'M' || *end == 'm')
-        shift = 20;
-    if (limit < 1 || end[shift != 0] || limit > LIMIT_MOST >> shift)
+    if (apr_strtoff(&size, value, &end, 10) != APR_SUCCESS || end == value || size < 0)
+        return -1;
+    if (*end) {
+        const char *unit = strchr(units, apr_toupper(*end));
+
+        if (!unit || end[1])
+            return -1;
+        shift = 10 * (int)(unit - units + 1);
+    }
+    return size > most >> shift ? -1 : size << shift;
+}
+
+const char *fs_reuse_set_limit(cmd_parms *cmd, void *config, const char *value)
+{
+    apr_off_t limit = read_size(value, LIMIT_MOST);
+
+    if (limit < 1)
         return apr_psprintf(cmd->pool,
                             "FS1701: FarmSyncReuseLimit \"%s\": give the size of a page, 1 to %d "
                             "bytes, as in 300000, 512K or 2M",
                             value, LIMIT_MOST);
-    place->reuse.limit = limit << shift;
+    ((fs_place_t *)config)->reuse.limit = limit;
+    return NULL;
+}
+
+const char *fs_reuse_set_store(cmd_parms *cmd, void *unused, const char *value)
+{
+    const char *error = ap_check_cmd_context(cmd, GLOBAL_ONLY);
+    apr_off_t size = read_size(value, (apr_off_t)FS_REUSE_STORE_MOST);
+
+    if (error)
+        return error;
+    if (size && size < (apr_off_t)FS_REUSE_STORE_LEAST)
+        return apr_psprintf(cmd->pool,
+                            "FS1704: FarmSyncReuseStore \"%s\": give 0, or the size of a file of "
+                            "1M to 64G",
+                            value);
+    ((fs_settings_t *)ap_get_module_config(cmd->server->module_config, &farmsync_module))
+        ->reuse_store = size;
+    return NULL;
+}
+
+const char *fs_reuse_set_differences(cmd_parms *cmd, void *config, int value)
+{
+    ((fs_place_t *)config)->reuse.differences = value;
+    return NULL;
+}
+
+/* A string of RFC 8941, as it stands between quotes; a pattern without a host, as the RFC wants. */
+const char *fs_reuse_set_match(cmd_parms *cmd, void *config, const char *value)
+{
+    const char *bad = value;
+
+    while (*bad > 0x20 && *bad < 0x7f && !strchr("\"\\()", *bad))
+        bad++;
+    if (value[0] != '/' || *bad)
+        return apr_psprintf(cmd->pool,
+                            "FS1705: FarmSyncReuseMatch \"%s\": give a path that begins with '/', "
+                            "in which '*' stands for anything, without blanks, quotes, backslashes "
+                            "and parentheses",
+                            value);
+    ((fs_place_t *)config)->reuse.match = value;
     return NULL;
 }
 

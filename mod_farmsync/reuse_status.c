@@ -13,17 +13,26 @@ typedef struct line_t {
     apr_uint64_t value;
 } line_t;
 
-#define LINES 5
+#define LINES FS_REUSE_COUNTS
 
-static void fill_lines(line_t lines[LINES], const fs_reuse_counts_t *counts)
+static void fill_lines(line_t lines[LINES], const apr_uint64_t counts[FS_REUSE_COUNTS])
 {
-    lines[0] = (line_t){"not_modified", "answers 304 instead of a page", counts->held};
-    lines[1] = (line_t){"bytes_not_sent", "bytes of pages that were not sent", counts->spared};
-    lines[2] = (line_t){"pages_tagged", "pages that got a check value", counts->tagged};
-    lines[3] = (line_t){"pages_streamed", "pages left alone because they came in pieces",
-                        counts->streamed};
-    lines[4] = (line_t){"pages_too_large", "pages left alone because they were above the limit",
-                        counts->large};
+    static const struct {
+        const char *name, *text;
+        fs_reuse_count_t count;
+    } all[LINES] = {
+        {"not_modified", "answers 304 instead of a page", FS_REUSE_HELD},
+        {"differences", "pages sent as a difference", FS_REUSE_DIFFERED},
+        {"bytes_not_sent", "bytes of pages that were not sent", FS_REUSE_SPARED},
+        {"pages_tagged", "pages that got a check value", FS_REUSE_TAGGED},
+        {"pages_streamed", "pages left alone because they came in pieces", FS_REUSE_STREAMED},
+        {"pages_too_large", "pages left alone because they were above the limit", FS_REUSE_LARGE},
+        {"dictionaries_unknown", "dictionaries that clients named and this server hasn't",
+         FS_REUSE_DICTIONARY},
+    };
+
+    for (unsigned i = 0; i < LINES; i++)
+        lines[i] = (line_t){all[i].name, all[i].text, counts[all[i].count]};
 }
 
 static const char *as_table(apr_pool_t *pool, const line_t lines[LINES])
@@ -62,19 +71,26 @@ static const char *as_metrics(apr_pool_t *pool, const line_t lines[LINES])
 
 static const char *as_dump(apr_pool_t *pool, server_rec *server)
 {
+    const fs_settings_t *settings = fs_settings(server);
     fs_reuse_place_t place = fs_settings_main_place(server)->reuse;
 
     fs_reuse_fill_place(&place);
-    return apr_psprintf(pool, "  %-24s %s\n  %-24s %" APR_OFF_T_FMT "\n  %-24s %d ms\n",
+    return apr_psprintf(pool,
+                        "  %-24s %s\n  %-24s %" APR_OFF_T_FMT "\n  %-24s %d ms\n  %-24s %s\n"
+                        "  %-24s %s\n  %-24s %" APR_OFF_T_FMT "\n",
                         "FarmSyncReuse", place.on == 1 ? "On" : "Off", "FarmSyncReuseLimit",
-                        place.limit, "FarmSyncReuseWait", place.wait_ms);
+                        place.limit, "FarmSyncReuseWait", place.wait_ms, "FarmSyncReuseDifferences",
+                        place.differences ? "On" : "Off", "FarmSyncReuseMatch",
+                        place.match ? place.match : "(each page itself)", "FarmSyncReuseStore",
+                        settings->reuse_store == FS_UNSET ? (apr_off_t)FS_REUSE_STORE_DEFAULT
+                                                          : settings->reuse_store);
 }
 
 static const char *as_text(apr_pool_t *pool, const line_t lines[LINES], const char *format)
 {
     const char *text = "";
 
-    for (unsigned i = 0; i < 2; i++)
+    for (unsigned i = 0; i < LINES; i++)
         text = apr_pstrcat(pool, text, apr_psprintf(pool, format, lines[i].name, lines[i].value),
                            NULL);
     return text;
@@ -83,7 +99,7 @@ static const char *as_text(apr_pool_t *pool, const line_t lines[LINES], const ch
 static int section(apr_pool_t *pool, server_rec *server, farmsync_form_t form,
                    apr_array_header_t *sections)
 {
-    fs_reuse_counts_t counts = {0};
+    apr_uint64_t counts[FS_REUSE_COUNTS], any = 0;
     line_t lines[LINES];
     const char *text = NULL;
 
@@ -91,9 +107,13 @@ static int section(apr_pool_t *pool, server_rec *server, farmsync_form_t form,
         APR_ARRAY_PUSH(sections, const char *) = as_dump(pool, server);
         return OK;
     }
-    if (!fs_reuse_counts(&counts) || !(counts.tagged | counts.streamed | counts.large))
+    if (!fs_reuse_counts(counts))
         return DECLINED;
-    fill_lines(lines, &counts);
+    for (unsigned i = 0; i < FS_REUSE_COUNTS; i++)
+        any |= counts[i];
+    if (!any)
+        return DECLINED;
+    fill_lines(lines, counts);
     if (form == FARMSYNC_HTML)
         text = as_table(pool, lines);
     else if (form == FARMSYNC_JSON)
@@ -104,7 +124,7 @@ static int section(apr_pool_t *pool, server_rec *server, farmsync_form_t form,
         text = apr_psprintf(pool,
                             "<dt>FarmSync reuse: %" APR_UINT64_T_FMT
                             " answers 304, %" APR_UINT64_T_FMT " bytes not sent</dt>\n",
-                            counts.held, counts.spared);
+                            counts[FS_REUSE_HELD], counts[FS_REUSE_SPARED]);
     else
         text = as_text(pool, lines, "FarmSyncReuse_%s: %" APR_UINT64_T_FMT "\n");
     APR_ARRAY_PUSH(sections, const char *) = text;

@@ -242,20 +242,29 @@ static int is_old(const fs_reuse_store_t *store, const place_t *place)
     return store->head->end - place->position > ring_of(store) / 2;
 }
 
-/* Copies between the ring at `position` and memory, around its end. */
-static void ring_copy(fs_reuse_store_t *store, uint64_t position, void *to, const void *from,
-                      size_t length)
+/* How much of a body at `position` lies before the ring's end; the rest is at its beginning. */
+static size_t before_end(const fs_reuse_store_t *store, uint64_t position, size_t length)
 {
-    uint64_t ring = ring_of(store), at = position % ring;
-    size_t first = length < ring - at ? length : (size_t)(ring - at);
+    uint64_t left = ring_of(store) - position % ring_of(store);
 
-    if (from) {
-        memcpy(store->ring + at, from, first);
-        memcpy(store->ring, (const uint8_t *)from + first, length - first);
-    } else {
-        memcpy(to, store->ring + at, first);
-        memcpy((uint8_t *)to + first, store->ring, length - first);
-    }
+    return length < left ? length : (size_t)left;
+}
+
+static void ring_write(fs_reuse_store_t *store, uint64_t position, const uint8_t *from,
+                       size_t length)
+{
+    size_t first = before_end(store, position, length);
+
+    memcpy(store->ring + position % ring_of(store), from, first);
+    memcpy(store->ring, from + first, length - first);
+}
+
+static void ring_read(const fs_reuse_store_t *store, uint64_t position, uint8_t *to, size_t length)
+{
+    size_t first = before_end(store, position, length);
+
+    memcpy(to, store->ring + position % ring_of(store), first);
+    memcpy(to + first, store->ring, length - first);
 }
 
 static slot_t *slot_at(fs_reuse_store_t *store, const fs_digest_t *digest, unsigned probe)
@@ -314,7 +323,7 @@ static void append(fs_reuse_store_t *store, uint64_t origin, const fs_digest_t *
 
     slot->place.length = 0;
     store->head->end += length; /* forgets what is run over, before it is */
-    ring_copy(store, place.position, NULL, body, length);
+    ring_write(store, place.position, body, length);
     slot->origin = origin;
     slot->digest = *digest;
     slot->place = place;
@@ -372,7 +381,7 @@ static void *copy_body(fs_reuse_store_t *store, uint64_t origin, const fs_digest
     if (slot && (body = malloc(slot->place.length)) != NULL) {
         *length = slot->place.length;
         *old = is_old(store, &slot->place);
-        ring_copy(store, slot->place.position, body, NULL, *length);
+        ring_read(store, slot->place.position, body, *length);
     }
     unlock(store);
     return body;

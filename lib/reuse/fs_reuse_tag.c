@@ -154,7 +154,7 @@ static const char *next_tag(const char *at, found_t *found)
 /* The length of a tag without what a compressing filter added to it. */
 static size_t plain_length(const char *opaque, size_t length)
 {
-    static const char *const suffixes[] = {"-gzip", "-br", "-zstd", "-deflate"};
+    static const char *const suffixes[] = {"-gzip", "-br", "-zstd", "-dcz", "-deflate"};
 
     for (unsigned i = 0; i < sizeof(suffixes) / sizeof(*suffixes); i++) {
         size_t tail = strlen(suffixes[i]);
