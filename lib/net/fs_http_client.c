@@ -120,8 +120,11 @@ static apr_status_t add_headers(fs_http_transfer_t *transfer, const char *method
                              "cannot ask %s: it is no plain http or https URL", transfer->url);
     *headers = curl_slist_append(NULL, "Expect:"); /* no round trip before the body */
     *headers = curl_slist_append(*headers, "Accept:");
-    if (body)
-        *headers = curl_slist_append(*headers, "Content-Type: application/json");
+    if (body) {
+        snprintf(line, sizeof(line), "Content-Type: %s",
+                 transfer->content_type ? transfer->content_type : "application/json");
+        *headers = curl_slist_append(*headers, line);
+    }
     if (!client->ring.count)
         return APR_SUCCESS;
     fs_auth_sign_request(&client->ring, client->origin, method, path, body, length, transfer->nonce,
@@ -151,10 +154,8 @@ static void set_method(CURL *easy, const char *method, const void *body, size_t 
         curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method);
 }
 
-static void set_security(const fs_http_client_t *client)
+static void set_security(const fs_http_client_t *client, CURL *easy)
 {
-    CURL *easy = client->easy;
-
 #if LIBCURL_VERSION_NUM >= 0x075500
     curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
 #else
@@ -175,7 +176,7 @@ static void set_security(const fs_http_client_t *client)
 
 static void set_transfer(fs_http_transfer_t *transfer, unsigned timeout_ms)
 {
-    CURL *easy = transfer->client->easy;
+    CURL *easy = transfer->easy;
 
     curl_easy_setopt(easy, CURLOPT_URL, transfer->url);
     curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
@@ -235,11 +236,10 @@ static CURLcode drive(fs_http_transfer_t *transfer)
     return code;
 }
 
-/* What libcurl knows of the exchange; `start` is the mono time before it. */
-static void read_facts(fs_http_transfer_t *transfer, fs_usec_t start)
+void fs_http_read_facts(fs_http_transfer_t *transfer, fs_usec_t start)
 {
     fs_http_answer_t *answer = transfer->answer;
-    CURL *easy = transfer->client->easy;
+    CURL *easy = transfer->easy;
     curl_off_t retry_after = 0;
     long connects = 0, status = 0;
 
@@ -264,6 +264,20 @@ static void read_facts(fs_http_transfer_t *transfer, fs_usec_t start)
         answer->received = fs_time_mono();
 }
 
+apr_status_t fs_http_prepare(fs_http_transfer_t *transfer, const char *method, const void *body,
+                             size_t length, unsigned timeout_ms, struct curl_slist **headers)
+{
+    apr_status_t status = add_headers(transfer, method, body, length, headers);
+
+    if (status)
+        return status;
+    set_security(transfer->client, transfer->easy);
+    set_transfer(transfer, timeout_ms);
+    set_method(transfer->easy, method, body, length);
+    curl_easy_setopt(transfer->easy, CURLOPT_HTTPHEADER, *headers);
+    return APR_SUCCESS;
+}
+
 static apr_status_t run_transfer(fs_http_transfer_t *transfer, const char *method, const void *body,
                                  size_t length, unsigned timeout_ms)
 {
@@ -275,19 +289,15 @@ static apr_status_t run_transfer(fs_http_transfer_t *transfer, const char *metho
     char range[32];
 
     curl_easy_reset(client->easy);
-    status = add_headers(transfer, method, body, length, &headers);
+    status = fs_http_prepare(transfer, method, body, length, timeout_ms, &headers);
     if (status == APR_SUCCESS) {
-        set_security(client);
-        set_transfer(transfer, timeout_ms);
-        set_method(client->easy, method, body, length);
-        curl_easy_setopt(client->easy, CURLOPT_HTTPHEADER, headers);
         if (transfer->from) {
             snprintf(range, sizeof(range), "%llu-", (unsigned long long)transfer->from);
             curl_easy_setopt(client->easy, CURLOPT_RANGE, range);
         }
         start = fs_time_mono();
         code = drive(transfer);
-        read_facts(transfer, start);
+        fs_http_read_facts(transfer, start);
         status = transfer->refused;
         if (status == APR_SUCCESS && code != CURLE_OK)
             status = fs_result_set(transfer->result,
@@ -304,8 +314,12 @@ apr_status_t fs_http_exchange(fs_http_client_t *client, const char *method, cons
                               const void *body, size_t length, size_t limit, unsigned timeout_ms,
                               fs_http_answer_t *answer, fs_result_t *result)
 {
-    fs_http_transfer_t transfer = {
-        .client = client, .url = url, .answer = answer, .result = result, .limit = limit};
+    fs_http_transfer_t transfer = {.client = client,
+                                   .easy = client->easy,
+                                   .url = url,
+                                   .answer = answer,
+                                   .result = result,
+                                   .limit = limit};
     apr_status_t status;
 
     memset(answer, 0, sizeof(*answer));
@@ -328,6 +342,7 @@ apr_status_t fs_http_download(fs_http_client_t *client, const char *url, FILE *f
                               fs_result_t *result)
 {
     fs_http_transfer_t transfer = {.client = client,
+                                   .easy = client->easy,
                                    .url = url,
                                    .answer = answer,
                                    .result = result,

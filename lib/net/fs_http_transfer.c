@@ -115,7 +115,7 @@ size_t fs_http_header_came(char *line, size_t one, size_t length, void *baton)
                  (int)strspn(range + 6, "0123456789"), range + 6);
     if (length > 2 || (length && *line != '\r' && *line != '\n'))
         return length;
-    curl_easy_getinfo(transfer->client->easy, CURLINFO_RESPONSE_CODE, &status);
+    curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
     transfer->answer->status = (int)status;
     if (transfer->file && status >= 200)
         transfer->refused = begin_file(transfer);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the two files of the HTTP client share: the client, and one exchange while it runs. */
+/* What the files of the HTTP client share: the client, and one exchange while it runs. */
 #ifndef FS_HTTP_TRANSFER_H
 #define FS_HTTP_TRANSFER_H
 
@@ -23,6 +23,8 @@ struct fs_http_client_t {
 /* One exchange while it runs. */
 typedef struct fs_http_transfer_t {
     fs_http_client_t *client;
+    CURL *easy;               /* the client's own, but of a fan's */
+    const char *content_type; /* of the request's body; NULL: JSON */
     const char *url;
     fs_http_answer_t *answer;
     fs_result_t *result;
@@ -48,6 +50,15 @@ int fs_http_before_request(void *baton, char *peer, char *local, int peer_port, 
 #endif
 size_t fs_http_header_came(char *line, size_t one, size_t length, void *baton);
 size_t fs_http_body_came(char *data, size_t one, size_t length, void *baton);
+
+/*
+ * Prepares the handle for a request: everything but who drives it. `headers` is the caller's to
+ * free when it is over.
+ */
+apr_status_t fs_http_prepare(fs_http_transfer_t *transfer, const char *method, const void *body,
+                             size_t length, unsigned timeout_ms, struct curl_slist **headers);
+/* After it is over: what libcurl knows of the exchange; `start` is the mono time before it. */
+void fs_http_read_facts(fs_http_transfer_t *transfer, fs_usec_t start);
 
 /* Each fills transfer->result when it fails. */
 apr_status_t fs_http_keep_in_memory(fs_http_transfer_t *transfer, const char *data, size_t length);

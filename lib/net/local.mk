@@ -10,6 +10,7 @@ lib_net_libfs_secret_la_LIBADD = $(CRYPTO_LIBS)
 lib_net_libfs_net_la_SOURCES = \
 	lib/net/fs_http_client.c lib/net/fs_http_client.h \
 	lib/net/fs_http_transfer.c lib/net/fs_http_transfer.h \
+	lib/net/fs_http_fan.c lib/net/fs_http_fan.h \
 	lib/net/fs_http_server.c lib/net/fs_http_server.h \
 	lib/net/fs_http_connection.c lib/net/fs_http_internal.h \
 	lib/net/fs_http_call.c lib/net/fs_http_tls.c \
