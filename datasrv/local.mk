@@ -5,7 +5,9 @@ datasrv_datasrv_SOURCES = \
 	datasrv/settings.c datasrv/settings.h \
 	datasrv/logfile.c datasrv/logfile.h \
 	datasrv/daemon.c datasrv/daemon.h \
+	datasrv/agents.c datasrv/agents.h \
 	datasrv/bell.c datasrv/bell.h \
+	datasrv/crier.c datasrv/crier.h datasrv/relay.c \
 	datasrv/published.c datasrv/published.h \
 	datasrv/board.c datasrv/board.h \
 	datasrv/store.c datasrv/store.h \
@@ -25,6 +27,7 @@ datasrv_datasrv_SOURCES = \
 	datasrv/bank_open.c datasrv/bank_internal.h \
 	datasrv/bank_peers.c datasrv/bank_peers.h \
 	datasrv/bank_pull.c datasrv/bank_cover.c datasrv/bank_peers_internal.h \
+	datasrv/bank_page.c \
 	datasrv/service.c datasrv/service.h \
 	datasrv/waiters.c \
 	datasrv/images.c \

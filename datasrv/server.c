@@ -36,6 +36,9 @@ typedef struct server_t {
     fs_bank_t *bank; /* NULL: it could not be opened */
     fs_bank_peers_t *bank_peers;
     fs_bank_peer_setting_t peers[FS_SETTINGS_PEERS];
+    fs_agents_t *agents;
+    fs_relay_t *relay;
+    fs_crier_t *crier;
     fs_roster_t *roster;
     fs_overview_t *overview;
     fs_groups_t *groups;
@@ -137,6 +140,7 @@ static void take_ring(server_t *server, const fs_keyring_t *ring)
     server->ring = *ring;
     fs_http_server_set_ring(server->http, ring);
     fs_bank_peers_set_ring(server->bank_peers, ring);
+    fs_agents_set_ring(server->agents, ring);
     server->service.signed_members = ring->count > 0;
 }
 
@@ -184,6 +188,8 @@ static void stop(int signal_number, short what, void *baton)
     fs_notify("STOPPING=1");
     fs_follower_stop(server->follower);
     fs_scribe_stop(server->scribe);
+    fs_agents_stop(server->agents);
+    fs_crier_stop(server->crier);
     fs_http_server_stop(server->http);
 }
 
@@ -192,7 +198,8 @@ static void end_threads(server_t *server)
 {
     fs_usec_t until = fs_time_mono() + STOP_WITHIN;
 
-    if (fs_follower_join(server->follower, until) && fs_scribe_join(server->scribe, until))
+    if (fs_follower_join(server->follower, until) && fs_scribe_join(server->scribe, until) &&
+        fs_crier_join(server->crier, until))
         return;
     fs_log(FS_LOG_WARNING, "FS0823",
            "a statement still runs in the database after %d s; leaving it to be rolled back",
@@ -334,6 +341,20 @@ static void open_bank(server_t *server)
         fs_log_result(FS_LOG_ERROR, &result);
 }
 
+static apr_status_t make_agents(server_t *server)
+{
+    const fs_agents_settings_t agents = {
+        .ring = &server->ring,
+        .origin = server->settings->name,
+        .ca_file = server->settings->client_ca_file,
+        .cert_file = server->settings->tls_certificate_file,
+        .key_file = server->settings->tls_key_file,
+    };
+
+    server->agents = fs_agents_create(&agents);
+    return server->agents ? APR_SUCCESS : APR_ENOMEM;
+}
+
 static apr_status_t make_parts(server_t *server, fs_result_t *result)
 {
     fs_worker_shared_t shared;
@@ -354,6 +375,8 @@ static apr_status_t make_parts(server_t *server, fs_result_t *result)
     if (!server->groups)
         return APR_ENOMEM;
     fs_groups_set_wanted(server->groups, server->settings);
+    if (make_agents(server) != APR_SUCCESS)
+        return APR_ENOMEM;
     open_bank(server);
     server->service = (fs_service_t){
         .board = server->board,
@@ -384,8 +407,25 @@ static apr_status_t start_bank(server_t *server, fs_result_t *result)
     };
     apr_status_t status = fs_bank_start(server->bank, server->http, result);
 
-    return status == APR_SUCCESS ? fs_bank_peers_start(&server->bank_peers, &peers, result)
-                                 : status;
+    if (status == APR_SUCCESS)
+        status = fs_bank_peers_start(&server->bank_peers, &peers, result);
+    server->service.bank_peers = server->bank_peers;
+    return status;
+}
+
+static apr_status_t start_tellers(server_t *server, const fs_worker_shared_t *shared,
+                                  fs_result_t *result)
+{
+    apr_status_t status;
+
+    fs_http_global_init();
+    status = fs_relay_start(&server->relay, server->agents, result);
+
+    if (status != APR_SUCCESS)
+        return status;
+    fs_relay_set_server(server->relay, server->http);
+    server->service.relay = server->relay;
+    return fs_crier_start(&server->crier, shared, server->agents, result);
 }
 
 static apr_status_t start_threads(server_t *server, fs_result_t *result)
@@ -404,8 +444,12 @@ static apr_status_t start_threads(server_t *server, fs_result_t *result)
     if (status == APR_SUCCESS)
         status = fs_scribe_start(&server->scribe, &scribe, result);
     if (status == APR_SUCCESS) {
-        status = fs_follower_start(&server->follower, &follower, result);
-        if (status != APR_SUCCESS) { /* the scribe has nothing to do yet */
+        status = start_tellers(server, &shared, result);
+        if (status == APR_SUCCESS)
+            status = fs_follower_start(&server->follower, &follower, result);
+        if (status != APR_SUCCESS) { /* they have nothing to do yet */
+            fs_crier_stop(server->crier);
+            fs_crier_join(server->crier, INT64_MAX);
             fs_scribe_stop(server->scribe);
             fs_scribe_join(server->scribe, INT64_MAX);
         }
@@ -419,8 +463,10 @@ static void free_parts(server_t *server)
     fs_deltas_destroy(server->deltas); /* its thread posts to the HTTP thread */
     fs_bank_peers_stop(server->bank_peers);
     fs_bank_destroy(server->bank); /* as its threads do */
+    fs_relay_stop(server->relay);
     if (server->http)
         fs_http_server_destroy(server->http);
+    fs_agents_destroy(server->agents);
     fs_groups_destroy(server->groups);
     fs_overview_destroy(server->overview);
     fs_roster_destroy(server->roster);

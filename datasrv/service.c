@@ -137,6 +137,32 @@ static void take_report(void *baton, fs_http_call_t *call)
     fs_http_call_answer(call, 204, NULL, NULL, 0);
 }
 
+/* /v1/notices: what agents know and do. */
+static void list_notices(void *service, fs_http_call_t *call)
+{
+    fs_relay_pass(((fs_service_t *)service)->relay, call, "GET", "/v1/notices");
+}
+
+static void list_planned(void *service, fs_http_call_t *call)
+{
+    fs_relay_pass(((fs_service_t *)service)->relay, call, "GET", "/v1/notices.ics");
+}
+
+static void show_notice(void *service, fs_http_call_t *call)
+{
+    fs_relay_pass(((fs_service_t *)service)->relay, call, "GET", "/v1/notices/");
+}
+
+static void tell_notice(void *service, fs_http_call_t *call)
+{
+    fs_relay_pass(((fs_service_t *)service)->relay, call, "POST", "/v1/notices");
+}
+
+static void take_notice_back(void *service, fs_http_call_t *call)
+{
+    fs_relay_pass(((fs_service_t *)service)->relay, call, "DELETE", "/v1/notices/");
+}
+
 const fs_http_route_t *fs_service_routes(unsigned *count)
 {
     static const fs_http_route_t routes[] = {
@@ -152,6 +178,11 @@ const fs_http_route_t *fs_service_routes(unsigned *count)
         {"POST", "/v1/sessions/digest", 0, RENEWAL_LIMIT, fs_service_digest},
         {"POST", "/v1/sessions/bucket", 0, RENEWAL_LIMIT, fs_service_bucket},
         {"POST", "/v1/sessions/changes", 0, RENEWAL_LIMIT, fs_service_changes},
+        {"GET", "/v1/notices", 0, 0, list_notices},
+        {"GET", "/v1/notices.ics", 0, 0, list_planned},
+        {"GET", "/v1/notices/", FS_ROUTE_PREFIX, 0, show_notice},
+        {"POST", "/v1/notices", 0, MEMBER_LIMIT, tell_notice},
+        {"DELETE", "/v1/notices/", FS_ROUTE_PREFIX, 0, take_notice_back},
         {"GET", "/healthz", FS_ROUTE_OPEN, 0, fs_service_health},
         {"GET", "/metrics", FS_ROUTE_OPEN, 0, fs_service_metrics},
         {"GET", "/", FS_ROUTE_OPEN, 0, fs_service_dashboard},

@@ -16,6 +16,7 @@
 #include "roster.h"
 #include "bank_peers.h"
 #include "bell.h"
+#include "crier.h"
 #include "store.h"
 
 /* Counted by the HTTP thread for /metrics. */
@@ -39,6 +40,7 @@ typedef struct fs_service_t {
     fs_overview_t *overview;
     fs_bank_peers_t *bank_peers; /* NULL: it has none */
     fs_bank_t *bank;             /* NULL: it could not be opened */
+    fs_relay_t *relay;           /* of what is asked of notices */
     fs_bell_t *looked;           /* of the thread that reads the dashboard's tables */
     const char *name;
     fs_http_server_t *server; /* set before it runs */
@@ -77,6 +79,13 @@ void fs_service_state(void *service, fs_http_call_t *call);
 void fs_service_digest(void *service, fs_http_call_t *call);
 void fs_service_bucket(void *service, fs_http_call_t *call);
 void fs_service_changes(void *service, fs_http_call_t *call);
+
+/* bank_page.c: the session bank in what these three show. */
+struct evbuffer;
+void fs_bank_print_metrics(fs_service_t *service, struct evbuffer *out);
+void fs_bank_print_page(fs_service_t *service, struct evbuffer *out);
+/* Text in HTML. NULL is fine. */
+void fs_service_print_escaped(struct evbuffer *out, const char *text);
 
 /* Answers with a problem and counts it. */
 void fs_service_refuse(fs_service_t *service, fs_http_call_t *call, int status, const char *number,

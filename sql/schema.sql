@@ -166,6 +166,7 @@ CREATE TABLE IF NOT EXISTS member (
   clock_source    VARCHAR(64)  NOT NULL DEFAULT '',
   problem         VARCHAR(256) NOT NULL DEFAULT '',
   seen            DATETIME(6)  NOT NULL,
+  listen          VARCHAR(288) NOT NULL DEFAULT '' COMMENT 'base URL at which others reach an agent',
   PRIMARY KEY (name, group_name)
 ) ENGINE=InnoDB;
 
@@ -241,4 +242,6 @@ CALL add_column('member', 'digest_staged', 'VARCHAR(64) NOT NULL DEFAULT ''''');
 CALL add_column('sync', 'content_time',
   'DATETIME(6) NULL COMMENT ''the moment for which version holds what is right then''');
 CALL add_column('dataset', 'schedule_types', 'JSON NULL COMMENT ''SQL types of these two''');
+CALL add_column('member', 'listen',
+  'VARCHAR(288) NOT NULL DEFAULT '''' COMMENT ''base URL at which others reach an agent''');
 DROP PROCEDURE add_column;

@@ -13,19 +13,20 @@ json_t *fs_member_json(const fs_member_t *member)
 {
     int known = member->clock_bound >= 0;
     char address[sizeof(member->address)], source[sizeof(member->clock_source)],
-        problem[sizeof(member->problem)];
+        problem[sizeof(member->problem)], listen[sizeof(member->listen)];
 
     fs_text_fit(address, sizeof(address), member->address, strlen(member->address));
     fs_text_fit(source, sizeof(source), member->clock_source, strlen(member->clock_source));
     fs_text_fit(problem, sizeof(problem), member->problem, strlen(member->problem));
+    fs_text_fit(listen, sizeof(listen), member->listen, strlen(member->listen));
     return json_pack(
-        "{s:s,s:s,s:s,s:s,s:I,s:I,s:s,s:s,s:o,s:o,s:s,s:s}", "name", member->name, "kind",
+        "{s:s,s:s,s:s,s:s,s:I,s:I,s:s,s:s,s:o,s:o,s:s,s:s,s:s}", "name", member->name, "kind",
         member->kind, "group", member->group, "address", address, "version_active",
         (json_int_t)member->version_active, "version_staged", (json_int_t)member->version_staged,
         "digest", member->digest, "digest_staged", member->digest_staged, "clock_offset_us",
         known ? json_integer((json_int_t)member->clock_offset) : json_null(), "clock_bound_us",
         known ? json_integer((json_int_t)member->clock_bound) : json_null(), "clock_source", source,
-        "problem", problem);
+        "problem", problem, "listen", listen);
 }
 
 char *fs_member_print(const fs_member_t *member, size_t *length)
@@ -71,7 +72,9 @@ static int parse_fields(fs_member_t *member, fs_json_cursor_t *cursor)
         fs_json_integer_or_null(cursor, "clock_bound_us", 0, INT64_MAX, -1, &member->clock_bound) ||
         fs_json_text(cursor, "clock_source", 1, member->clock_source,
                      sizeof(member->clock_source)) ||
-        fs_json_text(cursor, "problem", 1, member->problem, sizeof(member->problem)))
+        fs_json_text(cursor, "problem", 1, member->problem, sizeof(member->problem)) ||
+        (json_object_get(cursor->object, "listen") &&
+         fs_json_text(cursor, "listen", 1, member->listen, sizeof(member->listen))))
         return -1;
     return 0;
 }

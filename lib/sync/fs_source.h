@@ -106,6 +106,7 @@ typedef struct fs_member_t {
     fs_usec_t clock_bound;           /* -1 unknown */
     char clock_source[64];
     char problem[256]; /* "FS0123: ..." or "" */
+    char listen[288];  /* base URL at which other agents and datasrv reach an agent; "" none */
 } fs_member_t;
 
 /* JSON object of a member, as PUT /v1/members/NAME carries it; malloc'ed. FS0375 bad field. */

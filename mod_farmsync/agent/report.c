@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/statvfs.h>
 
+#include "listen.h"
 #include "sync/fs_source.h"
 
 #define PERIOD       FS_USEC_PER_SEC
@@ -178,6 +179,7 @@ static void describe(fs_agent_group_t *group, fs_member_t *member)
     snprintf(member->group, sizeof(member->group), "%s", group->name);
     snprintf(member->address, sizeof(member->address), "%s",
              agent->config.address ? agent->config.address : "");
+    snprintf(member->listen, sizeof(member->listen), "%s", fs_listen_url(agent));
     describe_clock(agent, member);
     pthread_mutex_lock(&group->lock);
     choice = serves(group);

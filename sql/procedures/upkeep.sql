@@ -12,10 +12,11 @@ BEGIN
   END IF;
   CALL true_time();
   INSERT INTO member (name, kind, group_name, address, version_active, version_staged, digest,
-                      digest_staged, clock_offset_us, clock_bound_us, clock_source, problem, seen)
+                      digest_staged, clock_offset_us, clock_bound_us, clock_source, problem, seen, listen)
   SELECT j.name, j.kind, j.group_name, COALESCE(j.address, ''), COALESCE(j.version_active, 0),
          COALESCE(j.version_staged, 0), COALESCE(j.digest, ''), COALESCE(j.digest_staged, ''), j.clock_offset_us, j.clock_bound_us,
-         COALESCE(j.clock_source, ''), LEFT(COALESCE(j.problem, ''), 256), UTC_TIMESTAMP(6)
+         COALESCE(j.clock_source, ''), LEFT(COALESCE(j.problem, ''), 256), UTC_TIMESTAMP(6),
+         COALESCE(j.listen, '')
     FROM JSON_TABLE(p_members, '$[*]' COLUMNS (
            name VARCHAR(64) PATH '$.name',
            kind VARCHAR(8) PATH '$.kind',
@@ -28,7 +29,8 @@ BEGIN
            clock_offset_us BIGINT PATH '$.clock_offset_us',
            clock_bound_us BIGINT PATH '$.clock_bound_us',
            clock_source VARCHAR(64) PATH '$.clock_source',
-           problem VARCHAR(1024) PATH '$.problem')) AS j
+           problem VARCHAR(1024) PATH '$.problem',
+           listen VARCHAR(288) PATH '$.listen')) AS j
    ORDER BY j.name, j.group_name
   ON DUPLICATE KEY UPDATE
     -- Two servers of one name take turns in one row; a server that moved does so once.
@@ -40,7 +42,7 @@ BEGIN
     version_active = VALUES(version_active), version_staged = VALUES(version_staged),
     digest = VALUES(digest), digest_staged = VALUES(digest_staged), clock_offset_us = VALUES(clock_offset_us),
     clock_bound_us = VALUES(clock_bound_us), clock_source = VALUES(clock_source),
-    seen = VALUES(seen);
+    seen = VALUES(seen), listen = VALUES(listen);
 END //
 
 -- Takes a server that is no more out of the view farm.
