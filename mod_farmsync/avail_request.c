@@ -40,6 +40,29 @@ static const char *plain_path(request_rec *r)
     return path;
 }
 
+static int covers(const core_dir_config *section, const char *path)
+{
+    apr_size_t length = strlen(section->d);
+
+    if (section->r)
+        return !ap_regexec(section->r, path, 0, NULL, 0);
+    if (section->d_is_fnmatch)
+        return !apr_fnmatch(section->d, path, APR_FNM_PATHNAME);
+    while (length && section->d[length - 1] == '/')
+        length--;
+    return !strncmp(path, section->d, length) && (path[length] == '/' || !path[length]);
+}
+
+/* The handler that a section gives; SetHandler is an expression, though mostly just a name. */
+static const char *handler_of(request_rec *r, const core_dir_config *section)
+{
+    const char *error = NULL, *handler = section->handler;
+
+    if (section->expr_handler)
+        handler = ap_expr_str_exec(r, section->expr_handler, &error);
+    return handler && !error ? handler : "";
+}
+
 /* The status page must be seen above all when something is down. */
 static int is_status_page(request_rec *r, const char *path)
 {
@@ -48,17 +71,9 @@ static int is_status_page(request_rec *r, const char *path)
     for (int i = 0; i < core->sec_url->nelts; i++) {
         const core_dir_config *section =
             ap_get_core_module_config(APR_ARRAY_IDX(core->sec_url, i, ap_conf_vector_t *));
-        apr_size_t length;
 
-        if (!section->handler || strcmp(section->handler, "farmsync-status") != 0)
-            continue;
-        length = strlen(section->d);
-        while (length && section->d[length - 1] == '/')
-            length--;
-        if (section->r ? !ap_regexec(section->r, path, 0, NULL, 0)
-            : section->d_is_fnmatch
-                ? !apr_fnmatch(section->d, path, APR_FNM_PATHNAME)
-                : !strncmp(path, section->d, length) && (path[length] == '/' || !path[length]))
+        if ((section->handler || section->expr_handler) && covers(section, path) &&
+            !strcmp(handler_of(r, section), "farmsync-status"))
             return 1;
     }
     return 0;
