@@ -21,6 +21,8 @@ def configuration(directory, text):
         path.write_text(content)
         path.chmod(0o640)
     text = text.replace("modules/mod_farmsync.so", paths.built("mod_farmsync/mod_farmsync.so"))
+    text = text.replace("modules/mod_session_farmsync.so", paths.built("mod_farmsync/mod_session_farmsync.so"))
+    text = text.replace("modules/mod_session.so", f"{paths.httpd_modules()}/mod_session.so")
     text = text.replace("/etc/farmsync/", f"{directory}/").replace("/var/lib/farmsync", f"{directory}/state")
     text = text.replace("/usr/libexec/farmsync-agent", paths.built("farmsync-agent"))
     loads = [f'LoadModule {name}_module "{paths.httpd_modules()}/mod_{name}.so"' for name in NEEDED]
@@ -34,7 +36,7 @@ def test_sample_of_the_web_server_is_taken(tmp_path, whole):
     with open(SAMPLE, encoding="utf-8") as file:
         text = file.read()
     # The agent isn't where an installation would have put it.
-    used = "FarmSync|Header|RewriteMap" if whole else "FarmSyncAgent "
+    used = "FarmSync|Session|LoadModule session|Header|RewriteMap" if whole else "FarmSyncAgent "
     text = re.sub(f"^#(?={used})", "", text, flags=re.MULTILINE)
     configuration(tmp_path, text)
     done = subprocess.run([paths.program("apache2", "httpd"), "-d", str(tmp_path), "-f", str(tmp_path / "httpd.conf"), "-t"],

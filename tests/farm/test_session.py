@@ -809,3 +809,31 @@ def test_rest_refuses_what_it_cant_do(event):
     assert rest(event, "PATCH", where, {"a": "x" * (1 << 20)}).status == 413
     assert json.loads(rest(event, "GET", where).text) == {"a": "1"}
     assert event.visitor().ask(REST + where, "GET", headers={"Host": "x"}).status == 200
+
+
+def example(language):
+    """A program of doc/session-module.md."""
+    with open(os.path.join(paths.REPO, "doc", "session-module.md"), encoding="utf-8") as file:
+        found = re.findall(rf"^```{language}\n(.*?)^```", file.read(), re.M | re.S)
+    assert len(found) == 1
+    return found[0]
+
+
+@pytest.mark.parametrize("language, program, expected", [
+    ("sh", ["sh"], {"language": "de"}),
+    ("python", ["/usr/bin/python3"], {"visits": "1"}),
+    ("php", ["php"], {"seen": "1"}),
+])
+def test_examples_of_the_manual_work(event, tmp_path, language, program, expected):
+    script = tmp_path / "example"
+    script.write_text(example(language), encoding="utf-8")
+    visitor = session_of(event, a=1)
+    environment = dict(os.environ, FARMSYNC_SESSIONS=f"http://127.0.0.1:{event.port}{REST}")
+    done = subprocess.run([*program, str(script), visitor.cookie], env=environment, text=True,
+                          capture_output=True, timeout=20, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert entries(visitor.get("/app/all")) == {"a": "1", **expected}
+    if language == "sh":
+        assert json.loads(done.stdout.splitlines()[-1]) == {"a": "1", **expected}
+    else:
+        assert done.stdout == "1\n"
