@@ -106,21 +106,33 @@ static int drain(request_rec *r, apr_off_t limit)
     return at_end;
 }
 
-/*
- * Reads what the visitor is sending. If there is more than one wants to read, or he asked first,
- * the connection is closed after the answer, with httpd's patience for what is on its way.
- */
-static void take_body(request_rec *r, apr_off_t limit)
+/* 1 if the visitor sends a body that is longer than one wants to read before he is answered. */
+static int sends_much(request_rec *r, apr_off_t limit)
 {
     const char *length = apr_table_get(r->headers_in, "Content-Length");
 
-    if (r->expecting_100)
-        return;
-    if (!length && !apr_table_get(r->headers_in, "Transfer-Encoding") &&
-        (r->method_number == M_GET || !r->connection->master))
-        return;
-    if ((length && apr_atoi64(length) > limit) || !drain(r, limit))
+    return length && apr_atoi64(length) > limit;
+}
+
+/*
+ * Reads what the visitor is sending; 1 if all was read. If there is more than one wants to read, or
+ * he asked first, an HTTP/1 connection is closed after the answer, with httpd's patience for what
+ * is on its way.
+ */
+static int take_body(request_rec *r, apr_off_t limit)
+{
+    int on_stream = r->connection->master != NULL, taken;
+
+    if (!on_stream && r->expecting_100)
+        return 0;
+    if (!apr_table_get(r->headers_in, "Content-Length") &&
+        !apr_table_get(r->headers_in, "Transfer-Encoding") &&
+        (!on_stream || r->method_number == M_GET))
+        return 1;
+    taken = !sends_much(r, limit) && drain(r, limit);
+    if (!taken && !on_stream)
         r->connection->keepalive = AP_CONN_CLOSE;
+    return taken;
 }
 
 /* --- the texts ----------------------------------------------------------------------------------
@@ -317,7 +329,11 @@ static void set_headers(request_rec *r, const fs_avail_refusal_t *refusal, int r
                        apr_psprintf(r->pool, "<%s>; rel=\"status\"", refusal->link));
 }
 
-static int send_text(request_rec *r, const fs_text_t *text)
+/*
+ * Sends the answer. A stream of HTTP/2 that ends while the visitor still sends is broken off, which
+ * clients take for an error: what is left of it is read after the answer.
+ */
+static int send_text(request_rec *r, const fs_text_t *text, int taken)
 {
     apr_bucket_brigade *brigade = apr_brigade_create(r->pool, r->connection->bucket_alloc);
 
@@ -327,6 +343,8 @@ static int send_text(request_rec *r, const fs_text_t *text)
                                                             r->connection->bucket_alloc));
     APR_BRIGADE_INSERT_TAIL(brigade, apr_bucket_eos_create(r->connection->bucket_alloc));
     ap_pass_brigade(r->output_filters, brigade); /* who doesn't want it any more needs no error */
+    if (!taken && r->connection->master)
+        drain(r, APR_INT64_MAX);
     return DONE;
 }
 
@@ -342,32 +360,32 @@ int fs_avail_refuse(request_rec *r, const fs_avail_settings_t *settings,
     fs_avail_form_t form = fs_avail_form(apr_table_get(r->headers_in, "Accept"),
                                          apr_table_get(r->headers_in, "Content-Type"));
     int status = fs_avail_settings_status(settings, refusal->application);
-    int retry = retry_after(settings, refusal);
+    int retry = retry_after(settings, refusal), taken;
     fs_text_t text;
 
     set_headers(r, refusal, retry);
     if (document && !document->text)
         return status;
-    take_body(r, settings->body);
+    taken = take_body(r, settings->body);
     set_status(r, status);
     fs_text_init(&text, r->pool);
     if (form == FS_AVAIL_JSON) {
         problem_json(&text, refusal, words, status, retry);
         ap_set_content_type(r, "application/problem+json");
-        return send_text(r, &text);
+        return send_text(r, &text, taken);
     }
     apr_table_setn(r->headers_out, "Content-Language", words->language);
     if (form == FS_AVAIL_TEXT) {
         plain_text(&text, refusal, words);
         ap_set_content_type(r, "text/plain; charset=utf-8");
-        return send_text(r, &text);
+        return send_text(r, &text, taken);
     }
     if (document)
         own_document(&text, document, refusal, words);
     else
         html_page(&text, refusal, words);
     ap_set_content_type(r, "text/html; charset=utf-8");
-    return send_text(r, &text);
+    return send_text(r, &text, taken);
 }
 
 void fs_avail_answer_register(void)
