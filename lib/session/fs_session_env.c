@@ -35,9 +35,13 @@
 #endif
 #define MAX_READERS  16384                /* threads of all processes of the host */
 #define RESERVE_STEP (UINT64_C(16) << 20) /* at once */
+#define FULL_PAUSE   FS_USEC_PER_SEC      /* until a full disk is asked again */
 /* What a transaction can use beside two of the largest sessions: TXN_ITEMS times some pages of
  * tables, and TXN_BYTES of records. */
-#define RESERVE_LEAST (UINT64_C(8) << 20)
+#define RESERVE_LEAST (UINT64_C(6) << 20)
+/* When there is no more than this beside it, what is new takes the place of what can go; with half
+ * of it nothing is added any more, but what has expired can go. */
+#define RESERVE_KEEP (UINT64_C(4) << 20)
 
 static const char *const table_names[TABLES] = {"main", "expiry",   "dirty",
                                                 "safe", "released", "meta"};
@@ -45,6 +49,7 @@ static const char *const table_names[TABLES] = {"main", "expiry",   "dirty",
 /* In a file of its own, for all processes. */
 struct fs_session_space_t {
     _Atomic uint64_t reserved; /* bytes of the store's file that have space on the disk */
+    _Atomic int64_t full;      /* mono time when the disk had no more */
 };
 
 /* --- opening -------------------------------------------------------------------------------------
@@ -200,21 +205,32 @@ void fs_session_space_close(fs_session_space_t *space)
 /* Reserves up to `wanted`. */
 static int reserve(fs_session_store_t *store, uint64_t wanted, uint64_t most)
 {
+    uint64_t reserved = atomic_load(&store->space->reserved);
     int fd, error = mdb_env_get_fd(store->env, &fd);
 
     if (error)
         return error;
     if (wanted > most)
         wanted = most;
-    if (fallocate(fd, 0, 0, (off_t)wanted))
+    if (fallocate(fd, 0, (off_t)reserved, (off_t)(wanted - reserved))) {
+        atomic_store(&store->space->full, fs_time_mono());
         return errno;
+    }
     atomic_store(&store->space->reserved, wanted);
     return 0;
 }
 
-int fs_session_env_reserve(fs_session_store_t *store, int *tight)
+/* The disk had no space a moment ago. */
+static int is_full(const fs_session_store_t *store)
 {
-    uint64_t least = RESERVE_LEAST + 2 * store->limits.session_bytes, reserved;
+    fs_usec_t full = atomic_load_explicit(&store->space->full, memory_order_relaxed);
+
+    return full && fs_time_mono() - full < FULL_PAUSE;
+}
+
+int fs_session_env_reserve(fs_session_store_t *store, int adds, int *tight)
+{
+    uint64_t least = RESERVE_LEAST + 2 * store->limits.session_bytes, wanted, reserved;
     MDB_envinfo info;
     int error = store->maps_writes ? mdb_env_info(store->env, &info) : 0;
 
@@ -222,12 +238,15 @@ int fs_session_env_reserve(fs_session_store_t *store, int *tight)
     if (error || !store->maps_writes)
         return error;
     least += (info.me_last_pgno + 1) * store->page_bytes;
+    wanted = least + RESERVE_KEEP;
     reserved = atomic_load_explicit(&store->space->reserved, memory_order_relaxed);
-    if (least <= reserved || reserved >= info.me_mapsize)
+    if (wanted <= reserved || reserved >= info.me_mapsize)
         return 0;
-    error = reserve(store, least + RESERVE_STEP, info.me_mapsize);
+    error = is_full(store) ? ENOSPC : reserve(store, wanted + RESERVE_STEP, info.me_mapsize);
     if (error != ENOSPC && error != EDQUOT)
         return error;
     *tight = 1;
-    return reserve(store, least, info.me_mapsize);
+    if (!reserve(store, wanted, info.me_mapsize))
+        return 0;
+    return least + (adds ? RESERVE_KEEP / 2 : 0) <= reserved ? 0 : ENOSPC;
 }

@@ -168,22 +168,22 @@ static int begin_txn(fs_session_store_t *store, int writes, MDB_txn **txn)
     return mdb_txn_begin(store->env, NULL, writes ? 0 : MDB_RDONLY, txn);
 }
 
-static int work_once(fs_session_store_t *store, int writes, fs_session_work_fn *work, void *baton,
+static int work_once(fs_session_store_t *store, kind_t kind, fs_session_work_fn *work, void *baton,
                      fs_result_t *result)
 {
     MDB_txn *txn;
     int error;
 
     pthread_rwlock_rdlock(&store->map_lock);
-    error = begin_txn(store, writes, &txn);
+    error = begin_txn(store, kind != READS, &txn);
     if (!error) {
-        if (writes) {
+        if (kind != READS) {
             store->moved = 0;
-            error = fs_session_env_reserve(store, &store->tight);
+            error = fs_session_env_reserve(store, kind == ADDS, &store->tight);
         }
         if (!error)
             error = work(store, txn, baton, result);
-        if (!error && writes)
+        if (!error && kind != READS)
             error = mdb_txn_commit(txn);
         else
             mdb_txn_abort(txn);
@@ -192,7 +192,7 @@ static int work_once(fs_session_store_t *store, int writes, fs_session_work_fn *
     return error;
 }
 
-apr_status_t fs_session_store_work(fs_session_store_t *store, int writes, fs_session_work_fn *work,
+apr_status_t fs_session_store_work(fs_session_store_t *store, kind_t kind, fs_session_work_fn *work,
                                    void *baton, fs_result_t *result)
 {
     int error = 0;
@@ -202,7 +202,7 @@ apr_status_t fs_session_store_work(fs_session_store_t *store, int writes, fs_ses
                              "the session store was opened before a fork; open it in each process "
                              "of its own (child_init)");
     for (unsigned i = 0; i < TRIES; i++) {
-        error = work_once(store, writes, work, baton, result);
+        error = work_once(store, kind, work, baton, result);
         if (error != MDB_MAP_RESIZED || (error = follow_map(store)))
             break;
     }
@@ -212,7 +212,7 @@ apr_status_t fs_session_store_work(fs_session_store_t *store, int writes, fs_ses
         return APR_NOTFOUND;
     if (error == MDB_MAP_FULL)
         error = ENOSPC;
-    return error ? fs_session_store_failed(error, writes ? "write to" : "read", result)
+    return error ? fs_session_store_failed(error, kind != READS ? "write to" : "read", result)
                  : APR_SUCCESS;
 }
 
@@ -243,7 +243,7 @@ apr_status_t fs_session_store_look(fs_session_store_t *store, const fs_session_k
 {
     looking_t looking = {key, look, baton};
 
-    return fs_session_store_work(store, 0, look_work, &looking, result);
+    return fs_session_store_work(store, READS, look_work, &looking, result);
 }
 
 typedef struct copying_t {

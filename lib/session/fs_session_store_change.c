@@ -173,7 +173,7 @@ int fs_session_change_load_target(fs_session_store_t *store, MDB_txn *txn, fs_se
 apr_status_t fs_session_change_work(fs_session_store_t *store, fs_session_work_fn *work,
                                     change_t *change, fs_result_t *result)
 {
-    apr_status_t status = fs_session_store_work(store, 1, work, change, result);
+    apr_status_t status = fs_session_store_work(store, ADDS, work, change, result);
 
     if (status == APR_SUCCESS && change->stored)
         fs_session_bell_ring(store->bell, change->stored > 1);

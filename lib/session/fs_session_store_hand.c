@@ -71,7 +71,7 @@ apr_status_t fs_session_store_confirm_all(fs_session_store_t *store,
     apr_status_t status = APR_SUCCESS;
 
     while (status == APR_SUCCESS && confirming.count) {
-        status = fs_session_store_work(store, 1, confirm_work, &confirming, result);
+        status = fs_session_store_work(store, TIDIES, confirm_work, &confirming, result);
         confirming.confirmed += confirming.done;
         confirming.count -= confirming.done;
     }
@@ -93,7 +93,7 @@ apr_status_t fs_session_store_doubt(fs_session_store_t *store, const fs_session_
     fs_session_confirmed_t doubted = {.key = *key};
     confirming_t confirming = {.confirmed = &doubted, .count = 1, .now = now};
 
-    return fs_session_store_work(store, 1, confirm_work, &confirming, result);
+    return fs_session_store_work(store, TIDIES, confirm_work, &confirming, result);
 }
 
 /* --- handed over ---------------------------------------------------------------------------------
@@ -130,7 +130,7 @@ apr_status_t fs_session_store_release(fs_session_store_t *store, const fs_sessio
     handing_t handing = {
         .change = {.key = *key, .pool = pool, .record = record}, .to = to, .until = until};
 
-    return fs_session_store_work(store, 1, release_work, &handing, result);
+    return fs_session_store_work(store, TIDIES, release_work, &handing, result);
 }
 
 typedef struct asking_t {
@@ -158,7 +158,7 @@ apr_status_t fs_session_store_released(fs_session_store_t *store, const fs_sessi
 {
     asking_t asking = {key, to};
 
-    return fs_session_store_work(store, 0, released_work, &asking, result);
+    return fs_session_store_work(store, READS, released_work, &asking, result);
 }
 
 static int forget_work(fs_session_store_t *store, MDB_txn *txn, void *baton, fs_result_t *result)
@@ -181,7 +181,7 @@ apr_status_t fs_session_store_forget(fs_session_store_t *store, const fs_session
 {
     handing_t handing = {.change = {.key = *key}, .version = version};
 
-    return fs_session_store_work(store, 1, forget_work, &handing, result);
+    return fs_session_store_work(store, TIDIES, forget_work, &handing, result);
 }
 
 /* --- taken ---------------------------------------------------------------------------------------
@@ -248,7 +248,7 @@ apr_status_t fs_session_store_adopt(fs_session_store_t *store, const fs_session_
                                       .record = record},
                            .copies = copies,
                            .count = count};
-    apr_status_t status = fs_session_store_work(store, 1, adopt_work, &adopting, result);
+    apr_status_t status = fs_session_store_work(store, ADDS, adopt_work, &adopting, result);
 
     if (status == APR_SUCCESS && adopting.change.stored)
         fs_session_bell_ring(store->bell, adopting.change.stored > 1);
@@ -295,7 +295,7 @@ apr_status_t fs_session_store_checked(fs_session_store_t *store, const fs_sessio
     apr_status_t status = APR_SUCCESS;
 
     while (status == APR_SUCCESS && checking.count) {
-        status = fs_session_store_work(store, 1, check_work, &checking, result);
+        status = fs_session_store_work(store, TIDIES, check_work, &checking, result);
         checking.keys += checking.done;
         checking.count -= checking.done;
     }

@@ -58,7 +58,8 @@ typedef struct slot_t {
  * called again if the map had to grow. */
 typedef int fs_session_work_fn(fs_session_store_t *store, MDB_txn *txn, void *baton,
                                fs_result_t *result);
-apr_status_t fs_session_store_work(fs_session_store_t *store, int writes, fs_session_work_fn *work,
+typedef enum kind_t { READS, TIDIES, ADDS } kind_t; /* the last two write */
+apr_status_t fs_session_store_work(fs_session_store_t *store, kind_t kind, fs_session_work_fn *work,
                                    void *baton, fs_result_t *result);
 
 /* Records and returns REFUSED, with the status in result->status. */
@@ -78,9 +79,10 @@ int fs_session_env_follow(fs_session_store_t *store);
 
 /* Space on the disk for a store that is made. */
 int fs_session_env_reserve_first(MDB_env *env);
-/* In a transaction that writes, before it does: space for all that it may. `tight`: there is no
- * more than that. Returns 0, ENOSPC or another error. */
-int fs_session_env_reserve(fs_session_store_t *store, int *tight);
+/* In a transaction that writes, before it does: space for all that it may write. `adds`: it makes
+ * the store larger; `tight`: the disk has no more than what is reserved. Returns 0, ENOSPC or
+ * another error. */
+int fs_session_env_reserve(fs_session_store_t *store, int adds, int *tight);
 
 apr_status_t fs_session_space_open(fs_session_space_t **space, const char *dir,
                                    fs_result_t *result);

@@ -88,7 +88,7 @@ apr_status_t fs_session_store_due(fs_session_store_t *store, fs_usec_t now, unsi
     scan_t scan = {
         .now = now, .limit = limit, .look = look, .baton = baton, .shown = shown, .next = next};
 
-    return fs_session_store_work(store, 0, due_work, &scan, result);
+    return fs_session_store_work(store, READS, due_work, &scan, result);
 }
 
 /* --- all -----------------------------------------------------------------------------------------
@@ -142,7 +142,7 @@ apr_status_t fs_session_store_each(fs_session_store_t *store, const fs_session_k
 {
     scan_t scan = {.limit = limit, .look = look, .baton = baton, .after = after, .shown = shown};
 
-    return fs_session_store_work(store, 0, each_work, &scan, result);
+    return fs_session_store_work(store, READS, each_work, &scan, result);
 }
 
 /* --- expiry --------------------------------------------------------------------------------------
@@ -205,7 +205,7 @@ apr_status_t fs_session_store_expire(fs_session_store_t *store, fs_usec_t now, u
                                      unsigned *removed, fs_result_t *result)
 {
     expiring_t expiring = {.now = now, .limit = limit};
-    apr_status_t status = fs_session_store_work(store, 0, has_expired_work, &expiring, result);
+    apr_status_t status = fs_session_store_work(store, READS, has_expired_work, &expiring, result);
     unsigned left = expiring.limit;
     int dead;
 
@@ -213,7 +213,7 @@ apr_status_t fs_session_store_expire(fs_session_store_t *store, fs_usec_t now, u
     for (expiring.more = left > 0; status == APR_SUCCESS && expiring.more && left;
          left -= expiring.limit) {
         expiring.limit = left < TXN_ITEMS ? left : TXN_ITEMS;
-        status = fs_session_store_work(store, 1, expire_work, &expiring, result);
+        status = fs_session_store_work(store, TIDIES, expire_work, &expiring, result);
         if (status == APR_SUCCESS)
             *removed += expiring.removed;
     }
@@ -249,5 +249,5 @@ apr_status_t fs_session_store_count(fs_session_store_t *store, fs_session_counts
                                     fs_result_t *result)
 {
     memset(counts, 0, sizeof(*counts));
-    return fs_session_store_work(store, 0, count_work, counts, result);
+    return fs_session_store_work(store, READS, count_work, counts, result);
 }
