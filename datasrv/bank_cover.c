@@ -12,7 +12,7 @@
 
 #define DEAD_AFTER  (5 * FS_USEC_PER_SEC)  /* a short break is none */
 #define GONE_AFTER  (5 * FS_USEC_PER_SEC)  /* of silence: the owner doesn't see to it */
-#define COVER_EVERY (30 * FS_USEC_PER_SEC) /* while one is dead: hosts may go later */
+#define COVER_EVERY (10 * FS_USEC_PER_SEC) /* while one is dead: hosts may go later */
 #define CHUNK       1000
 
 typedef struct cover_t {

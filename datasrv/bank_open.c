@@ -298,7 +298,7 @@ apr_status_t fs_bank_store_open(fs_bank_store_t **store, const char *dir,
 {
     fs_bank_store_t *made = calloc(1, sizeof(*made));
     fs_result_t failure;
-    apr_status_t status = fs_dir_make(dir, result);
+    apr_status_t status = fs_dir_make(dir, NULL);
 
     *store = NULL;
     fs_result_clear(&failure);
@@ -309,8 +309,7 @@ apr_status_t fs_bank_store_open(fs_bank_store_t **store, const char *dir,
     made->lock_fd = -1;
     made->limits = *limits;
     name_boot(made->boot, boot);
-    if (status == APR_SUCCESS)
-        status = lock_dir(made, result);
+    status = status == APR_SUCCESS ? lock_dir(made, result) : cannot_open(dir, status, result);
     if (status == APR_SUCCESS) {
         fs_result_clear(result);
         if (is_there(made) && !survived_boot(made))

@@ -7,7 +7,7 @@
 #include "base/fs_log.h"
 
 #define POLL_EVERY      FS_USEC_PER_SEC
-#define POLL_DOWN_EVERY (3 * FS_USEC_PER_SEC)
+#define POLL_SHARE      5 /* a peer that doesn't answer takes at most so much of the time: 1/n */
 #define POLL_TIMEOUT_MS 1000
 #define CONNECT_MS      500
 #define PEER_LEASE      (6 * FS_USEC_PER_SEC)  /* after which it counts as gone */
@@ -68,7 +68,7 @@ apr_status_t fs_bank_ask(fs_bank_peers_t *peers, const fs_bank_peer_t *peer, con
  */
 
 static void went(fs_bank_peers_t *peers, fs_bank_peer_t *peer, const fs_result_t *why,
-                 fs_usec_t now)
+                 fs_usec_t took, fs_usec_t now)
 {
     pthread_mutex_lock(&peers->lock);
     peer->facts.problem = *why;
@@ -76,7 +76,7 @@ static void went(fs_bank_peers_t *peers, fs_bank_peer_t *peer, const fs_result_t
     peer->facts.done = 0;
     pthread_mutex_unlock(&peers->lock);
     peer->marked = 0;
-    peer->next_poll = now + POLL_DOWN_EVERY;
+    peer->next_poll = now + (POLL_SHARE * took > POLL_EVERY ? POLL_SHARE * took : POLL_EVERY);
     if (!peer->down_since)
         peer->down_since = now;
     if (!peer->said_down)
@@ -130,6 +130,7 @@ static void poll_peer(fs_bank_peers_t *peers, fs_bank_peer_t *peer)
     fs_session_batch_writer_t body;
     fs_session_batch_reader_t reader;
     fs_session_item_t item;
+    fs_usec_t asked = fs_time_mono();
     fs_result_t result;
     char *answer;
     int done;
@@ -153,7 +154,7 @@ static void poll_peer(fs_bank_peers_t *peers, fs_bank_peer_t *peer)
             peer->marked = 0;
         free(answer);
     } else {
-        went(peers, peer, &result, fs_time_mono());
+        went(peers, peer, &result, fs_time_mono() - asked, fs_time_mono());
     }
     free(body.bytes);
 }

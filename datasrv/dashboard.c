@@ -63,7 +63,7 @@ static const char page_script[] =
     "sync();tick();setInterval(tick,100);setInterval(load,1000);\n"
     "</script>\n";
 
-static void escaped(struct evbuffer *out, const char *text)
+void fs_service_print_escaped(struct evbuffer *out, const char *text)
 {
     for (; text && *text; text++) {
         size_t plain = strcspn(text, "&<>\"'");
@@ -79,7 +79,7 @@ static void escaped(struct evbuffer *out, const char *text)
 static void cell(struct evbuffer *out, const char *class, const char *text)
 {
     evbuffer_add_printf(out, "<td class=\"%s\">", class);
-    escaped(out, text);
+    fs_service_print_escaped(out, text);
     evbuffer_add_printf(out, "</td>");
 }
 
@@ -108,9 +108,9 @@ static void print_health(struct evbuffer *out, const fs_health_t *health)
 
         evbuffer_add_printf(out, "<p class=\"%s\"><code>%s</code> ",
                             finding->failing ? "bad" : "warn", finding->what.problem);
-        escaped(out, finding->group);
+        fs_service_print_escaped(out, finding->group);
         evbuffer_add_printf(out, "%s", finding->group[0] ? ": " : "");
-        escaped(out, finding->what.detail);
+        fs_service_print_escaped(out, finding->what.detail);
         evbuffer_add_printf(out, "</p>\n");
     }
 }
@@ -126,7 +126,7 @@ static void print_clock(struct evbuffer *out, fs_service_t *service)
     }
     evbuffer_add_printf(out, "<p>Farm time <b>%s</b> <span class=\"soft\">&plusmn; %.3f ms, by ",
                         fs_time_format(now + offset, stamp), (double)bound / FS_USEC_PER_MSEC);
-    escaped(out, source);
+    fs_service_print_escaped(out, source);
     evbuffer_add_printf(out, "</span></p>\n");
 }
 
@@ -196,7 +196,7 @@ static void print_group(struct evbuffer *out, fs_service_t *service, const fs_gr
     unsigned count;
 
     evbuffer_add_printf(out, "<h2>Group ");
-    escaped(out, facts->name);
+    fs_service_print_escaped(out, facts->name);
     evbuffer_add_printf(out, "</h2>\n");
     if (!published) {
         evbuffer_add_printf(out, "<p class=\"soft\">Not known yet.</p>\n");
@@ -220,7 +220,7 @@ static void print_group(struct evbuffer *out, fs_service_t *service, const fs_gr
     print_activation(out, manifest);
     if (manifest->reason[0]) {
         evbuffer_add_printf(out, "<p class=\"warn\">");
-        escaped(out, manifest->reason);
+        fs_service_print_escaped(out, manifest->reason);
         evbuffer_add_printf(out, "</p>\n");
     }
     evbuffer_add_printf(out, "<table><tr><th>Version</th><th>Dataset</th><th class=\"n\">Rows</th>"
@@ -333,7 +333,7 @@ static void print_page(struct evbuffer *out, fs_service_t *service, const fs_hea
                         "<body data-farm=\"%" PRId64 "\"><div id=\"all\">\n<h1>farmsync "
                         "<small>data server ",
                         now);
-    escaped(out, service->name);
+    fs_service_print_escaped(out, service->name);
     evbuffer_add_printf(out, ", " PACKAGE_VERSION "</small></h1>\n");
     print_health(out, health);
     print_clock(out, service);
@@ -341,6 +341,7 @@ static void print_page(struct evbuffer *out, fs_service_t *service, const fs_hea
         print_group(out, service, &facts[i], published[i], now);
         fs_published_drop(published[i]);
     }
+    fs_bank_print_page(service, out);
     print_glance(out, service);
     evbuffer_add_printf(out, "</div>\n");
     evbuffer_add(out, page_script, sizeof(page_script) - 1);

@@ -12,10 +12,8 @@
 #define SILENT_AFTER (5 * FS_USEC_PER_SEC) /* the database thread hears from it each 250 ms */
 #define LATE_AFTER   (5 * FS_USEC_PER_SEC) /* after an activation by which it should be promoted */
 
-static void find(fs_health_t *health, int failing, const char *group, const char *number,
-                 const char *format, ...) __attribute__((format(printf, 5, 6)));
-static void find(fs_health_t *health, int failing, const char *group, const char *number,
-                 const char *format, ...)
+void fs_health_find(fs_health_t *health, int failing, const char *group, const char *number,
+                    const char *format, ...)
 {
     fs_finding_t *finding = &health->findings[health->count];
     char text[FS_DETAIL_SIZE];
@@ -42,14 +40,14 @@ static void look_at_database(fs_service_t *service, fs_health_t *health)
     fs_board_database(service->board, &database);
     silent = fs_time_mono() - (database.answered ? database.answered : service->started);
     if (!database.up && database.problem.problem[0])
-        find(health, 1, "", "FS0830", "the database is away for %lld s: %s: %s",
-             (long long)(silent / FS_USEC_PER_SEC), database.problem.problem,
-             database.problem.detail);
+        fs_health_find(health, 1, "", "FS0830", "the database is away for %lld s: %s: %s",
+                       (long long)(silent / FS_USEC_PER_SEC), database.problem.problem,
+                       database.problem.detail);
     else if (!database.up || silent > SILENT_AFTER)
-        find(health, 1, "", "FS0845", "the database has not answered for %lld s",
-             (long long)(silent / FS_USEC_PER_SEC));
+        fs_health_find(health, 1, "", "FS0845", "the database has not answered for %lld s",
+                       (long long)(silent / FS_USEC_PER_SEC));
     if (!fs_board_farm_time(service->board))
-        find(health, 1, "", "FS0832", "farm time isn't known here yet");
+        fs_health_find(health, 1, "", "FS0832", "farm time isn't known here yet");
 }
 
 static void look_at_group(fs_health_t *health, const fs_group_facts_t *facts,
@@ -58,30 +56,32 @@ static void look_at_group(fs_health_t *health, const fs_group_facts_t *facts,
     const fs_manifest_t *manifest;
 
     if (facts->image_problem.problem[0])
-        find(health, 1, facts->name, facts->image_problem.problem, "%s",
-             facts->image_problem.detail);
+        fs_health_find(health, 1, facts->name, facts->image_problem.problem, "%s",
+                       facts->image_problem.detail);
     else if (facts->images_missing)
-        find(health, 0, facts->name, "FS0846", "%u images are still being made here",
-             facts->images_missing);
+        fs_health_find(health, 0, facts->name, "FS0846", "%u images are still being made here",
+                       facts->images_missing);
     if (facts->promotion_problem.problem[0])
-        find(health, 0, facts->name, facts->promotion_problem.problem, "%s",
-             facts->promotion_problem.detail);
+        fs_health_find(health, 0, facts->name, facts->promotion_problem.problem, "%s",
+                       facts->promotion_problem.detail);
     if (!published)
         return;
     manifest = published->manifest;
     if (manifest->pinned_version)
-        find(health, 0, facts->name, "FS0891", "nothing is promoted: %s", manifest->reason);
+        fs_health_find(health, 0, facts->name, "FS0891", "nothing is promoted: %s",
+                       manifest->reason);
     else if (manifest->state == FS_GROUP_FAILED)
-        find(health, 0, facts->name, "FS0847",
-             "the last promotion was refused, the farm stays on version %lld: %s",
-             (long long)manifest->staged.version, manifest->reason);
+        fs_health_find(health, 0, facts->name, "FS0847",
+                       "the last promotion was refused, the farm stays on version %lld: %s",
+                       (long long)manifest->staged.version, manifest->reason);
     else if (manifest->state == FS_GROUP_WAITING && manifest->reason[0])
-        find(health, 0, facts->name, "FS0876", "the activation is put off: %s", manifest->reason);
+        fs_health_find(health, 0, facts->name, "FS0876", "the activation is put off: %s",
+                       manifest->reason);
     else if (manifest->state == FS_GROUP_RUNNING && now > manifest->activation_time + LATE_AFTER)
-        find(health, 0, facts->name, "FS0848",
-             "nobody has promoted it for %lld s after its activation%s",
-             (long long)((now - manifest->activation_time) / FS_USEC_PER_SEC),
-             facts->promoting ? "; a promotion is under way here" : "");
+        fs_health_find(health, 0, facts->name, "FS0848",
+                       "nobody has promoted it for %lld s after its activation%s",
+                       (long long)((now - manifest->activation_time) / FS_USEC_PER_SEC),
+                       facts->promoting ? "; a promotion is under way here" : "");
 }
 
 fs_health_t *fs_health_look(fs_service_t *service)
@@ -96,6 +96,7 @@ fs_health_t *fs_health_look(fs_service_t *service)
         return NULL;
     health->ok = 1;
     look_at_database(service, health);
+    fs_bank_find(service, health);
     count = fs_board_groups(service->board, facts, published);
     for (unsigned i = 0; i < count; i++) {
         look_at_group(health, &facts[i], published[i], now);

@@ -54,9 +54,16 @@ dist_sample_DATA += datasrv/datasrv.conf.sample
 EXTRA_DIST += datasrv/farmsync-datasrv.service.in
 EXTRA_DIST += doc/datasrv.md tests/farm/test_datasrv.py tests/farm/test_datasrv_delta.py
 
+EXTRA_DIST += tests/farm/test_bank.py tests/farm/bank_client.py
+
 if HAVE_CHECK
-check_PROGRAMS += tests/unit/test_datasrv
-TESTS += tests/unit/test_datasrv
+check_PROGRAMS += tests/unit/test_datasrv tests/unit/test_bank_store
+TESTS += tests/unit/test_datasrv tests/unit/test_bank_store
+tests_unit_test_bank_store_SOURCES = tests/unit/test_bank_store.c tests/unit/fs_test.h \
+	tests/unit/fs_test_session.h datasrv/bank_store.c datasrv/bank_open.c datasrv/bank_hosts.c
+tests_unit_test_bank_store_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir) $(LMDB_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_bank_store_LDADD = lib/session/libfs_session.la lib/base/libfs_base.la \
+	$(LMDB_LIBS) $(CRYPTO_LIBS) $(APR_LIBS) $(CHECK_LIBS)
 tests_unit_test_datasrv_SOURCES = tests/unit/test_datasrv.c tests/unit/fs_test.h \
 	datasrv/board.c datasrv/daemon.c datasrv/published.c datasrv/roster.c datasrv/settings.c \
 	datasrv/store.c

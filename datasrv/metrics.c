@@ -296,6 +296,7 @@ void fs_service_metrics(void *baton, fs_http_call_t *call)
     print_reasons(&look, out);
     print_promotions(&look, out);
     print_work(&look, out);
+    fs_bank_print_metrics(service, out);
     for (unsigned i = 0; i < look.count; i++)
         fs_published_drop(look.published[i]);
     fs_http_call_answer(call, 200, "text/plain; version=0.0.4; charset=utf-8",

@@ -341,3 +341,39 @@ def test_the_next_in_rank_gets_what_a_dead_server_kept_of_hosts_that_are_gone(ba
     there = len(keys) - len(missing(three[1], keys))
     assert 60 < there < 140
     assert len(missing(three[1], living)) == 100
+
+
+# --- what it says of itself -------------------------------------------------------------------------
+
+
+def test_metrics_health_and_dashboard_tell_of_the_bank(banks):
+    one, two = banks(2)
+    settle([one, two])
+    fill([one], 20)
+    wait_until(lambda: one.metric("bank_sessions") == 20, 10, "the count")
+    assert one.metric("bank_stored_total") == 20
+    assert one.metric("bank_in_sync") == 1 and one.metric("bank_full") == 0
+    assert one.metric("bank_bytes") > 20 * 900
+    wait_until(lambda: one.metric(f'bank_peer_up{{peer="{two.address}"}}') == 1, 10, "the peer")
+    page = one.call(None, "GET", "/", b"")[1].decode()
+    assert "<h2>Sessions</h2>" in page and "<b>20</b> held" in page and two.address in page
+    two.kill()
+    wait_until(lambda: b"FS1420" in one.call(None, "GET", "/healthz", b"")[1], 10, "the warning")
+
+
+def test_without_its_bank_a_data_server_still_serves(banks):
+    [bank] = banks(start=False, SessionDir="/dev/null/sessions")
+    bank.start()
+    assert bank.said("FS1400") == 1
+    status, answer = bank.call("web1", "POST", "/v1/sessions/renew", b"")
+    assert status == 503 and b"FS1406" in answer
+    assert bank.metric("bank_up") == 0
+    assert bank.call(None, "GET", "/", b"")[0] == 200
+
+
+def test_two_servers_do_not_share_a_directory(banks):
+    one, two = banks(2, start=False)
+    one.start()
+    two.settings["SessionDir"] = one.data
+    two.start()
+    assert two.said("FS1401") == 1
