@@ -2,21 +2,15 @@
 #define XXH_INLINE_ALL
 #include "reuse/fs_reuse_store.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 #include <xxhash.h>
 
-#define MAGIC         "fsreuse1"
+#include "reuse/fs_reuse_file.h"
+
+#define MAGIC         "fsbodies"
 #define SLOTS         8192 /* a power of two */
 #define PROBES        8
-#define RING_ALIGN    64
 #define LARGEST_SHARE 4
 
 /* Where a body is; length 0: nowhere. */
@@ -38,152 +32,50 @@ typedef struct seen_t {
     uint64_t hash;
 } seen_t;
 
+/* What is ours of the file; the ring is behind it. */
 typedef struct head_t {
-    char magic[8];
-    uint64_t size; /* of the file */
-    uint64_t ring; /* bytes */
-    pthread_mutex_t lock;
     uint64_t end; /* position behind the newest body */
     uint64_t bodies;
     slot_t slots[SLOTS];
     seen_t seen[SLOTS];
 } head_t;
 
+#define RING_BEGIN (FS_REUSE_FILE_HEAD + sizeof(head_t))
+
 struct fs_reuse_store_t {
+    fs_reuse_file_t file;
     head_t *head;
     uint8_t *ring;
-    uint64_t size;
 };
-
-static uint64_t ring_begin(void)
-{
-    return (sizeof(head_t) + RING_ALIGN - 1) / RING_ALIGN * RING_ALIGN;
-}
-
-static apr_status_t failed(fs_result_t *result, const char *what, const char *path, int error)
-{
-    char text[128];
-
-    return fs_result_set(result, APR_FROM_OS_ERROR(error), "FS1711",
-                         "cannot %s %s for the bodies that clients hold: %s; check the "
-                         "directory's owner and free space",
-                         what, path, strerror_r(error, text, sizeof(text)));
-}
-
-static int is_store(int fd, uint64_t size)
-{
-    struct stat info;
-    head_t head;
-
-    return fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && (uint64_t)info.st_size == size &&
-           pread(fd, &head, sizeof(head), 0) == (ssize_t)sizeof(head) &&
-           !memcmp(head.magic, MAGIC, sizeof(head.magic)) && head.size == size &&
-           head.ring == size - ring_begin();
-}
-
-static int lock_init(pthread_mutex_t *lock)
-{
-    pthread_mutexattr_t attributes;
-    int error = pthread_mutexattr_init(&attributes);
-
-    if (error)
-        return error;
-    pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
-    pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
-    error = pthread_mutex_init(lock, &attributes);
-    pthread_mutexattr_destroy(&attributes);
-    return error;
-}
-
-/* Writes a new store into fd; 0 or an error of the system. */
-static int fill(int fd, uint64_t size)
-{
-    int error = posix_fallocate(fd, 0, (off_t)size);
-    head_t *head;
-
-    if (error)
-        return error;
-    head = mmap(NULL, sizeof(*head), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (head == MAP_FAILED)
-        return errno;
-    head->size = size;
-    head->ring = size - ring_begin();
-    error = lock_init(&head->lock);
-    memcpy(head->magic, MAGIC, sizeof(head->magic));
-    munmap(head, sizeof(*head));
-    return error;
-}
-
-/* A new file beside the old one, which old processes may still have mapped. */
-static apr_status_t make(const char *path, uint64_t size, uint32_t uid, uint32_t gid,
-                         fs_result_t *result)
-{
-    char *new_path = malloc(strlen(path) + 8);
-    apr_status_t status = APR_SUCCESS;
-    int fd, error = 0;
-
-    if (!new_path)
-        return failed(result, "make", path, ENOMEM);
-    sprintf(new_path, "%s.XXXXXX", path);
-    fd = mkstemp(new_path);
-    if (fd < 0) {
-        status = failed(result, "make", path, errno);
-        free(new_path);
-        return status;
-    }
-    error = fill(fd, size);
-    if (!error && fchown(fd, uid, gid))
-        error = errno;
-    if (!error && rename(new_path, path))
-        error = errno;
-    if (error) {
-        status = failed(result, "make", path, error);
-        unlink(new_path);
-    }
-    close(fd);
-    free(new_path);
-    return status;
-}
 
 apr_status_t fs_reuse_store_prepare(const char *path, uint64_t size, uint32_t uid, uint32_t gid,
                                     fs_result_t *result)
 {
-    int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW), good;
-
-    if (fd < 0)
-        return make(path, size, uid, gid, result);
-    good = is_store(fd, size);
-    close(fd);
-    return good ? APR_SUCCESS : make(path, size, uid, gid, result);
+    return fs_reuse_file_prepare(path, MAGIC, size, uid, gid, result);
 }
 
 apr_status_t fs_reuse_store_open(fs_reuse_store_t **made, const char *path, fs_result_t *result)
 {
-    int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW), error = 0;
-    fs_reuse_store_t *store = NULL;
-    struct stat info;
-    void *base;
+    fs_reuse_store_t *store = calloc(1, sizeof(*store));
+    apr_status_t status;
 
     *made = NULL;
-    if (fd < 0)
-        return failed(result, "open", path, errno);
-    if (fstat(fd, &info) || (uint64_t)info.st_size < FS_REUSE_STORE_LEAST ||
-        !is_store(fd, (uint64_t)info.st_size))
-        error = EINVAL;
-    else if (!(store = calloc(1, sizeof(*store))))
-        error = ENOMEM;
-    base = error ? MAP_FAILED
-                 : mmap(NULL, (size_t)info.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (!error && base == MAP_FAILED)
-        error = errno;
-    close(fd);
-    if (error) {
-        free(store);
-        return failed(result, "map", path, error);
+    if (!store)
+        return fs_result_set(result, APR_ENOMEM, "FS1711", "there is no memory to map %s", path);
+    status = fs_reuse_file_open(&store->file, path, MAGIC, result);
+    if (status == APR_SUCCESS && store->file.size <= RING_BEGIN) {
+        fs_reuse_file_close(&store->file);
+        status = fs_result_set(result, APR_EINVAL, "FS1711",
+                               "%s is too small for the pages that clients hold; remove it, and "
+                               "restart httpd",
+                               path);
     }
-    store->head = base;
-    store->ring = (uint8_t *)base + ring_begin();
-    store->size = (uint64_t)info.st_size;
+    if (status != APR_SUCCESS) {
+        free(store);
+        return status;
+    }
+    store->head = fs_reuse_file_own(&store->file);
+    store->ring = (uint8_t *)store->file.base + RING_BEGIN;
     *made = store;
     return APR_SUCCESS;
 }
@@ -192,7 +84,7 @@ void fs_reuse_store_close(fs_reuse_store_t *store)
 {
     if (!store)
         return;
-    munmap(store->head, store->size);
+    fs_reuse_file_close(&store->file);
     free(store);
 }
 
@@ -202,29 +94,14 @@ uint64_t fs_reuse_origin(const char *origin)
 }
 
 /* --- under the lock -----------------------------------------------------------------------------
+ *
+ * A holder that died left nothing half done that is visible: a slot is written whole after its
+ * body, and what it leads to is compared with its digest.
  */
 
-/* 0 if the lock was taken. A holder that died left nothing half done that is visible: a slot is
- * written whole after its body, and read with a digest. */
-static int lock(fs_reuse_store_t *store)
-{
-    int error = pthread_mutex_lock(&store->head->lock);
-
-    if (error == EOWNERDEAD)
-        error = pthread_mutex_consistent(&store->head->lock);
-    return error;
-}
-
-static void unlock(fs_reuse_store_t *store)
-{
-    pthread_mutex_unlock(&store->head->lock);
-}
-
-/* The ring's length comes from the file: it was compared with the file's size when that was mapped.
- */
 static uint64_t ring_of(const fs_reuse_store_t *store)
 {
-    return store->size - ring_begin();
+    return store->file.size - RING_BEGIN;
 }
 
 /* Whether a body is still in the ring, by numbers that may be anything. */
@@ -351,20 +228,20 @@ int fs_reuse_store_put(fs_reuse_store_t *store, uint64_t origin, const void *bod
     if (!length || length > ring_of(store) / LARGEST_SHARE)
         return 0;
     hash = XXH3_64bits_withSeed(body, length, origin);
-    if (lock(store))
+    if (fs_reuse_file_lock(&store->file))
         return 0;
     seen = was_seen(store, hash, length);
-    unlock(store);
+    fs_reuse_file_unlock(&store->file);
     if (seen)
         return 1;
     fs_digest_of(&digest, body, length);
-    if (lock(store))
+    if (fs_reuse_file_lock(&store->file))
         return 0;
     if (!was_seen(store, hash, length)) {
         append(store, origin, &digest, hash, body, length);
         store->head->bodies++;
     }
-    unlock(store);
+    fs_reuse_file_unlock(&store->file);
     return 1;
 }
 
@@ -375,7 +252,7 @@ static void *copy_body(fs_reuse_store_t *store, uint64_t origin, const fs_digest
     const slot_t *slot;
     void *body = NULL;
 
-    if (lock(store))
+    if (fs_reuse_file_lock(&store->file))
         return NULL;
     slot = find(store, origin, digest);
     if (slot && (body = malloc(slot->place.length)) != NULL) {
@@ -383,7 +260,7 @@ static void *copy_body(fs_reuse_store_t *store, uint64_t origin, const fs_digest
         *old = is_old(store, &slot->place);
         ring_read(store, slot->place.position, body, *length);
     }
-    unlock(store);
+    fs_reuse_file_unlock(&store->file);
     return body;
 }
 
@@ -401,9 +278,9 @@ void *fs_reuse_store_get(fs_reuse_store_t *store, uint64_t origin, const fs_dige
         free(body);
         return NULL;
     }
-    if (old && lock(store) == 0) {
+    if (old && fs_reuse_file_lock(&store->file) == 0) {
         append(store, origin, digest, XXH3_64bits_withSeed(body, *length, origin), body, *length);
-        unlock(store);
+        fs_reuse_file_unlock(&store->file);
     }
     return body;
 }
@@ -412,9 +289,9 @@ void fs_reuse_store_totals(fs_reuse_store_t *store, fs_reuse_totals_t *totals)
 {
     memset(totals, 0, sizeof(*totals));
     totals->size = ring_of(store);
-    if (lock(store))
+    if (fs_reuse_file_lock(&store->file))
         return;
     totals->bodies = store->head->bodies;
     totals->bytes = store->head->end < totals->size ? store->head->end : totals->size;
-    unlock(store);
+    fs_reuse_file_unlock(&store->file);
 }

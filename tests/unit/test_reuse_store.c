@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The store of bodies: what is in it, who gets it, and what becomes of damage and sudden death. */
+/* What request processes share for reuse: bodies, names that changed, known pages; damage, death.
+ */
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -7,6 +8,8 @@
 #include <sys/wait.h>
 
 #include "fs_test.h"
+#include "reuse/fs_reuse_names.h"
+#include "reuse/fs_reuse_pages.h"
 #include "reuse/fs_reuse_store.h"
 
 #define SIZE  (4u << 20)
@@ -206,6 +209,142 @@ START_TEST(sudden_death)
 }
 END_TEST
 
+/* --- names --------------------------------------------------------------------------------------
+ */
+
+static uint64_t number(const fs_reuse_names_t *names, const char *name)
+{
+    return fs_reuse_names_number(names, name, strlen(name));
+}
+
+static void invalidate(fs_reuse_names_t *names, const char *name)
+{
+    fs_reuse_names_invalidate(names, name, strlen(name));
+}
+
+START_TEST(names_that_changed)
+{
+    fs_reuse_names_t *writer, *reader;
+    char where[600];
+    uint64_t begun;
+
+    snprintf(where, sizeof(where), "%s/names", directory);
+    ck_assert_int_ne(fs_reuse_names_open_reader(&reader, where, &result), APR_SUCCESS);
+    ck_assert_int_eq(fs_reuse_names_open_writer(&writer, where, &result), APR_SUCCESS);
+    ck_assert_int_eq(fs_reuse_names_open_reader(&reader, where, &result), APR_SUCCESS);
+    begun = fs_reuse_names_sequence(reader);
+    ck_assert_uint_le(number(reader, "prices/sku-1"), begun);
+    invalidate(writer, "prices/sku-2");
+    ck_assert_uint_le(number(reader, "prices/sku-1"), begun);
+    ck_assert_uint_gt(number(reader, "prices/sku-2"), begun);
+    ck_assert_uint_gt(number(reader, "prices/sku-2/image"), begun);
+    ck_assert_uint_le(number(reader, "prices/sku-22"), begun);
+    ck_assert_uint_le(number(reader, "prices"), begun);
+    begun = fs_reuse_names_sequence(reader);
+    ck_assert_uint_le(number(reader, "prices/sku-2"), begun);
+    invalidate(writer, "prices");
+    ck_assert_uint_gt(number(reader, "prices/sku-1"), begun);
+    /* A writer that starts may have missed something. */
+    begun = fs_reuse_names_sequence(reader);
+    fs_reuse_names_close(writer);
+    ck_assert_int_eq(fs_reuse_names_open_writer(&writer, where, &result), APR_SUCCESS);
+    ck_assert_uint_gt(number(reader, "other"), begun);
+    ck_assert(fs_reuse_names_current(reader, where));
+    fs_reuse_names_close(writer);
+    fs_reuse_names_close(reader);
+}
+END_TEST
+
+/* However many names: one that was invalidated is never taken for unchanged. */
+START_TEST(more_names_than_slots)
+{
+    fs_reuse_names_t *writer;
+    char where[600], name[32];
+    uint64_t *begun = malloc(300000 * sizeof(*begun));
+
+    snprintf(where, sizeof(where), "%s/names", directory);
+    ck_assert_int_eq(fs_reuse_names_open_writer(&writer, where, &result), APR_SUCCESS);
+    for (unsigned i = 0; i < 300000; i++) {
+        begun[i] = fs_reuse_names_sequence(writer);
+        snprintf(name, sizeof(name), "n%u", i);
+        invalidate(writer, name);
+        ck_assert_uint_gt(number(writer, name), begun[i]);
+        ck_assert_uint_le(number(writer, name), fs_reuse_names_sequence(writer));
+    }
+    for (unsigned i = 0; i < 300000; i++) {
+        snprintf(name, sizeof(name), "n%u", i);
+        ck_assert_uint_gt(number(writer, name), begun[i]);
+    }
+    free(begun);
+    fs_reuse_names_close(writer);
+}
+END_TEST
+
+START_TEST(names_have_a_form)
+{
+    static const char *const good[] = {"a", "prices/sku-1", "a/b/c", "cart:17", "a%2Fb"};
+    static const char *const bad[] = {"", "/", "/a", "a/", "a//b", "a b", "a,b", "a\x7f", "\x80"};
+    char longest[FS_REUSE_NAME_LIMIT + 2];
+
+    for (unsigned i = 0; i < sizeof(good) / sizeof(*good); i++)
+        ck_assert_msg(fs_reuse_name_ok(good[i], strlen(good[i])), "%s", good[i]);
+    for (unsigned i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+        ck_assert_msg(!fs_reuse_name_ok(bad[i], strlen(bad[i])), "%s", bad[i]);
+    memset(longest, 'x', sizeof(longest));
+    ck_assert(fs_reuse_name_ok(longest, FS_REUSE_NAME_LIMIT));
+    ck_assert(!fs_reuse_name_ok(longest, FS_REUSE_NAME_LIMIT + 1));
+}
+END_TEST
+
+/* --- pages --------------------------------------------------------------------------------------
+ */
+
+static fs_reuse_known_t make_known(unsigned number)
+{
+    fs_reuse_known_t known = {.sequence = number, .data = number * 3, .asked = number * 5};
+
+    fs_digest_of(&known.page, &number, sizeof(number));
+    snprintf(known.vary, sizeof(known.vary), "cookie%u", number);
+    snprintf(known.depends, sizeof(known.depends), "name%u", number);
+    return known;
+}
+
+static int knows(fs_reuse_pages_t *pages, unsigned number)
+{
+    fs_reuse_known_t known = make_known(number), found;
+
+    if (!fs_reuse_pages_find(pages, &known.page, &found))
+        return 0;
+    ck_assert_mem_eq(&found, &known, sizeof(known));
+    return 1;
+}
+
+START_TEST(pages_that_are_known)
+{
+    fs_reuse_pages_t *pages;
+    fs_reuse_known_t known;
+    char where[600];
+    unsigned kept = 0;
+
+    snprintf(where, sizeof(where), "%s/pages", directory);
+    ck_assert_int_eq(fs_reuse_pages_prepare(where, (uint32_t)-1, (uint32_t)-1, &result),
+                     APR_SUCCESS);
+    ck_assert_int_eq(fs_reuse_pages_open(&pages, where, &result), APR_SUCCESS);
+    ck_assert(!knows(pages, 1));
+    for (unsigned i = 1; i < 20000; i++) {
+        known = make_known(i);
+        fs_reuse_pages_put(pages, &known);
+        ck_assert(knows(pages, i));
+    }
+    for (unsigned i = 1; i < 20000; i++)
+        kept += (unsigned)knows(pages, i);
+    ck_assert_uint_gt(kept, 7000);
+    fs_reuse_pages_close(pages);
+    ck_assert_int_ne(fs_reuse_pages_open(&pages, path, &result), APR_SUCCESS);
+    ck_assert_str_eq(result.problem, "FS1711");
+}
+END_TEST
+
 static Suite *reuse_store_suite(void)
 {
     Suite *suite = suite_create("reuse_store");
@@ -219,6 +358,10 @@ static Suite *reuse_store_suite(void)
     tcase_add_test(all, damage_gives_nothing_wrong);
     tcase_add_test(all, what_isnt_a_store_is_replaced);
     tcase_add_test(all, sudden_death);
+    tcase_add_test(all, names_that_changed);
+    tcase_add_test(all, more_names_than_slots);
+    tcase_add_test(all, names_have_a_form);
+    tcase_add_test(all, pages_that_are_known);
     tcase_set_timeout(all, 60);
     suite_add_tcase(suite, all);
     return suite;

@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#define XXH_INLINE_ALL
+#include "reuse/fs_reuse_names.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#define MAGIC  "fsnames1"
+#define SLOTS  65536
+#define PROBES 8
+
+typedef struct slot_t {
+    _Atomic uint64_t hash; /* 0: free */
+    _Atomic uint64_t number;
+} slot_t;
+
+typedef struct table_t {
+    char magic[8];
+    _Atomic uint64_t sequence;
+    _Atomic uint64_t floor;
+    slot_t slots[SLOTS];
+} table_t;
+
+struct fs_reuse_names_t {
+    table_t *table;
+    dev_t device;
+    ino_t inode;
+};
+
+static apr_status_t failed(fs_result_t *result, const char *path, int error)
+{
+    char text[128];
+
+    return fs_result_set(result, APR_FROM_OS_ERROR(error), "FS1712",
+                         "cannot map %s, which says what pages depend on: %s; check the "
+                         "directory's owner and free space",
+                         path, strerror_r(error, text, sizeof(text)));
+}
+
+/* Makes the file beside the old one; -1 with errno set. */
+static int make(const char *path)
+{
+    char *fresh = malloc(strlen(path) + 8);
+    int fd, error;
+
+    if (!fresh)
+        return -1;
+    sprintf(fresh, "%s.XXXXXX", path);
+    fd = mkstemp(fresh);
+    error = fd < 0 ? errno : posix_fallocate(fd, 0, sizeof(table_t));
+    if (!error && (pwrite(fd, MAGIC, 8, 0) != 8 || rename(fresh, path)))
+        error = errno;
+    if (error && fd >= 0) {
+        unlink(fresh);
+        close(fd);
+        fd = -1;
+    }
+    free(fresh);
+    errno = error;
+    return fd;
+}
+
+static int is_table(int fd)
+{
+    struct stat info;
+    char magic[8];
+
+    return fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && info.st_size == sizeof(table_t) &&
+           pread(fd, magic, sizeof(magic), 0) == (ssize_t)sizeof(magic) &&
+           !memcmp(magic, MAGIC, sizeof(magic));
+}
+
+/* Closes fd. */
+static apr_status_t map(fs_reuse_names_t **made, int fd, int writes, const char *path,
+                        fs_result_t *result)
+{
+    fs_reuse_names_t *names = calloc(1, sizeof(*names));
+    struct stat info;
+    void *base = MAP_FAILED;
+    int error = names ? 0 : ENOMEM;
+
+    *made = NULL;
+    if (!error && fstat(fd, &info))
+        error = errno;
+    if (!error)
+        base = mmap(NULL, sizeof(table_t), writes ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED,
+                    fd, 0);
+    if (!error && base == MAP_FAILED)
+        error = errno;
+    close(fd);
+    if (error) {
+        free(names);
+        return failed(result, path, error);
+    }
+    *names = (fs_reuse_names_t){base, info.st_dev, info.st_ino};
+    *made = names;
+    return APR_SUCCESS;
+}
+
+apr_status_t fs_reuse_names_open_writer(fs_reuse_names_t **names, const char *path,
+                                        fs_result_t *result)
+{
+    int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    apr_status_t status;
+
+    if (fd >= 0 && !is_table(fd)) {
+        close(fd);
+        fd = -1;
+    }
+    if (fd < 0)
+        fd = make(path);
+    if (fd < 0)
+        return failed(result, path, errno);
+    status = map(names, fd, 1, path, result);
+    if (status == APR_SUCCESS) {
+        uint64_t next = atomic_load(&(*names)->table->sequence) + 1;
+
+        atomic_store(&(*names)->table->floor, next);
+        atomic_store(&(*names)->table->sequence, next);
+    }
+    return status;
+}
+
+apr_status_t fs_reuse_names_open_reader(fs_reuse_names_t **names, const char *path,
+                                        fs_result_t *result)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+
+    *names = NULL;
+    if (fd < 0)
+        return failed(result, path, errno);
+    if (is_table(fd))
+        return map(names, fd, 0, path, result);
+    close(fd);
+    return failed(result, path, EINVAL);
+}
+
+void fs_reuse_names_close(fs_reuse_names_t *names)
+{
+    if (!names)
+        return;
+    munmap(names->table, sizeof(table_t));
+    free(names);
+}
+
+int fs_reuse_names_current(const fs_reuse_names_t *names, const char *path)
+{
+    struct stat info;
+
+    return stat(path, &info) == 0 && info.st_dev == names->device && info.st_ino == names->inode;
+}
+
+int fs_reuse_name_ok(const char *name, size_t length)
+{
+    if (!length || length > FS_REUSE_NAME_LIMIT || name[0] == '/' || name[length - 1] == '/')
+        return 0;
+    for (size_t i = 0; i < length; i++)
+        if (name[i] <= 0x20 || name[i] >= 0x7f || name[i] == ',' ||
+            (name[i] == '/' && name[i - 1] == '/'))
+            return 0;
+    return 1;
+}
+
+static uint64_t hash_of(const char *name, size_t length)
+{
+    uint64_t hash = XXH3_64bits(name, length);
+
+    return hash ? hash : 1;
+}
+
+/* The slot of a name: its own, a free one, or the one with the lowest number. */
+static slot_t *choose_slot(table_t *table, uint64_t hash)
+{
+    slot_t *best = NULL;
+
+    for (unsigned probe = 0; probe < PROBES; probe++) {
+        slot_t *slot = &table->slots[(hash + probe) % SLOTS];
+        uint64_t found = atomic_load_explicit(&slot->hash, memory_order_relaxed);
+
+        if (found == hash)
+            return slot;
+        if (!best || (atomic_load_explicit(&best->hash, memory_order_relaxed) &&
+                      (!found || atomic_load_explicit(&slot->number, memory_order_relaxed) <
+                                     atomic_load_explicit(&best->number, memory_order_relaxed))))
+            best = slot;
+    }
+    return best;
+}
+
+void fs_reuse_names_invalidate(fs_reuse_names_t *names, const char *name, size_t length)
+{
+    table_t *table = names->table;
+    uint64_t hash = hash_of(name, length), found;
+    uint64_t number = atomic_load(&table->sequence) + 1;
+    slot_t *slot = choose_slot(table, hash);
+
+    found = atomic_load(&slot->hash);
+    if (found && found != hash) {
+        /* Whoever reads in between finds no slot for either name, and so the floor. */
+        uint64_t forgotten = atomic_load(&slot->number);
+
+        if (forgotten > atomic_load(&table->floor))
+            atomic_store(&table->floor, forgotten);
+        atomic_store(&slot->hash, 0);
+    }
+    atomic_store(&slot->number, number);
+    atomic_store(&slot->hash, hash);
+    atomic_store(&table->sequence, number);
+}
+
+uint64_t fs_reuse_names_sequence(const fs_reuse_names_t *names)
+{
+    return atomic_load(&names->table->sequence);
+}
+
+static uint64_t number_of(const table_t *table, const char *name, size_t length)
+{
+    uint64_t hash = hash_of(name, length);
+
+    for (unsigned probe = 0; probe < PROBES; probe++) {
+        const slot_t *slot = &table->slots[(hash + probe) % SLOTS];
+
+        if (atomic_load(&slot->hash) == hash)
+            return atomic_load(&slot->number);
+    }
+    return 0;
+}
+
+uint64_t fs_reuse_names_number(const fs_reuse_names_t *names, const char *name, size_t length)
+{
+    uint64_t highest = 0, number;
+
+    for (size_t i = 1; i <= length; i++) {
+        if (i < length && name[i] != '/')
+            continue;
+        number = number_of(names->table, name, i);
+        if (number > highest)
+            highest = number;
+    }
+    /* After the slots: one that was given away raised the floor before it went. */
+    number = atomic_load(&names->table->floor);
+    return number > highest ? number : highest;
+}
