@@ -64,6 +64,13 @@ void fs_exchange_destroy(fs_exchange_t *exchange)
     free(exchange);
 }
 
+void fs_exchange_set_url(fs_exchange_t *exchange, const char *url)
+{
+    snprintf(exchange->url, sizeof(exchange->url), "%s", url);
+    for (unsigned i = 0; i < exchange->peer_count; i++)
+        exchange->peers[i]->self |= url[0] && !strcmp(exchange->peers[i]->url, url);
+}
+
 uint64_t fs_exchange_random(fs_exchange_t *exchange, uint64_t below)
 {
     uint64_t x = exchange->random += UINT64_C(0x9e3779b97f4a7c15);

@@ -66,6 +66,8 @@ typedef struct fs_exchange_settings_t {
  */
 fs_exchange_t *fs_exchange_create(const fs_exchange_settings_t *settings, fs_map_t *map);
 void fs_exchange_destroy(fs_exchange_t *exchange);
+/* Where the others reach this server, if that is known only now. */
+void fs_exchange_set_url(fs_exchange_t *exchange, const char *url);
 
 /* --- time ------------------------------------------------------------------------------------- */
 

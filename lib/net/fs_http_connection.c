@@ -234,9 +234,18 @@ static void complain(fs_http_connection_t *connection, const fs_result_t *cause)
            cause->problem, cause->detail);
 }
 
+static void tell_refused(const fs_http_call_t *call, const char *problem)
+{
+    const fs_http_server_t *server = call->connection->server;
+
+    if (server->refused && call->route)
+        server->refused(server->baton, problem, call->route);
+}
+
 static void unauthorized(fs_http_call_t *call, const fs_result_t *cause)
 {
     complain(call->connection, cause);
+    tell_refused(call, cause->problem);
     fs_http_call_set_header(call, "WWW-Authenticate", "FarmSync");
     fs_http_call_problem(call, 401, cause);
 }
@@ -295,6 +304,7 @@ static void begin_body(fs_http_connection_t *connection)
     fs_auth_t none;
 
     if (call->head.content_length > limit) {
+        tell_refused(call, "FS0242");
         refuse_and_close(connection, 413, "FS0242", "the request's body is too large");
         return;
     }

@@ -96,6 +96,7 @@ struct fs_http_server_t {
     fs_http_route_t *routes;
     unsigned route_count;
     void *baton;
+    void (*refused)(void *baton, const char *problem, const fs_http_route_t *route);
     unsigned port;
     unsigned max_connections;
     struct timeval idle;

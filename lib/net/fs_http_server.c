@@ -323,6 +323,7 @@ apr_status_t fs_http_server_create(fs_http_server_t **server,
     STAILQ_INIT(&made->posts);
     made->route_count = route_count;
     made->baton = baton;
+    made->refused = settings->refused;
     made->max_connections = settings->max_connections ? settings->max_connections : MAX_CONNECTIONS;
     made->idle.tv_sec = settings->idle_timeout_s ? settings->idle_timeout_s : IDLE_TIMEOUT_S;
     status = set_up(made, settings, routes, result);

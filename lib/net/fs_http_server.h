@@ -47,7 +47,10 @@ typedef struct fs_http_server_settings_t {
     const char *key_file;
     const char *client_ca_file; /* demand client certificates if not NULL */
     unsigned max_connections;   /* 0: 4096 */
-    unsigned idle_timeout_s;    /* 0: 60 */
+    /* Told of each request that is refused for its signature (FS0210 to FS0212) or its size
+     * (FS0242), with the route it was for. In the loop's thread. NULL: nobody. */
+    void (*refused)(void *baton, const char *problem, const fs_http_route_t *route);
+    unsigned idle_timeout_s; /* 0: 60 */
 } fs_http_server_settings_t;
 
 /* Errors: FS0230 bad address, FS0231 unprotected off loopback, FS0232 cannot bind, FS0233 TLS

@@ -15,11 +15,11 @@
 
 #define MONITOR_SHARE_DEFAULT 50
 
-static const char *const fields[] = {"server",       "state_dir", "groups",  "database",
-                                     "data_servers", "key_file",  "ca_file", "cert_file",
-                                     "address",      "log_level", "poll_ms", "home_after_ms",
-                                     "listen",       "advertise", "peers",
-                                     "sessions",     "monitors",  "monitor_share"};
+static const char *const fields[] = {
+    "server",   "state_dir", "groups",       "database",   "data_servers", "key_file",
+    "ca_file",  "cert_file", "address",      "log_level",  "poll_ms",      "home_after_ms",
+    "listen",   "advertise", "peers",        "suspect_ms", "dead_ms",      "outage_s",
+    "sessions", "monitors",  "monitor_share"};
 #define FIELD_COUNT (sizeof(fields) / sizeof(fields[0]))
 
 static apr_status_t bad_value(const char *path, const char *field, const char *remedy,
@@ -170,6 +170,36 @@ static apr_status_t read_peers(fs_agent_config_t *config, const json_t *root, co
     return APR_SUCCESS;
 }
 
+/* A whole number; a missing field and null leave it 0. */
+static apr_status_t read_limit(const json_t *root, const char *field, json_int_t least,
+                               json_int_t most, unsigned *value, const char *path,
+                               fs_result_t *result)
+{
+    const json_t *json = json_object_get(root, field);
+    json_int_t number = json_integer_value(json);
+
+    if (!json || json_is_null(json))
+        return APR_SUCCESS;
+    if (!json_is_integer(json) || number < least || number > most)
+        return bad_value(path, field, "give a whole number within its range; see doc/agent.md",
+                         result);
+    *value = (unsigned)number;
+    return APR_SUCCESS;
+}
+
+static apr_status_t read_backplane(fs_agent_config_t *config, const json_t *root, const char *path,
+                                   fs_result_t *result)
+{
+    apr_status_t status =
+        read_limit(root, "suspect_ms", 100, 3600000, &config->suspect_ms, path, result);
+
+    if (!status)
+        status = read_limit(root, "dead_ms", 100, 3600000, &config->dead_ms, path, result);
+    if (!status)
+        status = read_limit(root, "outage_s", 60, 366 * 86400, &config->outage_s, path, result);
+    return status;
+}
+
 static apr_status_t read_numbers(fs_agent_config_t *config, const json_t *root, const char *path,
                                  fs_result_t *result)
 {
@@ -276,10 +306,12 @@ static apr_status_t read_root(fs_agent_config_t *config, const json_t *root, con
     if (!status)
         status = read_peers(config, root, path, result);
     if (!status)
+        status = read_backplane(config, root, path, result);
+    if (!status)
         status = read_numbers(config, root, path, result);
     if (!status)
-        status = fs_agent_config_read_sessions(&config->sessions,
-                                               json_object_get(root, "sessions"), path, result);
+        status = fs_agent_config_read_sessions(&config->sessions, json_object_get(root, "sessions"),
+                                               path, result);
     if (!status)
         status = read_monitors(config, root, path, result);
     return status ? status : check_whole(config, path, result);

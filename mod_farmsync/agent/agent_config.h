@@ -32,6 +32,9 @@ typedef struct fs_agent_config_t {
     char *advertise; /* host:port at which they reach it, if that is another; NULL */
     unsigned peer_count;
     char *peers[FS_PEERS_MAX]; /* base URLs of other agents */
+    unsigned suspect_ms;       /* a silent peer is suspected; 0: the default */
+    unsigned dead_ms;          /* ... and dead */
+    unsigned outage_s;         /* the longest that a server may be away; 0: the default */
     char *address;             /* where this web server is reached, for people; "" unknown */
     fs_log_level_t log_level;
     unsigned poll_ms;       /* between two looks at the database while no data server answers */

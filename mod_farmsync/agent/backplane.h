@@ -89,6 +89,9 @@ unsigned fs_peers_list(fs_agent_t *agent, fs_peer_name_t *peers, unsigned max);
 /* Farm time for stamps and windows: as children see it, or the wall clock if no source is known. */
 fs_usec_t fs_backplane_time(fs_agent_t *agent);
 
+/* A call was refused before it came to its handler; in the loop's thread. */
+void fs_backplane_refused_call(fs_agent_t *agent, const char *problem);
+
 /* --- the part --------------------------------------------------------------------------------- */
 
 apr_status_t fs_backplane_open(fs_agent_t *agent, fs_result_t *result);

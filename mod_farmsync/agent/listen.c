@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "backplane.h"
 #include "base/fs_unix.h"
 #include "net/fs_http_parse.h"
 #include "parts.h"
@@ -291,6 +292,12 @@ static void answer_agent(void *baton, fs_http_call_t *call)
 
 static const fs_http_route_t own_routes[] = {{"GET", "/v1/agent", 0, 0, answer_agent}};
 
+static void on_refused(void *baton, const char *problem, const fs_http_route_t *route)
+{
+    if (!strcmp(route->path, FS_LISTEN_EXCHANGE))
+        fs_backplane_refused_call(baton, problem);
+}
+
 apr_status_t fs_listen_open(fs_agent_t *agent, fs_result_t *result)
 {
     fs_listen_t *listen = listen_of(agent);
@@ -308,6 +315,7 @@ apr_status_t fs_listen_open(fs_agent_t *agent, fs_result_t *result)
                                           .cert_file = config->listen ? config->cert_file : NULL,
                                           .client_ca_file = config->ca_file,
                                           .max_connections = CONNECTIONS_MAX,
+                                          .refused = on_refused,
                                           .idle_timeout_s = IDLE_S};
     status = fs_http_server_create(&listen->server, &settings, listen->routes, listen->route_count,
                                    agent, result);

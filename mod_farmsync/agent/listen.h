@@ -25,6 +25,7 @@
 
 #define FS_LISTEN_ROUTES_MAX 96
 #define FS_LISTEN_SOCKET     "agent.sock"
+#define FS_LISTEN_EXCHANGE   "/v1/exchange" /* of the backplane */
 
 /* Adds routes; method and path must be literals. In a part's `open` only. Too many: refused,
  * FS1450. */
