@@ -166,6 +166,8 @@ static apr_status_t write_config(const fs_settings_t *settings, apr_pool_t *pool
     json_field(&text, "listen", settings->listen);
     json_field(&text, "advertise", settings->advertise);
     json_list(&text, "peers", settings->peers);
+    fs_text_printf(&text, "  \"suspect_ms\": %d,\n  \"dead_ms\": %d,\n  \"outage_s\": %d,\n",
+                   settings->suspect_ms, settings->dead_ms, settings->outage_s);
     fs_monitors_json(&text, settings);
     if (settings->agent_members)
         fs_text_puts(&text, settings->agent_members);

@@ -117,6 +117,9 @@ static void dump_settings(const fs_settings_t *settings, const fs_place_t *place
                   : settings->listen,
               "(none)");
     dump_list("FarmSyncPeer", settings->peers, pool);
+    printf("  %-24s %d ms %d ms\n", "FarmSyncPeerTimeout", settings->suspect_ms,
+           settings->dead_ms);
+    printf("  %-24s %d\n", "FarmSyncLongestOutage", settings->outage_s / 86400);
     for (int i = 0; fs_monitors_line(pool, settings, i) || !i; i++)
         dump_line("FarmSyncMonitor", fs_monitors_line(pool, settings, i), "(none)");
     printf("  %-24s %d\n", "FarmSyncMonitorShare",

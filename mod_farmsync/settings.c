@@ -24,12 +24,18 @@
 #include "module.h"
 #include "monitors.h"
 
-#define POLL_MS_DEFAULT  1000
-#define POLL_MS_MIN      20
-#define POLL_MS_MAX      60000
-#define GROUP_DEFAULT    "default"
-#define DATA_SERVERS_MAX 64
-#define PEERS_MAX        256
+#define POLL_MS_DEFAULT         1000
+#define POLL_MS_MIN             20
+#define POLL_MS_MAX             60000
+#define GROUP_DEFAULT           "default"
+#define DATA_SERVERS_MAX        64
+#define PEERS_MAX               256
+#define PEER_TIMEOUT_MIN_MS     1500 /* peers say something each second */
+#define PEER_TIMEOUT_MAX_MS     3600000
+#define PEER_SUSPECT_DEFAULT_MS 3000
+#define PEER_DEAD_DEFAULT_MS    10000
+#define OUTAGE_DEFAULT_DAYS     7
+#define OUTAGE_MAX_DAYS         366
 
 void *fs_settings_create_server(apr_pool_t *pool, server_rec *server)
 {
@@ -38,6 +44,7 @@ void *fs_settings_create_server(apr_pool_t *pool, server_rec *server)
     settings->reuse_store = FS_UNSET;
     settings->agent_log_level = FS_UNSET;
     settings->agent_poll_ms = FS_UNSET;
+    settings->suspect_ms = settings->dead_ms = settings->outage_s = FS_UNSET;
     settings->avail = fs_avail_settings_create(pool);
     return settings;
 }
@@ -252,11 +259,54 @@ static const char *add_peer(cmd_parms *cmd, void *unused, const char *value)
                             "FS1461: FarmSyncPeer \"%s\": give the host:port that another server "
                             "of the farm names in FarmSyncListen",
                             value);
+    if (settings->suspect_ms == FS_UNSET) {
+        settings->suspect_ms = PEER_SUSPECT_DEFAULT_MS;
+        settings->dead_ms = PEER_DEAD_DEFAULT_MS;
+    }
+    if (settings->outage_s == FS_UNSET)
+        settings->outage_s = OUTAGE_DEFAULT_DAYS * 86400;
     if (!settings->peers)
         settings->peers = apr_array_make(cmd->pool, 8, sizeof(const char *));
     if (settings->peers->nelts == PEERS_MAX)
         return apr_psprintf(cmd->pool, "FS1461: FarmSyncPeer: at most %d peers", PEERS_MAX);
     APR_ARRAY_PUSH(settings->peers, const char *) = value;
+    return NULL;
+}
+
+static const char *set_peer_timeout(cmd_parms *cmd, void *unused, const char *suspect,
+                                    const char *dead)
+{
+    const char *error = ap_check_cmd_context(cmd, GLOBAL_ONLY);
+    apr_interval_time_t first, last;
+
+    if (error)
+        return error;
+    if (ap_timeout_parameter_parse(suspect, &first, "s") != APR_SUCCESS ||
+        ap_timeout_parameter_parse(dead, &last, "s") != APR_SUCCESS ||
+        first < apr_time_from_msec(PEER_TIMEOUT_MIN_MS) || last <= first ||
+        last > apr_time_from_msec(PEER_TIMEOUT_MAX_MS))
+        return apr_psprintf(
+            cmd->pool,
+            "FS1464: FarmSyncPeerTimeout %s %s: give after what silence a server is "
+            "suspected, and after what longer one it counts as dead: %d ms to %d ms",
+            suspect, dead, PEER_TIMEOUT_MIN_MS, PEER_TIMEOUT_MAX_MS);
+    settings_of(cmd)->suspect_ms = (int)(first / 1000);
+    settings_of(cmd)->dead_ms = (int)(last / 1000);
+    return NULL;
+}
+
+static const char *set_longest_outage(cmd_parms *cmd, void *unused, const char *value)
+{
+    const char *error = ap_check_cmd_context(cmd, GLOBAL_ONLY);
+    char *end;
+    long days = strtol(value, &end, 10);
+
+    if (error)
+        return error;
+    if (end == value || *end || days < 1 || days > OUTAGE_MAX_DAYS)
+        return apr_psprintf(cmd->pool, "FS1465: FarmSyncLongestOutage \"%s\": give 1 to %d days",
+                            value, OUTAGE_MAX_DAYS);
+    settings_of(cmd)->outage_s = (int)days * 86400;
     return NULL;
 }
 
@@ -375,6 +425,10 @@ const command_rec fs_settings_commands[] = {
     AP_INIT_TAKE1("FarmSyncMonitorShare", fs_monitors_set_share, NULL, RSRC_CONF,
                   "percentage of the servers on which monitors may take an application down; "
                   "default 50"),
+    AP_INIT_TAKE2("FarmSyncPeerTimeout", set_peer_timeout, NULL, RSRC_CONF,
+                  "after what silence a server is suspected, and dead; default 3s 10s"),
+    AP_INIT_TAKE1("FarmSyncLongestOutage", set_longest_outage, NULL, RSRC_CONF,
+                  "days that a server may be away and bring what it knows; default 7"),
     AP_INIT_ITERATE("FarmSyncGroup", add_group, NULL, RSRC_CONF,
                     "one or more groups of datasets that this server has; default: default"),
     AP_INIT_TAKE1("FarmSyncAgent", set_agent, NULL, RSRC_CONF,
@@ -438,8 +492,8 @@ int fs_settings_have_source(const fs_settings_t *settings)
 
 int fs_settings_have_work(const fs_settings_t *settings)
 {
-    return fs_settings_have_source(settings) || settings->listen ||
-           settings->agent_needed || settings->monitors;
+    return fs_settings_have_source(settings) || settings->listen || settings->agent_needed ||
+           settings->monitors;
 }
 
 int fs_settings_start_agent(const fs_settings_t *settings)

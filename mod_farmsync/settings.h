@@ -13,8 +13,8 @@
 #define FS_UNSET (-1)
 
 /*
- * Of the whole server: only outside of <VirtualHost>, but for `avail`. NULL or FS_UNSET where nothing
- * was said.
+ * Of the whole server: only outside of <VirtualHost>, but for `avail`. NULL or FS_UNSET where
+ * nothing was said.
  */
 typedef struct fs_settings_t {
     const char *server;
@@ -26,6 +26,8 @@ typedef struct fs_settings_t {
     const char *agent;
     const char *listen;               /* host:port of the agent for the other agents */
     const char *advertise;            /* host:port at which they reach it */
+    int suspect_ms, dead_ms;          /* of silent peers */
+    int outage_s;                     /* the longest that a server may be away */
     apr_array_header_t *peers;        /* of const char * */
     apr_array_header_t *monitors;     /* NULL, or known to monitors.c only */
     int monitor_share;                /* percent; 0 unset */
@@ -35,11 +37,11 @@ typedef struct fs_settings_t {
     int reuse_used;                   /* not a directive: FarmSyncReuse is On somewhere */
     int agent_log_level;              /* fs_log_level_t */
     int agent_poll_ms;
-    const char *agent_members; /* not a directive: what other modules add to agent.json */
-    int agent_needed;          /* not a directive: an agent is of use for one of these */
+    const char *agent_members;  /* not a directive: what other modules add to agent.json */
+    int agent_needed;           /* not a directive: an agent is of use for one of these */
     fs_avail_settings_t *avail; /* of each virtual host its own */
-    const char *address; /* not a directive: where this server is reached, host:port */
-    pid_t agent_parent;  /* not a directive: the process that started the agent; 0 none did */
+    const char *address;        /* not a directive: where this server is reached, host:port */
+    pid_t agent_parent; /* not a directive: the process that started the agent; 0 none did */
 } fs_settings_t;
 
 /* Of a place in the configuration: also per virtual host and directory. */

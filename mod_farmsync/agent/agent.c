@@ -12,6 +12,11 @@ int fs_agent_stopping(const fs_agent_t *agent)
     return __atomic_load_n(&agent->stop, __ATOMIC_ACQUIRE);
 }
 
+int fs_agent_has_source(const fs_agent_t *agent)
+{
+    return agent->config.database || agent->config.server_count;
+}
+
 void fs_agent_cond_init(pthread_cond_t *cond)
 {
     pthread_condattr_t attributes;

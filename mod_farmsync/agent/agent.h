@@ -111,6 +111,8 @@ struct fs_agent_t {
 /* --- agent.c: what all threads use ------------------------------------------------------------ */
 
 int fs_agent_stopping(const fs_agent_t *agent);
+/* 1 if there is a database or a data server; 0: this agent is there for the backplane alone. */
+int fs_agent_has_source(const fs_agent_t *agent);
 /* Sleeps for `span`, or until the agent is to stop. */
 void fs_agent_sleep(fs_agent_t *agent, fs_usec_t span);
 /* A condition on CLOCK_MONOTONIC, so that a step of the wall clock delays nobody. */

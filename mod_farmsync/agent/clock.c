@@ -21,6 +21,7 @@
 
 #define QUICK_SAMPLES 8
 #define QUICK_PERIOD  (20 * FS_USEC_PER_MSEC)
+#define WALL_BOUND    (1 * FS_USEC_PER_SEC) /* what hosts with NTP differ by, and more */
 #define PERIOD        FS_USEC_PER_SEC
 #define TIMEOUT_MS    1000
 #define ANSWER_LIMIT  4096
@@ -276,6 +277,22 @@ static fs_usec_t pace(const measurement_t *m)
     return PERIOD * 9 / 10 + (fs_usec_t)(PERIOD / 5 * fs_agent_chance());
 }
 
+/* Nobody can be asked, nor will be: farm time is what this host's clock says. */
+static void go_by_wall(fs_agent_t *agent)
+{
+    while (!fs_agent_stopping(agent)) {
+        fs_control_clock_t clock = {.state = FS_CLOCK_GUESSED,
+                                    .bound = WALL_BOUND,
+                                    .drift_ppm = FS_CLOCK_DRIFT_PPM,
+                                    .source = "this host's clock"};
+
+        clock.measured = fs_time_mono();
+        clock.offset = fs_time_wall() - clock.measured;
+        fs_control_set_clock(agent->control, &clock);
+        fs_agent_sleep(agent, PERIOD);
+    }
+}
+
 void *fs_clock_run(void *baton)
 {
     measurement_t m = {.agent = baton};
@@ -286,6 +303,10 @@ void *fs_clock_run(void *baton)
                     m.agent->config.server);
     m.servers.home_after = m.agent->config.home_after_ms * FS_USEC_PER_MSEC;
     fs_farm_clock_init(&m.filter);
+    if (!fs_agent_has_source(m.agent)) {
+        go_by_wall(m.agent);
+        return NULL;
+    }
     (void)fs_control_clock(m.agent->control, &m.published);
     while (!fs_agent_stopping(m.agent)) {
         int asked = fs_servers_next(&m.servers, fs_time_mono());

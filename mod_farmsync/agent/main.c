@@ -101,7 +101,7 @@ static void init_shared(fs_agent_t *agent)
     fs_servers_init(&agent->servers, agent->config.server_count, agent->config.servers,
                     agent->config.server);
     agent->servers.home_after = agent->config.home_after_ms * FS_USEC_PER_MSEC;
-    agent->group_count = agent->config.group_count;
+    agent->group_count = fs_agent_has_source(agent) ? agent->config.group_count : 0;
     for (unsigned i = 0; i < agent->group_count; i++)
         init_group(agent, i);
 }

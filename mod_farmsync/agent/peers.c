@@ -6,12 +6,14 @@
  * backplane is (StateDir/notices/peers).
  */
 #include <jansson.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "avail/fs_avail_peers.h"
 #include "backplane_internal.h"
+#include "base/fs_file.h"
 #include "listen.h"
 
 #define LOOK_EVERY   (15 * FS_USEC_PER_SEC)
@@ -226,12 +228,15 @@ static void describe(fs_backplane_t *backplane, fs_avail_peers_t *peers)
 static void tell_children(fs_backplane_t *backplane)
 {
     fs_avail_peers_t *peers = malloc(sizeof(*peers));
+    char directory[PATH_MAX];
     fs_result_t result;
 
     if (!peers)
         return;
     describe(backplane, peers);
-    if (fs_avail_write_peers(backplane->agent->config.state_dir, peers, &result))
+    snprintf(directory, sizeof(directory), "%s/notices", backplane->agent->config.state_dir);
+    if (fs_dir_make(directory, &result) ||
+        fs_avail_write_peers(backplane->agent->config.state_dir, peers, &result))
         fs_log_result(FS_LOG_DEBUG, &result);
     free(peers);
 }

@@ -406,7 +406,7 @@ void *fs_report_run(void *baton)
         fs_usec_t now = fs_time_mono();
 
         tell(&r);
-        if (now - r.cleaned > CLEAN_PERIOD) {
+        if (r.agent->group_count && now - r.cleaned > CLEAN_PERIOD) {
             r.cleaned = now;
             fs_agent_clean(r.agent, 0);
         }

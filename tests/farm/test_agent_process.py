@@ -296,7 +296,8 @@ def test_configtest_finds_errors_and_names_the_remedy(line, number, remedy):
 DIRECTIVES = {  # and whether it is of the whole server
     "FarmSyncServer": True, "FarmSyncStateDir": True, "FarmSyncDatabase": True, "FarmSyncDataServer": True,
     "FarmSyncKeyFile": True, "FarmSyncCAFile": True, "FarmSyncCertificateFile": True, "FarmSyncGroup": True,
-    "FarmSyncListen": True, "FarmSyncPeer": True,
+    "FarmSyncListen": True, "FarmSyncPeer": True, "FarmSyncPeerTimeout": True,
+    "FarmSyncLongestOutage": True,
     "FarmSyncAgent": True, "FarmSyncAgentLogLevel": True, "FarmSyncAgentPoll": True,
     "FarmSyncOnStale": False, "FarmSyncVersionHeader": False}
 
