@@ -19,6 +19,9 @@ mod_farmsync_agent_libagent_la_LIBADD = $(JANSSON_LIBS)
 libexec_PROGRAMS += farmsync-agent
 farmsync_agent_SOURCES = \
 	mod_farmsync/agent/agent.c mod_farmsync/agent/agent.h \
+	mod_farmsync/agent/avail.c mod_farmsync/agent/avail.h \
+	mod_farmsync/agent/avail_history.c mod_farmsync/agent/avail_http.c \
+	mod_farmsync/agent/avail_tell.c \
 	mod_farmsync/agent/backplane.c mod_farmsync/agent/backplane.h \
 	mod_farmsync/agent/backplane_internal.h mod_farmsync/agent/backplane_http.c \
 	mod_farmsync/agent/backplane_keep.c mod_farmsync/agent/backplane_tell.c \
@@ -30,7 +33,7 @@ farmsync_agent_SOURCES = \
 	mod_farmsync/agent/lock.c mod_farmsync/agent/lock.h \
 	mod_farmsync/agent/log.c mod_farmsync/agent/log.h \
 	mod_farmsync/agent/main.c \
-	mod_farmsync/agent/monitor_probe.c \
+	mod_farmsync/agent/monitor_probe.c mod_farmsync/agent/monitor_run.c \
 	mod_farmsync/agent/parts.c mod_farmsync/agent/parts.h \
 	mod_farmsync/agent/peers.c \
 	mod_farmsync/agent/report.c \
@@ -57,7 +60,7 @@ farmsync_agent_CFLAGS = $(AM_CFLAGS) -pthread
 farmsync_agent_LDADD = mod_farmsync/agent/libagent.la \
 	lib/sync/libfs_source.la lib/sync/libfs_sync.la lib/net/libfs_sql.la lib/net/libfs_net.la \
 	lib/control/libfs_control.la lib/image/libfs_delta.la lib/image/libfs_image.la \
-	lib/session/libfs_session.la lib/backplane/libfs_backplane.la lib/avail/libfs_avail.la \
+	lib/session/libfs_session.la lib/backplane/libfs_backplane.la lib/avail/libfs_notice.la lib/avail/libfs_avail.la \
 	lib/base/libfs_base.la $(EVENT_LIBS) $(JANSSON_LIBS) -lpthread
 
 EXTRA_DIST += doc/agent.md

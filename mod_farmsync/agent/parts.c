@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "avail.h"
 #include "backplane.h"
 #include "listen.h"
 #include "session.h"
@@ -12,6 +13,7 @@
 /* The listeners start last and end first: nobody calls a part that isn't there. */
 const fs_agent_part_t fs_agent_parts[] = {
     {"backplane", fs_backplane_open, fs_backplane_start, fs_backplane_wake, fs_backplane_join},
+    {"availability", fs_avail_open, fs_avail_start, fs_avail_wake, fs_avail_join},
     {"sessions", fs_sessions_open, fs_sessions_start, fs_sessions_wake, fs_sessions_join},
     {"listen", fs_listen_open, fs_listen_start, fs_listen_wake, fs_listen_join},
 };
