@@ -4,6 +4,7 @@ EXTRA_DIST += scripts/farm scripts/test scripts/bench scripts/packages.txt scrip
 	scripts/farmlib/__init__.py \
 	scripts/farmlib/bench.py \
 	scripts/farmlib/bench_host.py \
+	scripts/farmlib/bench_avail.py \
 	scripts/farmlib/bench_image.py \
 	scripts/farmlib/bench_sessions.py \
 	scripts/farmlib/catalogue.py \

@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 
-from . import bench_image, bench_sessions, paths, setup
+from . import bench_avail, bench_image, bench_sessions, paths, setup
 from .errors import FarmError
 from .farm import Farm
 from .part import http_get, wait_until
@@ -300,7 +300,7 @@ def parser():
     top.add_argument("part", nargs="?", choices=("loss",), help="loss: instead of measuring, count "
                      "what is lost of sessions when servers fail, over so many --seeds")
     top.add_argument("--seeds", type=int, default=100, metavar="N")
-    top.add_argument("--only", choices=("requests", "image", "sessions"),
+    top.add_argument("--only", choices=("requests", "image", "availability", "sessions"),
                      help="this part alone; its sections of doc/benchmarks.md are replaced")
     return top
 
@@ -327,6 +327,8 @@ def main():
         sections += attempt(lambda: [requests_section(options)], "Cost of a request", problems)
     if options.only in (None, "image"):
         sections += bench_image.sections(options.quick, problems)
+    if options.only in (None, "availability"):
+        sections += bench_avail.sections(options.quick, problems, attempt)
     if options.only in (None, "sessions"):
         sections += bench_sessions.sections(options.quick, problems, attempt)
     text = page(sections)

@@ -1,0 +1,2 @@
+# Run by scripts/bench.
+EXTRA_DIST += tests/bench/availability.py
