@@ -84,24 +84,37 @@ static int refuse_early(request_rec *r)
     return HTTP_SERVICE_UNAVAILABLE;
 }
 
-/* Behind mod_session's own filter, which saves when the first of the response comes by. */
-static apr_status_t session_filter(ap_filter_t *filter, apr_bucket_brigade *brigade)
+/* In front of mod_session's own filter. */
+static apr_status_t early_filter(ap_filter_t *filter, apr_bucket_brigade *brigade)
 {
     request_rec *r = filter->r;
 
-    if (!r->main)
-        for (fs_session_request_t *session = fs_session_loaded(r); session; session = session->next)
-            fs_session_finish(r, session);
+    for (fs_session_request_t *session = fs_session_loaded(r); session; session = session->next)
+        fs_session_save_early(r, session);
     ap_remove_output_filter(filter);
     return ap_pass_brigade(filter->next, brigade);
 }
 
-#define FILTER_NAME "FARMSYNC_SESSION_OUT"
-
-static void insert_filter(request_rec *r)
+/* Behind mod_session's own filter, which saves when the first of the response comes by. */
+static apr_status_t late_filter(ap_filter_t *filter, apr_bucket_brigade *brigade)
 {
-    if (!r->main)
-        ap_add_output_filter(FILTER_NAME, NULL, r, r->connection);
+    request_rec *r = filter->r;
+
+    for (fs_session_request_t *session = fs_session_loaded(r); session; session = session->next)
+        fs_session_finish(r, session);
+    ap_remove_output_filter(filter);
+    return ap_pass_brigade(filter->next, brigade);
+}
+
+#define EARLY_NAME "FARMSYNC_SESSION_EARLY"
+#define LATE_NAME  "FARMSYNC_SESSION_OUT"
+
+static void insert_filters(request_rec *r)
+{
+    if (r->main || !(fs_session_place(r)->cookie || fs_session_loaded(r)))
+        return;
+    ap_add_output_filter(EARLY_NAME, NULL, r, r->connection);
+    ap_add_output_filter(LATE_NAME, NULL, r, r->connection);
 }
 
 static int finish_late(request_rec *r)
@@ -154,9 +167,10 @@ static void register_hooks(apr_pool_t *pool)
     ap_hook_session_save(session_save, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_session_decode(session_decode, after_mod_session, NULL, APR_HOOK_REALLY_LAST);
     ap_hook_header_parser(refuse_early, NULL, NULL, APR_HOOK_MIDDLE);
-    ap_register_output_filter(FILTER_NAME, session_filter, NULL, AP_FTYPE_CONTENT_SET + 1);
-    ap_hook_insert_filter(insert_filter, NULL, NULL, APR_HOOK_MIDDLE);
-    ap_hook_insert_error_filter(insert_filter, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_register_output_filter(EARLY_NAME, early_filter, NULL, AP_FTYPE_CONTENT_SET - 1);
+    ap_register_output_filter(LATE_NAME, late_filter, NULL, AP_FTYPE_CONTENT_SET + 1);
+    ap_hook_insert_filter(insert_filters, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_insert_error_filter(insert_filters, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_handler(fs_session_rest, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_log_transaction(finish_late, NULL, NULL, APR_HOOK_FIRST);
     APR_OPTIONAL_HOOK(farmsync, farmsync_section, fs_session_section, NULL, NULL, APR_HOOK_MIDDLE);

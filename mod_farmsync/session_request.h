@@ -94,6 +94,9 @@ int fs_session_is_on(const request_rec *r);
 
 /* Stores what z holds now. Never fails: what can't be stored is logged and counted. */
 void fs_session_save(request_rec *r, fs_session_request_t *session);
+/* Before mod_session would: it encodes everything into a text that nobody needs here. Does nothing
+ * where that text may be another module's, or where SessionHeader has still to be read. */
+void fs_session_save_early(request_rec *r, fs_session_request_t *session);
 /* Before the response begins. */
 void fs_session_finish(request_rec *r, fs_session_request_t *session);
 /* After it: what was changed too late for a cookie, in a session that has one. */

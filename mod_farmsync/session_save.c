@@ -67,11 +67,17 @@ static int is_plain(const session_rec *z, apr_pool_t *pool)
     return !strcmp(text + 1, z->encoded);
 }
 
-static int encodes_otherwise(request_rec *r, session_rec *z, apr_pool_t *pool)
+/* Is there anybody but mod_session who encodes sessions? */
+static int others_encode(void)
 {
     const apr_array_header_t *encoders = ap_hook_get_session_encode();
 
-    if (!encoders || encoders->nelts < 2)
+    return encoders && encoders->nelts > 1;
+}
+
+static int encodes_otherwise(request_rec *r, session_rec *z, apr_pool_t *pool)
+{
+    if (!others_encode())
         return 0;
     if (!z->encoded && ap_run_session_encode(r, z) != OK)
         return 0;
@@ -396,6 +402,17 @@ static void save(request_rec *r, fs_session_request_t *session, fs_session_wish_
 void fs_session_save(request_rec *r, fs_session_request_t *session)
 {
     save(r, session, wish_once(r, session));
+}
+
+void fs_session_save_early(request_rec *r, fs_session_request_t *session)
+{
+    const session_dir_conf *conf = ap_get_module_config(r->per_dir_config, &session_module);
+
+    if (!session->host || !conf || conf->header_set || session->opaque || others_encode())
+        return;
+    if (session->z->dirty)
+        save(r, session, FS_SESSION_WISH_NONE);
+    session->z->written = 1;
 }
 
 void fs_session_finish(request_rec *r, fs_session_request_t *session)
