@@ -137,7 +137,7 @@ static void finish(fs_bank_t *bank, job_list_t *group)
             continue;
         }
         STAILQ_INSERT_TAIL(&threads->finished, job, link);
-        post = !threads->posted;
+        post |= !threads->posted;
         threads->posted = 1;
     }
     pthread_mutex_unlock(&threads->lock);

@@ -4,6 +4,7 @@ The session bank of datasrv, on real processes: what was confirmed is there afte
 what is expired goes, what finds no room is said, who owns what, and what a server that returns does.
 """
 
+import concurrent.futures
 import shutil
 import tempfile
 
@@ -94,6 +95,17 @@ def test_what_was_confirmed_is_there_after_a_restart(banks, how):
     assert all(bank.peek(one)["sealed"] == one * 60 for one in keys[::10])
     assert bank.renew("web1").instance == answer.instance != 0
     assert bank.renew("web1").boot != answer.boot
+
+
+def test_many_at_once_are_all_answered(banks):
+    """What waits is one transaction; each gets its own answer."""
+    [bank] = banks()
+    keys = [new_key() for _ in range(400)]
+    with concurrent.futures.ThreadPoolExecutor(32) as pool:
+        whats = list(pool.map(lambda one: bank.offer("web1", one, V1, one)["what"], keys))
+        copies = list(pool.map(lambda one: bank.peek(one)["sealed"], keys))
+    assert whats == [STORED] * 400
+    assert copies == keys
 
 
 # --- owners and leases ------------------------------------------------------------------------------
