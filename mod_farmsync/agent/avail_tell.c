@@ -620,8 +620,10 @@ void fs_avail_delete(void *baton, fs_http_call_t *call)
         fs_http_call_problem(call, 500, &result);
         return;
     }
-    snprintf(task->application, sizeof(task->application), "%.*s",
-             (int)(slash ? slash - rest : (long)strlen(rest)), rest);
+    if ((size_t)snprintf(task->application, sizeof(task->application), "%.*s",
+                         (int)(slash ? slash - rest : (long)strlen(rest)), rest) >=
+        sizeof(task->application))
+        task->application[0] = '\0'; /* no name is so long */
     status = check_caller(task, &http, &result);
     if (!status) {
         status = check_taker(task, &id, room, &result);

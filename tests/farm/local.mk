@@ -2,6 +2,7 @@
 EXTRA_DIST += tests/check_messages.sh \
 	tests/farm/agree.lua \
 	tests/farm/agreeing.py \
+	tests/farm/avail_fixtures.py \
 	tests/farm/conftest.py \
 	tests/farm/ctl_fixtures.py \
 	tests/farm/lone_httpd.py \
@@ -36,6 +37,8 @@ EXTRA_DIST += tests/check_messages.sh \
 	tests/farm/test_reuse_difference.py \
 	tests/farm/test_roll_back.py \
 	tests/farm/test_samples.py \
+	tests/farm/test_monitors.py \
+	tests/farm/test_notices.py \
 	tests/farm/test_operation.py \
 	tests/farm/test_schedule.py \
 	tests/farm/test_session_loss.py \
