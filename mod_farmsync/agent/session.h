@@ -210,9 +210,10 @@ fs_usec_t fs_copy_collect(fs_sessions_t *sessions, apr_pool_t *pool);
 /* Looks at all flights again, as other servers are up now. The lock is held, and released for a
  * while. */
 void fs_copy_retarget(fs_sessions_t *sessions);
-/* Lets a session go: it is another host's now. No lock. */
-void fs_copy_let_go(fs_sessions_t *sessions, const fs_session_key_t *key, const char *owner,
-                    apr_pool_t *pool);
+/* Lets a session go that was of this version when another host was found to have it: unless it has
+ * changed, or come back, since. Returns whether it is let go. No lock. */
+int fs_copy_let_go(fs_sessions_t *sessions, const fs_session_key_t *key, const char *owner,
+                   const fs_session_stamp_t *version, apr_pool_t *pool);
 /* Forgets what another host has, when it is safe. Keeper's. */
 void fs_copy_forget_leaving(fs_sessions_t *sessions);
 /* The lock is held. */
@@ -254,6 +255,7 @@ fs_usec_t fs_fetch_step_all(fs_sessions_t *sessions);
 /* --- session_peer.c: other hosts ---------------------------------------------------------------
  */
 
+unsigned fs_session_handover_ms(const fs_sessions_t *sessions);
 /* Asks a host to hand a session over. The lock is held. */
 void fs_peer_ask(fs_sessions_t *sessions, fs_fetch_t *fetch, unsigned round, const char *peer);
 /* Names of the hosts that live and can be asked. */

@@ -11,8 +11,6 @@
 #include <string.h>
 
 #include "backplane.h"
-
-#pragma weak fs_peers_list
 #include "listen.h"
 
 #define LIST_DEFAULT 100
@@ -110,7 +108,7 @@ static json_int_t pass_on(fs_sessions_t *sessions, fs_http_client_t *http, const
 {
     static const unsigned room = FS_PEERS_MAX;
     fs_peer_name_t *peers = calloc(room, sizeof(*peers));
-    unsigned count = peers && fs_peers_list ? fs_peers_list(sessions->agent, peers, room) : 0;
+    unsigned count = peers ? fs_peers_list(sessions->agent, peers, room) : 0;
     json_int_t ended = 0;
 
     for (unsigned i = 0; i < count; i++) {

@@ -174,8 +174,8 @@ static void act_on(fs_sessions_t *sessions, const one_t *one, apr_pool_t *pool)
     if (one->lacks)
         send_to_those(sessions, one, pool);
     if (one->found == LET_GO) {
-        fs_copy_let_go(sessions, &one->key, one->owner, pool);
-        fs_peer_tell_late(sessions, &one->key, one->owner);
+        if (fs_copy_let_go(sessions, &one->key, one->owner, &one->version, pool))
+            fs_peer_tell_late(sessions, &one->key, one->owner);
     } else if (one->found == FETCH) {
         fs_fetch_quietly(sessions, &one->key, one->seal);
     }

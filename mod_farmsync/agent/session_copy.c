@@ -416,23 +416,30 @@ void fs_copy_leaves(fs_sessions_t *sessions, const fs_session_key_t *key)
     STAILQ_INSERT_TAIL(&sessions->leaving, leaving, link);
 }
 
-void fs_copy_let_go(fs_sessions_t *sessions, const fs_session_key_t *key, const char *owner,
-                    apr_pool_t *pool)
+int fs_copy_let_go(fs_sessions_t *sessions, const fs_session_key_t *key, const char *owner,
+                   const fs_session_stamp_t *version, apr_pool_t *pool)
 {
+    look_t look = {.pool = pool};
     fs_session_record_t record;
     fs_result_t result;
-    apr_status_t status =
-        fs_session_store_release(sessions->store, key, owner,
-                                 fs_sessions_farm(sessions) + RELEASED_FOR, pool, &record, &result);
+    apr_status_t status = fs_session_store_look(sessions->store, key, keep_look, &look, &result);
 
+    if (!status &&
+        (look.note.released || fs_session_stamp_compare(&look.note.version, version) != 0))
+        return 0;
+    if (!status)
+        status = fs_session_store_release(sessions->store, key, owner,
+                                          fs_sessions_farm(sessions) + RELEASED_FOR, pool, &record,
+                                          &result);
     if (status) {
         if (status != APR_NOTFOUND)
             fs_log_result(FS_LOG_ERROR, &result);
-        return;
+        return 0;
     }
     pthread_mutex_lock(&sessions->lock);
     fs_copy_leaves(sessions, key);
     pthread_mutex_unlock(&sessions->lock);
+    return 1;
 }
 
 /* Another host has it, and so has the bank: nothing of it is needed here any more. */

@@ -11,8 +11,7 @@
 
 #include "listen.h"
 
-#define LOOK_AGAIN   (2 * FS_USEC_PER_MSEC)  /* whether requests are done */
-#define PATIENCE     (50 * FS_USEC_PER_MSEC) /* beyond the flush time */
+#define LOOK_AGAIN   (2 * FS_USEC_PER_MSEC) /* whether requests are done */
 #define RELEASED_FOR (10 * FS_USEC_PER_SEC)
 #define LEFT_FOR     (100 * FS_USEC_PER_MSEC) /* of the asker's patience, for the way back */
 
@@ -242,12 +241,10 @@ static int hand_over(asked_t *asked, handing_t *handing, fs_usec_t patience, apr
 static void hand_all_over(asked_t *asked, handing_t *handings, unsigned count, apr_pool_t *pool)
 {
     fs_sessions_t *sessions = asked->sessions;
-    fs_usec_t patience = sessions->config->flush_ms * FS_USEC_PER_MSEC + PATIENCE;
-    fs_usec_t most = sessions->config->timeout_ms * FS_USEC_PER_MSEC - LEFT_FOR;
+    fs_usec_t patience = fs_session_handover_ms(sessions) * FS_USEC_PER_MSEC - LEFT_FOR;
     unsigned waiting;
+    int said = 0;
 
-    if (patience > most)
-        patience = most > 0 ? most : 0;
     do {
         waiting = 0;
         for (unsigned i = 0; i < count; i++) {
@@ -255,6 +252,10 @@ static void hand_all_over(asked_t *asked, handing_t *handings, unsigned count, a
                 handings[i].done = hand_over(asked, &handings[i], patience, pool);
             waiting += !handings[i].done;
         }
+        if (waiting && !said++)
+            fs_log(FS_LOG_DEBUG, "FS1374",
+                   "%s asked for %u sessions that requests are still at: it waits for them",
+                   asked->from, waiting);
         if (waiting)
             fs_time_sleep_until(fs_time_mono() + LOOK_AGAIN);
     } while (waiting && !fs_agent_stopping(sessions->agent));

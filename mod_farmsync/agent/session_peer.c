@@ -10,12 +10,10 @@
 
 #include "backplane.h"
 
-#pragma weak fs_peers_address
-#pragma weak fs_peers_list
-
 #define AT_ONCE       4 /* batches to one host */
 #define BATCH         128
 #define LATE_LIMIT_MS 3000
+#define WAY_MS        150 /* there and back, beyond what requests are waited for */
 
 typedef struct question_t {
     STAILQ_ENTRY(question_t) link;
@@ -36,6 +34,18 @@ typedef struct batch_t {
     unsigned count;
     question_t *questions[BATCH];
 } batch_t;
+
+/*
+ * How long a host is given for handing a session over: what it waits for requests that are at it,
+ * if that leaves enough of the visitor's time for taking it when the host turns out to stand still.
+ */
+unsigned fs_session_handover_ms(const fs_sessions_t *sessions)
+{
+    unsigned most = sessions->config->timeout_ms * 3 / 5;
+    unsigned wanted = sessions->config->flush_ms + WAY_MS;
+
+    return wanted < most ? wanted : most;
+}
 
 /* --- handing over ------------------------------------------------------------------------------
  */
@@ -79,7 +89,7 @@ static apr_status_t ask(fs_sessions_t *sessions, const char *peer,
 {
     char url[FS_PEER_URL_SIZE];
 
-    if (!fs_peers_address || !fs_peers_address(sessions->agent, peer, url, NULL))
+    if (!fs_peers_address(sessions->agent, peer, url, NULL))
         return fs_result_set(result, APR_NOTFOUND, "FS1360",
                              "it isn't known how to reach %s: give it FarmSyncListen, or name it "
                              "with FarmSyncPeer",
@@ -102,7 +112,7 @@ static void ask_run(fs_sessions_t *sessions, fs_work_t *work, fs_http_client_t *
                     apr_pool_t *pool)
 {
     batch_t *batch = (batch_t *)work;
-    unsigned timeout = sessions->config->timeout_ms;
+    unsigned timeout = fs_session_handover_ms(sessions);
 
     pthread_mutex_lock(&sessions->lock);
     for (fill(batch); batch->count; fill(batch)) {
@@ -173,8 +183,7 @@ void fs_peer_ask(fs_sessions_t *sessions, fs_fetch_t *fetch, unsigned round, con
 unsigned fs_peer_names(fs_sessions_t *sessions, char (*names)[FS_SESSION_NAME_SIZE], unsigned room)
 {
     fs_peer_name_t *peers = calloc(room, sizeof(*peers));
-    unsigned all = peers && fs_peers_list ? fs_peers_list(sessions->agent, peers, room) : 0,
-             count = 0;
+    unsigned all = peers ? fs_peers_list(sessions->agent, peers, room) : 0, count = 0;
 
     for (unsigned i = 0; i < all; i++)
         if (peers[i].state != FS_PEER_DEAD && strlen(peers[i].name) < FS_SESSION_NAME_SIZE)

@@ -168,12 +168,12 @@ static void look_at_owner(fs_bank_server_t *server, const fs_session_item_t *ite
         return;
     held.version = item->parts & FS_SESSION_PART_VERSION ? item->version : sealed->label.version;
     memcpy(held.owner, item->owner, sizeof(held.owner));
-    if (fs_session_keep(self, &held, &sealed->label.version, base) != FS_SESSION_LET_GO)
+    if (fs_session_keep(self, &held, &sealed->label.version, base) != FS_SESSION_LET_GO ||
+        !fs_copy_let_go(sessions, &sealed->label.key, item->owner, &sealed->label.version, pool))
         return;
     fs_log(FS_LOG_INFO, "FS1355",
            "%s has taken a session of this host meanwhile; what was changed here is sent to it",
            item->owner);
-    fs_copy_let_go(sessions, &sealed->label.key, item->owner, pool);
     fs_peer_tell_late(sessions, &sealed->label.key, item->owner);
 }
 

@@ -160,6 +160,12 @@ class Host:
             self.child()
         return self.children[0].do(*words)
 
+    def knows_peers(self):
+        """Each is alive, and has said its name."""
+        peers = self.get("/v1/backplane")[1]["peers"]
+        alive = {peer["name"] for peer in peers if peer["state"] == "alive"}
+        return {peer.name for peer in self.peers} <= alive
+
     def call(self, method, path, body=None):
         connection = UnixConnection(os.path.join(self.state, "agent.sock"))
         try:
@@ -183,6 +189,12 @@ class Host:
         wait_until(lambda: self.do("count")["dirty"] == 0, SECONDS,
                    f"{self.name} to have sent everything", lambda: tail(self.log_path, 30))
 
+    def wait_protected(self):
+        """... and where it belongs."""
+        wait_until(lambda: self.status()["unprotected"] == 0, SECONDS,
+                   f"the sessions of {self.name} to be protected",
+                   lambda: json.dumps(self.status()) + tail(self.log_path, 30))
+
     def load(self, session, wait=5000):
         return self.do("load", session, wait)
 
@@ -203,6 +215,9 @@ class SessionFarm:
             host.peers = [other for other in self.hosts if other is not host]
         for host in self.hosts:
             host.start()
+
+        for host in self.hosts:
+            wait_until(host.knows_peers, SECONDS, f"{host.name} to know the others", host.log)
 
     def holders(self, session_key):
         """Bank servers that hold a session, by its key."""
