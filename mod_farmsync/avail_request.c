@@ -17,6 +17,7 @@
 #include <http_core.h>
 #include <http_protocol.h>
 #include <http_request.h>
+#include <openssl/crypto.h>
 
 #include "avail_answer.h"
 #include "avail_settings.h"
@@ -174,6 +175,15 @@ static void count(const fs_avail_plan_t *plan, verdict_t verdict)
         atomic_fetch_add_explicit(&plan->marks->passed, 1, memory_order_relaxed);
 }
 
+/* The agent looks whether an application that is down is well again. */
+static int is_probe(request_rec *r, const char *token)
+{
+    const char *shown = apr_table_get(r->headers_in, "FarmSync-Probe");
+
+    return shown && token && strlen(shown) == strlen(token) &&
+           !CRYPTO_memcmp(shown, token, strlen(token));
+}
+
 /* All who have a say: the notices, the administrator's exceptions, the status page. */
 static verdict_t judge(request_rec *r, const fs_avail_settings_t *settings,
                        const fs_avail_plan_t *plan, const char *path, int late, int *decisive)
@@ -196,6 +206,8 @@ static verdict_t ask(request_rec *r, const fs_avail_settings_t *settings, const 
 
     fs_avail_pin(&pin);
     plan = pin.snapshot ? &pin.snapshot->plans[index] : NULL;
+    if (plan && plan->count && is_probe(r, pin.snapshot->avail->probe))
+        plan = NULL;
     /* At fixups only for what was put off. */
     if (plan && plan->count && (!late || judge(r, settings, plan, path, 0, &decisive) == LATER)) {
         verdict = judge(r, settings, plan, path, late, &decisive);

@@ -3,6 +3,7 @@
  * The text of a publication:
  *
  *   farmsync-notices 1
+ *   probe TOKEN                             only if there is one
  *   notice APPLICATION ID
  *   is STATE ROLE REASON TIME
  *   window FROM UNTIL                       microseconds of farm time, 0 is open
@@ -264,6 +265,8 @@ static int read_lines(fs_avail_t *avail, char *text)
         if (!strcmp(words[0], "notice")) {
             if (begin_notice(&avail->notices[avail->count++], words[1]))
                 return -1;
+        } else if (!strcmp(words[0], "probe") && !avail->count) {
+            avail->probe = words[1];
         } else if (!avail->count ||
                    read_line(&avail->notices[avail->count - 1], words[0], words[1])) {
             return -1;

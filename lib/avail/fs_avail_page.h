@@ -54,6 +54,13 @@ void fs_avail_begin(fs_avail_writer_t *writer, fs_usec_t farm);
 apr_status_t fs_avail_add(fs_avail_writer_t *writer, const fs_notice_t *notice,
                           fs_result_t *result);
 apr_status_t fs_avail_commit(fs_avail_writer_t *writer, fs_result_t *result);
+/*
+ * From the next publication on, requests with the header FarmSync-Probe: TOKEN pass whatever is
+ * told: with it the agent looks at an application that is down. Letters and digits, at most
+ * FS_AVAIL_PROBE_MAX; "" for none. It is never shown.
+ */
+#define FS_AVAIL_PROBE_MAX 64
+void fs_avail_set_probe(fs_avail_writer_t *writer, const char *token);
 /* The number of the publication that counts, 0 if there never was one. */
 uint64_t fs_avail_published(const fs_avail_writer_t *writer);
 
@@ -91,7 +98,8 @@ typedef struct fs_avail_t {
     uint64_t asked_for; /* differs if that one was damaged and this is an older one */
     unsigned count;
     fs_notice_t *notices;
-    char *text; /* what they point into */
+    const char *probe; /* requests that carry it pass; NULL: none */
+    char *text;        /* what they point into */
 } fs_avail_t;
 
 /*

@@ -40,6 +40,7 @@ struct fs_avail_writer_t {
     size_t length;
     FILE *out;
     uint32_t ticket;
+    char probe[FS_AVAIL_PROBE_MAX + 1];
 };
 
 static fs_avail_page_t *page_of(const fs_avail_writer_t *writer)
@@ -175,6 +176,11 @@ uint64_t fs_avail_published(const fs_avail_writer_t *writer)
     return atomic_load(&page_of(writer)->generation);
 }
 
+void fs_avail_set_probe(fs_avail_writer_t *writer, const char *token)
+{
+    snprintf(writer->probe, sizeof(writer->probe), "%s", token);
+}
+
 /* --- publishing ----------------------------------------------------------------------------------
  */
 
@@ -250,7 +256,10 @@ static char *compose(fs_avail_writer_t *writer, size_t *length, unsigned *left)
     if (!out)
         return NULL;
     fprintf(out, "%s\n", fs_avail_first_line);
-    size = strlen(fs_avail_first_line) + 1;
+    if (writer->probe[0])
+        fprintf(out, "probe %s\n", writer->probe);
+    fflush(out);
+    size = *length;
     for (unsigned i = 0; i < writer->count && taken < FS_AVAIL_NOTICES; i++) {
         const entry_t *entry = &writer->entries[i];
 

@@ -502,6 +502,20 @@ def test_the_administrators_exceptions_are_always_let_through(web):
     assert after["passed"] - before["passed"] == 2
 
 
+def test_the_agents_own_look_passes(web):
+    web.teller.say("probe c0ffee")
+    web.teller.tell({"application": "shop"})
+    try:
+        assert web.get("/shop/a.txt", {"FarmSync-Probe": "c0ffee"}).status == 200
+        assert web.get("/shop/a.txt", {"FarmSync-Probe": "c0ffef"}).status == 503
+        assert web.get("/shop/a.txt", {"FarmSync-Probe": ""}).status == 503
+        assert "c0ffee" not in web.get("/farmsync/status").text
+    finally:
+        web.teller.say("probe")
+    web.teller.tell({"application": "shop", "message": "x"})
+    assert web.get("/shop/a.txt", {"FarmSync-Probe": "c0ffee"}).status == 503
+
+
 def test_an_operators_word_stands_before_a_monitors_and_a_later_one_before_an_earlier(web):
     now = web.teller.now()
     monitor = {"application": "shop", "role": "monitor", "message": "monitor", "time": when(now)}

@@ -10,6 +10,7 @@
  *   publish            all of them                                   ok GENERATION
  *   check MS CONDITION has httpd compile a condition
  *   problems           what httpd here can't use, as one line
+ *   probe TOKEN        from the next publication on
  *   now                farm time in microseconds
  *   peers STATE [NAME STATE yes|no|unknown]...
  *   many N APPLICATION publishes that many notices one after the other, each another message
@@ -167,6 +168,8 @@ static void obey(char *line)
         problems();
     else if (!strcmp(line, "now"))
         printf("ok %" PRId64 "\n", farm_now());
+    else if (!strcmp(line, "probe"))
+        fs_avail_set_probe(writer, rest ? rest : ""), answer(APR_SUCCESS);
     else if (!strcmp(line, "peers") && rest)
         write_peers(rest);
     else if (!strcmp(line, "many") && rest)

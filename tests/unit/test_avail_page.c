@@ -123,6 +123,12 @@ START_TEST(what_is_for_others_or_over_is_left_out_and_no_change_is_no_publicatio
     avail = read_back();
     ck_assert_uint_eq(avail->count, 1);
     ck_assert_str_eq(avail->notices[0].application, "c");
+    ck_assert_ptr_null(avail->probe);
+    fs_avail_free(avail);
+    fs_avail_set_probe(writer, "secret");
+    publish(notices, 3);
+    avail = read_back();
+    ck_assert_str_eq(avail->probe, "secret");
     fs_avail_free(avail);
     before = fs_avail_generation(reader);
     publish(notices, 3);
