@@ -6,6 +6,7 @@ side of the bridge. What is done to them is what happens to servers: they die, s
 empty or with what they had long ago, don't hear somebody, run out of disk.
 """
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -46,7 +47,6 @@ MaxRequestWorkers 32
 GracefulShutdownTimeout 2
 Timeout 10
 KeepAlive On
-TypesConfig /dev/null
 DocumentRoot "{root}/htdocs"
 <Directory "{root}/htdocs">
     Require all granted
@@ -88,7 +88,7 @@ KeyFile   {etc}/farm.key
 ImageDir  {directory}/images
 SessionDir {directory}/bank
 {peers}
-PidFile   {directory}/datasrv.pid
+PidFile   {directory}/logs/datasrv.pid
 LogFile   {directory}/logs/datasrv.log
 LogLevel  info
 """
@@ -311,7 +311,8 @@ class HostFarm:
 
     def down(self):
         for one in self.servers():
-            one.host.heal()
             if one.processes():
                 proc.kill_tree(one.mark, one.process)
             one.unmount()
+            with contextlib.suppress(netns.Unavailable):  # its namespace may be gone
+                one.host.heal()

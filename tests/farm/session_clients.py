@@ -93,7 +93,7 @@ class Visitor(threading.Thread):
         sent = time.monotonic()
         status, text, cookie = self.wire.get(server, f"/{session.mode}/mark?{mark}", session.cookie)
         answered = time.monotonic()
-        ok = status == 200
+        ok, said = status == 200, status or "no answer"
         before = None
         if ok:
             before = {line for line in text.split() if line.startswith("m")}
@@ -102,10 +102,10 @@ class Visitor(threading.Thread):
                 ok = cookie is not None
             elif cookie and cookie != session.cookie:
                 session.strange_ids += 1  # the update went into another session
-                ok = False
+                ok, said = False, "another session"
         if status == 0 or status >= 500:
             self.avoid[server] = answered + AVOID_S
-        session.updates.append(Update(mark, server, sent, answered, ok, before))
+        session.updates.append(Update(mark, server, sent, answered, ok, before, said))
 
     def log_out(self, session):
         server = self.choose(session)

@@ -19,6 +19,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -135,6 +136,7 @@ class Run:
         self.after = self.random.uniform(0.3, 2.0)
         self.visitors = []
         self.no_answer = 0
+        self.said = ""
 
     @property
     def name(self):
@@ -193,6 +195,7 @@ class Run:
         if "returns old" in self.fault.name:
             self.pick_bank().remember()
         time.sleep(self.moment - old)
+        began = time.strftime("%H:%M:%S", time.gmtime()) + f"{time.time() % 1:.3f}"[1:]
         self.fault.begin(self)
         second = threading.Timer(self.again, self.happen_again) if self.second else None
         if second:
@@ -200,6 +203,9 @@ class Run:
         if self.fault.end:
             time.sleep(self.seconds)
             self.fault.end(self)
+            self.said = f"from {began} for {self.seconds:.3f} s"
+        else:
+            self.said = f"at {began}"
         if second:
             second.join()
         time.sleep(self.after)
@@ -215,8 +221,10 @@ class Run:
             last = next((one.server for one in reversed(session.updates) if one.ok), None)
             order = sorted(living, key=lambda one, last=last: (one == last, self.random.random()))
             for server in order:
+                asked = time.time()
                 marks = read(wire, server, session, ANSWER_S)
                 session.reads[server] = marks
+                session.read_at[server] = (asked, time.time() - asked)
                 self.no_answer += marks is None
         wire.close()
 
@@ -246,13 +254,34 @@ class Run:
                 "invented": sum(one.invented for one in verdicts),
                 "stale": sum(one.stale for one in verdicts),
                 "strange_ids": sum(one.strange_ids for one in sessions),
-                "details": [f"{one.name}: lost {[(lost.mark, lost.server) for lost in verdict.lost]}"
-                            f" reads { {k: v and len(v) for k, v in one.reads.items()} }"
-                            for one, verdict in zip(sessions, verdicts)
-                            if verdict.lost or verdict.forked or verdict.resurrected],
+                "details": [line for one, verdict in zip(sessions, verdicts)
+                            if verdict.lost or verdict.forked or verdict.resurrected
+                            for line in self.story(one, verdict)],
             }
         return {"seed": self.seed, "fault": self.name, "modes": modes,
                 "silence_s": round(silence(self.sessions()), 2), "no_answer": self.no_answer}
+
+
+    def story(self, session, verdict):
+        """What is known of a session that came to grief, for who mends it."""
+        offset = time.time() - time.monotonic()
+
+        def clock(moment):
+            return time.strftime("%H:%M:%S", time.gmtime(moment)) + f"{moment % 1:.3f}"[1:]
+        yield (f"{session.name} {session.cookie}: lost "
+               + (", ".join(f"{one.mark} (web{one.server + 1}, {clock(one.answered + offset)})"
+                            for one in verdict.lost) or "nothing")
+               + (", forked" if verdict.forked else "")
+               + (f", ended at {clock(session.end_acknowledged + offset)} and back"
+                  if verdict.resurrected else ""))
+        yield f"  fault at web{self.web + 1}, ds{self.bank + 1}: {self.said}"
+        for one in session.updates[-6:]:
+            yield (f"  {clock(one.sent + offset)} {one.mark} web{one.server + 1} "
+                   f"{'acknowledged' if one.ok else one.said} after {one.answered - one.sent:.3f} s")
+        for server, (asked, took) in session.read_at.items():
+            marks = session.reads[server]
+            yield (f"  {clock(asked)} read from web{server + 1}: "
+                   f"{'no answer' if marks is None else len(marks)} after {took:.3f} s")
 
 
 def broken(result):
@@ -266,6 +295,8 @@ def broken(result):
         promised = mode == "ack2" or not double
         if counts["lost"] and promised:
             found.append(f"{mode}: {counts['lost']} updates lost")
+        if counts["strange_ids"] and promised:
+            found.append(f"{mode}: {counts['strange_ids']} answers from another session")
     if result["no_answer"]:
         found.append(f"{result['no_answer']} reads without an answer within {ANSWER_S:g} s")
     return found
@@ -312,8 +343,13 @@ def parser():
     return top
 
 
+def end_well(_number, _frame):
+    sys.exit(130)  # so that what was started is ended
+
+
 def main():
     options = parser().parse_args()
+    signal.signal(signal.SIGTERM, end_well)
     if options.list:
         print("\n".join(BY_NAME))
         return 0

@@ -8,8 +8,9 @@ acknowledged, may have those that got no answer, and can have no others.
 
 from collections import namedtuple
 
-# server: index of the web server; ok: acknowledged; before: marks that the answer said were there
-Update = namedtuple("Update", "mark server sent answered ok before")
+# server: index of the web server; ok: acknowledged; before: marks that the answer said were there;
+# said: the status, or what else was wrong
+Update = namedtuple("Update", "mark server sent answered ok before said", defaults=("",))
 
 Verdict = namedtuple("Verdict", "lost lost_sessions forked resurrected invented stale worst_age")
 
@@ -24,7 +25,7 @@ class Session:
         self.end_asked = self.end_acknowledged = None  # when
         self.strange_ids = 0  # answers that gave it another id: the server didn't know it
         self.reads = {}  # server: marks at the end, None: no answer
-        self.ended_reads = []
+        self.read_at = {}  # server: (when it was asked, how long it took)
 
     def acknowledged(self):
         return {one.mark: one for one in self.updates if one.ok}

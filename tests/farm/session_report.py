@@ -22,13 +22,14 @@ def summed(results):
 
 def table(results):
     lines = ["| fault | acknowledged by | runs | sessions | updates | lost | of the last flush interval "
-             "(oldest) | sessions lost | forked | resurrected | stale answers | longest without answer |",
-             "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|"]
+             "(oldest) | sessions lost | forked | resurrected | "
+             "taken for unknown | stale answers | longest without answer |",
+             "|---|---|" + "---:|" * 11]
     for (fault, mode), one in sorted(summed(results).items()):
         within = f"{one['within_flush']} ({one['oldest']} ms)" if one["within_flush"] else "0"
         lines.append(f"| {fault} | {mode[3:]} | {one['runs']} | {one['sessions']} | "
                      f"{one['updates']:,} | {one['lost']} | {within} | {one['lost_sessions']} | "
-                     f"{one['forked']} | {one['resurrected']} | {one['stale']} | "
+                     f"{one['forked']} | {one['resurrected']} | {one['strange_ids']} | {one['stale']} | "
                      f"{max(one['silence']):.1f} s |")
     failed = [result for result in results if "error" in result]
     if failed:
