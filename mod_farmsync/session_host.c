@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -182,28 +183,37 @@ static void tell(server_rec *server, int level, const char *what, const fs_resul
 
 void fs_session_host_child_init(apr_pool_t *pchild, server_rec *server)
 {
-    fs_session_host_t *made = apr_pcalloc(pchild, sizeof(*made));
+    const fs_session_farm_t *farm = fs_session_farm(server);
+    fs_session_host_t *made;
     fs_result_t result;
 
-    made->server = server;
-    made->farm = fs_session_farm(server);
-    if (!made->farm->used || !made->farm->ring)
+    if (!farm->used || !farm->ring)
         return;
+    /* Never freed: a request may still run when the pools of the process go. */
+    made = calloc(1, sizeof(*made));
+    if (!made) {
+        fs_result_set(&result, APR_ENOMEM, "FS1309", "out of memory");
+        tell(server, APLOG_CRIT, "this process has no sessions", &result);
+        return;
+    }
+    made->server = server;
+    made->farm = farm;
     fs_time_init();
     fs_log_set(log_to_httpd, server, FS_LOG_DEBUG);
     stay_mapped();
     farm_time = APR_RETRIEVE_OPTIONAL_FN(farmsync_time);
-    made->agent_socket = apr_pstrcat(pchild, made->farm->host->state_dir, "/agent.sock", NULL);
-    made->counters = fs_session_counters_open(made->farm->store_dir, &result);
+    snprintf(made->agent_socket, sizeof(made->agent_socket), "%s/agent.sock",
+             farm->host->state_dir);
+    made->counters = fs_session_counters_open(farm->store_dir, &result);
     if (*result.problem)
         tell(server, APLOG_WARNING, "counting sessions", &result);
     if (make_keys(made, &result) != APR_SUCCESS || open_store(made, &result) != APR_SUCCESS) {
         tell(server, APLOG_CRIT, "this process has no sessions", &result);
         return;
     }
-    if (fs_session_trust_open(&made->trust, made->farm->store_dir, 0, &result) != APR_SUCCESS)
+    if (fs_session_trust_open(&made->trust, farm->store_dir, 0, &result) != APR_SUCCESS)
         tell(server, APLOG_ERR, "the agent is asked for each request", &result);
-    if (fs_session_turns_open(&made->turns, made->farm->store_dir, &result) != APR_SUCCESS)
+    if (fs_session_turns_open(&made->turns, farm->store_dir, &result) != APR_SUCCESS)
         tell(server, APLOG_ERR, "no session can be had exclusively", &result);
     host = made;
 }

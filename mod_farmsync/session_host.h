@@ -20,7 +20,7 @@
 typedef struct fs_session_host_t {
     server_rec *server; /* the main one */
     const fs_session_farm_t *farm;
-    const char *agent_socket;
+    char agent_socket[1024];
     fs_session_keys_t *keys;
     fs_session_store_t *store;
     fs_session_trust_t *trust; /* NULL: it can't be mapped, and the agent is asked each time */

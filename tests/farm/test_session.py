@@ -4,6 +4,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import threading
@@ -837,3 +838,62 @@ def test_examples_of_the_manual_work(event, tmp_path, language, program, expecte
         assert json.loads(done.stdout.splitlines()[-1]) == {"a": "1", **expected}
     else:
         assert done.stdout == "1\n"
+
+
+# --- memory ----------------------------------------------------------------------------------------
+
+
+def own_errors(text):
+    """Valgrind's reports with a frame of ours in them."""
+    return [block for block in re.split(r"\n==\d+== *\n", text)
+            if re.search(r"(mod_session_farmsync\.so|mod_farmsync\.so|\bsession_\w+\.c:|\bfs_\w+ \()", block)
+            and re.search(r"Invalid|uninitialised|definitely lost|Mismatched|overlap", block)]
+
+
+@pytest.mark.limit(420)
+@pytest.mark.skipif(not shutil.which("valgrind"), reason="valgrind is not installed")
+def test_a_child_is_clean_under_valgrind(application):
+    server = make("event", application)
+    log = server.path("valgrind.%p")
+    os.chmod(server.directory, 0o777)  # the process that writes the log has become httpd's user by then
+    try:
+        command = ["valgrind", "--leak-check=full", "--show-leak-kinds=definite", "--num-callers=30",
+                   "--child-silent-after-fork=yes", f"--log-file={log}", *server.arguments("-X")]
+        with open(server.path("stderr"), "ab") as stderr:
+            server.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr,
+                                              env=server.environment(), start_new_session=True)
+        end = time.monotonic() + 150  # some thirty times slower, and machines are shared
+        while not server.answers():
+            assert time.monotonic() < end, server.log()
+            time.sleep(0.2)
+        visitor = session_of(server, a=1, b=2)
+        for path in ("/app/get?a", "/app/add?n", "/index.shtml", "/moved", "/nowhere", "/alone/add?n", "/page/lua",
+                     "/app/renew", "/aged/get?a", "/lasting/put?a=1", "/app/put?a=" + "x" * 9000,
+                     "/farmsync/status?json", "/farmsync/status?metrics", "/farmsync/status", "/server-status?auto",
+                     "/server-status"):
+            visitor.ask(path)
+        visitor.ask("/app/all", cookie=f"{COOKIE}=xyz; {COOKIE}={'A' * 32}; {COOKIE}=\"{visitor.cookie}\"")
+        login(visitor)
+        visitor.ask("/private/all")
+        where = "/" + visitor.cookie
+        tag = rest(server, "GET", where).headers["ETag"]
+        for method, body in (("PATCH", {"a": None, "c": "ü"}), ("PUT", {"d": "4"}), ("POST", {"x-user": "bob"}),
+                             ("PATCH", "{"), ("DELETE", None)):
+            rest(server, method, where, body)
+        rest(server, "PUT", where, {"e": "1"}, If_Match=tag)
+        rest(server, "POST", "", {"f": "1"})
+        visitor.ask("/app/end")
+        secret = server.visitor().ask("/secret/put?a=1").headers["Set-Cookie"].split(";")[0]
+        for path in ("/secret/add?a", "/secret/all", "/secret/end"):
+            server.visitor().ask(path, cookie=secret)
+        server.process.send_signal(signal.SIGTERM)
+        server.process.wait(60)
+        text = ""
+        for name in os.listdir(server.directory):
+            if name.startswith("valgrind."):
+                with open(server.path(name), encoding="utf-8") as file:
+                    text += file.read()
+        assert "ERROR SUMMARY" in text
+        assert own_errors(text) == [], "\n\n".join(own_errors(text))
+    finally:
+        server.remove()
