@@ -7,6 +7,7 @@
 
 #include "child.h"
 #include "module.h"
+#include "reuse.h"
 
 #define UNAVAILABLE_NOTE "farmsync-unavailable"
 
@@ -102,8 +103,10 @@ fs_data_status_t fs_data_dataset(request_rec *r, const char *name, apr_size_t le
             continue;
         }
         data->image = fs_view_image(data->pin->pin.view, name, length);
-        if (data->image)
+        if (data->image) {
+            fs_reuse_known_read(r, name, length);
             return data->status = status;
+        }
     }
     return data->status = missing;
 }

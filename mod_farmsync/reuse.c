@@ -137,10 +137,13 @@ static void child_init(apr_pool_t *pchild, server_rec *server)
     fs_result_t result;
 
     store = NULL;
-    if (have_key && store_size(settings) && settings->state_dir &&
+    if (!have_key || !settings->state_dir)
+        return;
+    if (store_size(settings) &&
         fs_reuse_store_open(&store, store_path(settings, pchild), &result) != APR_SUCCESS)
         ap_log_error(APLOG_MARK, APLOG_WARNING, result.status, server, "%s: %s", result.problem,
                      result.detail);
+    fs_reuse_known_child_init(pchild, server);
 }
 
 /* The children can't read the key any more: they run as httpd's user. */
@@ -157,6 +160,8 @@ static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, s
         return OK;
     read_key(server);
     prepare_store(server, ptemp);
+    fs_reuse_known_prepare(server, ptemp, geteuid() ? (uid_t)-1 : ap_unixd_config.user_id,
+                           geteuid() ? (gid_t)-1 : ap_unixd_config.group_id);
     status = apr_shm_create(&memory, sizeof(*shared), NULL, pconf);
     if (status == APR_SUCCESS)
         shared = memset(apr_shm_baseaddr_get(memory), 0, sizeof(*shared));
@@ -179,6 +184,7 @@ void fs_reuse_register(void)
 {
     ap_hook_post_config(post_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_child_init(child_init, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_handler(fs_reuse_known_handler, NULL, NULL, APR_HOOK_REALLY_FIRST);
     ap_hook_fixups(fs_reuse_fixup, NULL, NULL, APR_HOOK_LAST);
     ap_hook_insert_filter(insert_filter, NULL, NULL, APR_HOOK_LAST);
     fs_reuse_status_register();

@@ -7,6 +7,7 @@
  *   reuse_status     its part of the status page
  *   reuse_page       the filter that keeps a page back until it is complete
  *   reuse_tag        its check value, and 304 to who holds the page
+ *   reuse_known      304 before the page is made, while nothing has changed that it depends on
  *   reuse_difference its difference against another page that the client holds
  *
  * The filter stands after those that make the page (SSI, PHP) and before those that compress it, so
@@ -69,6 +70,7 @@ const char *fs_reuse_set_store(cmd_parms *cmd, void *unused, const char *value);
 typedef enum fs_reuse_count_t {
     FS_REUSE_TAGGED,     /* pages that got a check value */
     FS_REUSE_HELD,       /* 304 by the filter */
+    FS_REUSE_EARLY,      /* 304 before the page was made */
     FS_REUSE_DIFFERED,   /* pages sent as a difference */
     FS_REUSE_SPARED,     /* bytes that weren't sent for these */
     FS_REUSE_STREAMED,   /* pages left alone because they came in pieces */
@@ -105,6 +107,7 @@ typedef struct fs_reuse_page_t {
     apr_off_t length;
     apr_interval_time_t waited;
     fs_reuse_sum_t *sum; /* NULL: it isn't to get a check value */
+    const char *depends; /* what its maker says it depends on; NULL: nothing was said */
     int differs;         /* it may be sent as a difference, and be one's base from now on */
     const char *body;    /* what clients will hold, once it is whole; length as above */
 } fs_reuse_page_t;
@@ -119,6 +122,22 @@ void fs_reuse_take_compressors_out(ap_filter_t *filter);
 int fs_reuse_wants_tag(const request_rec *r);
 /* The page is whole: gives it its check value. 1 if the answer has become a 304 without it. */
 int fs_reuse_tag(ap_filter_t *filter, fs_reuse_page_t *page);
+
+/* --- known pages ---------------------------------------------------------------------------------
+ */
+
+void fs_reuse_known_prepare(server_rec *server, apr_pool_t *pool, apr_uid_t uid, apr_gid_t gid);
+void fs_reuse_known_child_init(apr_pool_t *pchild, server_rec *server);
+/* Notes when the making of a page begins: before anything that it depends on is looked at. */
+void fs_reuse_known_begin(request_rec *r);
+/* A dataset is being read for this request. */
+void fs_reuse_known_read(request_rec *r, const char *dataset, apr_size_t length);
+/* What the response's FarmSync-Depends says, which is taken out of it. */
+const char *fs_reuse_known_take(request_rec *r);
+/* Remembers what a page with this tag depends on. */
+void fs_reuse_known_put(request_rec *r, const fs_reuse_page_t *page, const char *tag);
+/* Handler, before all others: 304 if the client holds a known page that is unchanged. */
+int fs_reuse_known_handler(request_rec *r);
 
 /* Whether the page may be sent as a difference, or be the base of one. */
 int fs_reuse_wants_difference(request_rec *r, const fs_reuse_place_t *place);

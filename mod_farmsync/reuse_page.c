@@ -69,6 +69,7 @@ static fs_reuse_page_t *begin_page(ap_filter_t *filter)
     const fs_reuse_key_t *key = fs_reuse_key();
     fs_reuse_page_t *page = apr_pcalloc(r->pool, sizeof(*page));
 
+    page->depends = fs_reuse_known_take(r);
     if (!fs_reuse_place(r, &page->place) || !is_page(r))
         return NULL;
     if (key && fs_reuse_wants_tag(r)) {

@@ -22,6 +22,7 @@ int fs_reuse_fixup(request_rec *r)
 
     if (r->main || r->method_number != M_GET || !fs_reuse_place(r, &place))
         return DECLINED;
+    fs_reuse_known_begin(r);
     field = apr_table_get(r->headers_in, "If-None-Match");
     if (!field)
         return DECLINED;

@@ -22,6 +22,7 @@ static void fill_lines(line_t lines[LINES], const apr_uint64_t counts[FS_REUSE_C
         fs_reuse_count_t count;
     } all[LINES] = {
         {"not_modified", "answers 304 instead of a page", FS_REUSE_HELD},
+        {"not_modified_early", "answers 304 before the page was made", FS_REUSE_EARLY},
         {"differences", "pages sent as a difference", FS_REUSE_DIFFERED},
         {"bytes_not_sent", "bytes of pages that were not sent", FS_REUSE_SPARED},
         {"pages_tagged", "pages that got a check value", FS_REUSE_TAGGED},

@@ -107,6 +107,8 @@ int fs_reuse_tag(ap_filter_t *filter, fs_reuse_page_t *page)
     if (fs_reuse_sum_end(sum, tag))
         return 0;
     fs_reuse_count(FS_REUSE_TAGGED, 1);
+    if (page->depends)
+        fs_reuse_known_put(r, page, tag);
     if (client_holds(r, tag, &held)) {
         become_not_modified(filter, page, held);
         return 1;

@@ -62,6 +62,7 @@ dist_farmctlcommands_DATA = \
 	scripts/farmctl/commands/data.py \
 	scripts/farmctl/commands/diagnosis.py \
 	scripts/farmctl/commands/diff.py \
+	scripts/farmctl/commands/reuse.py \
 	scripts/farmctl/commands/sessions.py \
 	scripts/farmctl/commands/status.py \
 	scripts/farmctl/commands/watch.py

@@ -26,6 +26,7 @@ typedef struct table_t {
     char magic[8];
     _Atomic uint64_t sequence;
     _Atomic uint64_t floor;
+    _Atomic int64_t writer;
     slot_t slots[SLOTS];
 } table_t;
 
@@ -46,7 +47,7 @@ static apr_status_t failed(fs_result_t *result, const char *path, int error)
 }
 
 /* Makes the file beside the old one; -1 with errno set. */
-static int make(const char *path)
+static int make(const char *path, uint32_t uid, uint32_t gid)
 {
     char *fresh = malloc(strlen(path) + 8);
     int fd, error;
@@ -56,7 +57,7 @@ static int make(const char *path)
     sprintf(fresh, "%s.XXXXXX", path);
     fd = mkstemp(fresh);
     error = fd < 0 ? errno : posix_fallocate(fd, 0, sizeof(table_t));
-    if (!error && (pwrite(fd, MAGIC, 8, 0) != 8 || rename(fresh, path)))
+    if (!error && (pwrite(fd, MAGIC, 8, 0) != 8 || fchown(fd, uid, gid) || rename(fresh, path)))
         error = errno;
     if (error && fd >= 0) {
         unlink(fresh);
@@ -105,6 +106,23 @@ static apr_status_t map(fs_reuse_names_t **made, int fd, int writes, const char 
     return APR_SUCCESS;
 }
 
+apr_status_t fs_reuse_names_prepare(const char *path, uint32_t uid, uint32_t gid,
+                                    fs_result_t *result)
+{
+    int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+
+    if (fd >= 0 && !is_table(fd)) {
+        close(fd);
+        fd = -1;
+    }
+    if (fd < 0)
+        fd = make(path, uid, gid);
+    if (fd < 0)
+        return failed(result, path, errno);
+    close(fd);
+    return APR_SUCCESS;
+}
+
 apr_status_t fs_reuse_names_open_writer(fs_reuse_names_t **names, const char *path,
                                         fs_result_t *result)
 {
@@ -116,7 +134,7 @@ apr_status_t fs_reuse_names_open_writer(fs_reuse_names_t **names, const char *pa
         fd = -1;
     }
     if (fd < 0)
-        fd = make(path);
+        fd = make(path, (uint32_t)-1, (uint32_t)-1);
     if (fd < 0)
         return failed(result, path, errno);
     status = map(names, fd, 1, path, result);
@@ -125,6 +143,7 @@ apr_status_t fs_reuse_names_open_writer(fs_reuse_names_t **names, const char *pa
 
         atomic_store(&(*names)->table->floor, next);
         atomic_store(&(*names)->table->sequence, next);
+        atomic_store(&(*names)->table->writer, getpid());
     }
     return status;
 }
@@ -149,6 +168,11 @@ void fs_reuse_names_close(fs_reuse_names_t *names)
         return;
     munmap(names->table, sizeof(table_t));
     free(names);
+}
+
+int64_t fs_reuse_names_writer(const fs_reuse_names_t *names)
+{
+    return atomic_load(&names->table->writer);
 }
 
 int fs_reuse_names_current(const fs_reuse_names_t *names, const char *path)

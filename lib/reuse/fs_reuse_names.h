@@ -25,6 +25,12 @@
 typedef struct fs_reuse_names_t fs_reuse_names_t;
 
 /*
+ * Makes the file unless it is there, for this user and group ((uint32_t)-1: as they are): before
+ * the request processes, so that they and the agent have the same one. Errors: FS1712.
+ */
+apr_status_t fs_reuse_names_prepare(const char *path, uint32_t uid, uint32_t gid,
+                                    fs_result_t *result);
+/*
  * Maps the file for writing, making it if it isn't there or isn't one; all names count as
  * invalidated from now on, for something may have been missed. Errors: FS1712.
  */
@@ -34,6 +40,8 @@ apr_status_t fs_reuse_names_open_writer(fs_reuse_names_t **names, const char *pa
 apr_status_t fs_reuse_names_open_reader(fs_reuse_names_t **names, const char *path,
                                         fs_result_t *result);
 void fs_reuse_names_close(fs_reuse_names_t *names);
+/* The process that has it open for writing, or had. */
+int64_t fs_reuse_names_writer(const fs_reuse_names_t *names);
 /* 1 if `path` is still the file that is mapped. */
 int fs_reuse_names_current(const fs_reuse_names_t *names, const char *path);
 

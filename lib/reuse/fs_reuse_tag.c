@@ -206,6 +206,18 @@ fs_reuse_match_t fs_reuse_match(const char *field, const char *tag, const char *
     return FS_REUSE_DIFFERENT;
 }
 
+const char *fs_reuse_next(const char *at, const char **opaque, size_t *length)
+{
+    found_t found;
+
+    at = next_tag(at, &found);
+    if (!at || !*found.whole)
+        return NULL;
+    *opaque = found.opaque;
+    *length = plain_length(found.opaque, found.length);
+    return at;
+}
+
 unsigned fs_reuse_plain(const char *field, char *out)
 {
     unsigned changed = 0;

@@ -54,6 +54,13 @@ fs_reuse_match_t fs_reuse_match(const char *field, const char *tag, const char *
                                 size_t *held_length);
 
 /*
+ * The tags of an If-None-Match field one by one, without quotes and without what compression added.
+ * `at` is the field, then what was returned. Returns NULL if there is no further one, or if this
+ * isn't a list of tags.
+ */
+const char *fs_reuse_next(const char *at, const char **opaque, size_t *length);
+
+/*
  * Writes the field with what compression added to tags taken away ("X-gzip" → "X"), for filters and
  * handlers that know nothing of it. Returns how many were changed: 0, and `out` is "", if there was
  * nothing to take away, or the field isn't a list of tags. `out` has room for strlen(field) + 1.

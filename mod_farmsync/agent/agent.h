@@ -103,6 +103,7 @@ struct fs_agent_t {
     struct fs_backplane_t *backplane;
     struct fs_sessions_t *sessions;
     struct fs_avail_agent_t *avail;
+    struct fs_agent_reuse_t *reuse;
 
     unsigned group_count;
     fs_agent_group_t groups[FS_CONTROL_GROUPS];

@@ -37,6 +37,7 @@ farmsync_agent_SOURCES = \
 	mod_farmsync/agent/parts.c mod_farmsync/agent/parts.h \
 	mod_farmsync/agent/peers.c \
 	mod_farmsync/agent/report.c \
+	mod_farmsync/agent/reuse.c mod_farmsync/agent/reuse.h \
 	mod_farmsync/agent/saved.c \
 	mod_farmsync/agent/session.c mod_farmsync/agent/session.h \
 	mod_farmsync/agent/session_ack.c \
@@ -57,7 +58,7 @@ farmsync_agent_SOURCES = \
 farmsync_agent_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS) $(EVENT_CFLAGS) \
 	-DFARMSYNC_VERSION='"$(PACKAGE_VERSION)"'
 farmsync_agent_CFLAGS = $(AM_CFLAGS) -pthread
-farmsync_agent_LDADD = mod_farmsync/agent/libagent.la \
+farmsync_agent_LDADD = mod_farmsync/agent/libagent.la lib/reuse/libfs_reuse.la \
 	lib/sync/libfs_source.la lib/sync/libfs_sync.la lib/net/libfs_sql.la lib/net/libfs_net.la \
 	lib/control/libfs_control.la lib/image/libfs_delta.la lib/image/libfs_image.la \
 	lib/session/libfs_session.la lib/backplane/libfs_backplane.la lib/avail/libfs_notice.la lib/avail/libfs_avail.la \
