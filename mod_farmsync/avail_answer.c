@@ -138,8 +138,21 @@ static int take_body(request_rec *r, apr_off_t limit)
 /* --- the texts ----------------------------------------------------------------------------------
  */
 
+/*
+ * Something from 0 to `most` that differs from visitor to visitor. It is no secret, and httpd's
+ * random numbers are behind a lock.
+ */
+static int scatter(const request_rec *r, int most)
+{
+    apr_uint64_t mixed = ((apr_uint64_t)r->request_time ^ ((apr_uint64_t)r->connection->id << 40)) *
+                         APR_UINT64_C(0x9e3779b97f4a7c15);
+
+    return (int)((mixed >> 33) % ((apr_uint64_t)most + 1));
+}
+
 /* Seconds until one may try again: not all at once, when it is over. */
-static int retry_after(const fs_avail_settings_t *settings, const fs_avail_refusal_t *refusal)
+static int retry_after(const request_rec *r, const fs_avail_settings_t *settings,
+                       const fs_avail_refusal_t *refusal)
 {
     fs_usec_t left = refusal->end ? refusal->end - refusal->now : 0;
     fs_usec_t seconds = (left + FS_USEC_PER_SEC - 1) / FS_USEC_PER_SEC;
@@ -151,7 +164,7 @@ static int retry_after(const fs_avail_settings_t *settings, const fs_avail_refus
         seconds = INT32_MAX / 2;
     jitter = (int)(seconds / 10);
     jitter = jitter < JITTER_LEAST ? JITTER_LEAST : jitter > JITTER_MOST ? JITTER_MOST : jitter;
-    return (int)seconds + (int)ap_random_pick(0, (apr_uint32_t)jitter);
+    return (int)seconds + scatter(r, jitter);
 }
 
 /* "2026-11-21 14:30 UTC", rounded up to the minute, so that nobody comes too early. */
@@ -191,32 +204,42 @@ static void add_time(fs_text_t *text, const fs_avail_refusal_t *refusal)
                    minute_text(text->pool, refusal->end));
 }
 
+static void puts_all(fs_text_t *text, const char *const parts[])
+{
+    for (; *parts; parts++)
+        fs_text_puts(text, *parts);
+}
+
 static void html_page(fs_text_t *text, const fs_avail_refusal_t *refusal,
                       const fs_avail_words_t *words)
 {
-    fs_text_printf(text,
-                   "<!DOCTYPE html>\n<html lang=\"%s\"><head><meta charset=\"utf-8\">\n"
-                   "<meta name=\"viewport\" content=\"width=device-width\">\n"
-                   "<meta name=\"robots\" content=\"noindex\">\n<title>%s</title>\n<style>"
-                   "body{font:17px/1.6 system-ui,sans-serif;max-width:38rem;margin:15vh auto;"
-                   "padding:0 1.2rem;color:#1c2430;background:#fff}h1{font-size:1.6rem}"
-                   "@media(prefers-color-scheme:dark){body{color:#dde2e8;background:#15191f}"
-                   "a{color:#8ab4f8}}</style></head><body>\n<h1>%s</h1>\n<p",
-                   words->language, words->title, words->title);
+    static const char style[] =
+        "</title>\n<style>"
+        "body{font:17px/1.6 system-ui,sans-serif;max-width:38rem;margin:15vh auto;"
+        "padding:0 1.2rem;color:#1c2430;background:#fff}h1{font-size:1.6rem}"
+        "@media(prefers-color-scheme:dark){body{color:#dde2e8;background:#15191f}"
+        "a{color:#8ab4f8}}</style></head><body>\n<h1>";
+
+    puts_all(text, (const char *const[]){"<!DOCTYPE html>\n<html lang=\"", words->language,
+                                         "\"><head><meta charset=\"utf-8\">\n"
+                                         "<meta name=\"viewport\" content=\"width=device-width\">\n"
+                                         "<meta name=\"robots\" content=\"noindex\">\n<title>",
+                                         words->title, style, words->title, "</h1>\n<p", NULL});
     if (refusal->message && strcmp(refusal->language, "*") != 0)
-        fs_text_printf(text, " lang=\"%s\"", refusal->language);
+        puts_all(text, (const char *const[]){" lang=\"", refusal->language, "\"", NULL});
     fs_text_puts(text, ">");
     add_html_lines(text, message_of(refusal, words));
-    fs_text_printf(text, "</p>\n<p><strong>%s</strong></p>\n", words->not_processed);
+    puts_all(text, (const char *const[]){"</p>\n<p><strong>", words->not_processed,
+                                         "</strong></p>\n", NULL});
     if (refusal->end) {
-        fs_text_printf(text, "<p>%s ", words->again);
+        puts_all(text, (const char *const[]){"<p>", words->again, " ", NULL});
         add_time(text, refusal);
         fs_text_puts(text, "</p>\n");
     }
     if (refusal->link) {
         fs_text_puts(text, "<p><a href=\"");
         fs_text_html(text, refusal->link);
-        fs_text_printf(text, "\">%s</a></p>\n", words->more);
+        puts_all(text, (const char *const[]){"\">", words->more, "</a></p>\n", NULL});
     }
     fs_text_puts(text, "</body></html>\n");
 }
@@ -224,11 +247,13 @@ static void html_page(fs_text_t *text, const fs_avail_refusal_t *refusal,
 static void plain_text(fs_text_t *text, const fs_avail_refusal_t *refusal,
                        const fs_avail_words_t *words)
 {
-    fs_text_printf(text, "%s\n%s\n", message_of(refusal, words), words->not_processed);
+    puts_all(text, (const char *const[]){message_of(refusal, words), "\n", words->not_processed,
+                                         "\n", NULL});
     if (refusal->end)
-        fs_text_printf(text, "%s %s\n", words->again, minute_text(text->pool, refusal->end));
+        puts_all(text, (const char *const[]){words->again, " ",
+                                             minute_text(text->pool, refusal->end), "\n", NULL});
     if (refusal->link)
-        fs_text_printf(text, "%s: %s\n", words->more, refusal->link);
+        puts_all(text, (const char *const[]){words->more, ": ", refusal->link, "\n", NULL});
 }
 
 static void add_member(fs_text_t *text, const char *name, const char *value)
@@ -360,7 +385,7 @@ int fs_avail_refuse(request_rec *r, const fs_avail_settings_t *settings,
     fs_avail_form_t form = fs_avail_form(apr_table_get(r->headers_in, "Accept"),
                                          apr_table_get(r->headers_in, "Content-Type"));
     int status = fs_avail_settings_status(settings, refusal->application);
-    int retry = retry_after(settings, refusal), taken;
+    int retry = retry_after(r, settings, refusal), taken;
     fs_text_t text;
 
     set_headers(r, refusal, retry);

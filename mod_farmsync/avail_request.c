@@ -248,7 +248,7 @@ static int quick_handler(request_rec *r, int lookup)
 
 static int fixups(request_rec *r)
 {
-    if (fs_avail_quiet() || !(fs_avail_any_late() || fs_avail_settings(r->server)->late_bypass))
+    if (!(fs_avail_any_late() || fs_avail_settings(r->server)->late_bypass) || fs_avail_quiet())
         return DECLINED;
     return look(r, 1);
 }
