@@ -18,8 +18,8 @@
  * tells nobody of it until the others have confirmed it digests         256 buckets, kept up to
  * date with each change; two maps are equal if they are
  *
- * Bounds: a value 4 KiB, the state 16 MiB; monitors may fill half of it, members three quarters, so
- * that there is always room for what an operator says.
+ * Bounds: a value 4 KiB, the state 16 MiB; monitors may fill half of it, members and operators a
+ * quarter each, so that nobody takes another's room.
  *
  * Times are farm time in microseconds (fs_time.h), or the wall clock where no database is known.
  * No clock is read and nothing is sent here. One thread at a time.

@@ -179,22 +179,27 @@ int fs_peer_is_asked(const fs_exchange_t *exchange, const fs_peer_t *peer, fs_mo
     return !real || fs_peer_state(exchange, real, now) == FS_PEER_DEAD;
 }
 
-/* Those that were not heard of for long, and that nobody configured. */
+/* Not heard of for long and configured by nobody; or listed twice with one address. */
+static int is_needless(const fs_exchange_t *exchange, const fs_peer_t *peer, fs_moment_t now)
+{
+    const fs_peer_t *real = peer->alias ? fs_exchange_named(exchange, peer->name) : NULL;
+
+    if (peer->flights[FS_LANE_URGENT].id || peer->flights[FS_LANE_OTHER].id)
+        return 0;
+    if (real)
+        return !strcmp(real->url, peer->url);
+    return !peer->configured &&
+           now.mono - (peer->heard ? peer->heard : peer->added) > exchange->set.forget;
+}
+
 static void forget_peers(fs_exchange_t *exchange, fs_moment_t now)
 {
-    unsigned kept = 0;
-
-    for (unsigned i = 0; i < exchange->peer_count; i++) {
-        fs_peer_t *peer = exchange->peers[i];
-        fs_usec_t since = peer->heard ? peer->heard : peer->added;
-
-        if (!peer->configured && now.mono - since > exchange->set.forget && !peer->flights[0].id &&
-            !peer->flights[1].id)
-            free_peer(peer);
-        else
-            exchange->peers[kept++] = peer;
+    for (unsigned i = exchange->peer_count; i-- > 0;) {
+        if (!is_needless(exchange, exchange->peers[i], now))
+            continue;
+        free_peer(exchange->peers[i]);
+        exchange->peers[i] = exchange->peers[--exchange->peer_count];
     }
-    exchange->peer_count = kept;
 }
 
 /* --- comparisons --------------------------------------------------------------------------------

@@ -213,7 +213,8 @@ uint8_t *fs_exchange_save(const fs_exchange_t *exchange, fs_moment_t now, size_t
  */
 apr_status_t fs_exchange_load(fs_exchange_t *exchange, fs_moment_t now, const void *bytes,
                               size_t length, fs_result_t *result);
-/* The generation that a start is to have: above the snapshot's, and not below the clock's seconds.
+/* The generation that a start is to have: above the snapshot's, and not below the clock,
+ * so that two servers that were given the same name differ.
  */
 uint64_t fs_exchange_generation(const void *bytes, size_t length, fs_usec_t now);
 

@@ -7,6 +7,7 @@
 #define RETRY_HEARD    (500 * FS_USEC_PER_MSEC) /* it speaks to us: it may hear us, too */
 #define LEARNED_URGENT (10 * FS_USEC_PER_MSEC)
 #define LEARNED_OTHER  (100 * FS_USEC_PER_MSEC)
+#define UNREACHED_GAP  (500 * FS_USEC_PER_MSEC)
 #define MISSED_TELLERS 3 /* so many of those who can reach a peer tell it what it missed */
 
 /* --- who and when -------------------------------------------------------------------------------
@@ -44,6 +45,37 @@ static void note_digest(fs_exchange_t *exchange, fs_peer_t *peer, const fs_messa
         fs_exchange_synced(exchange, peer, 1, now);
 }
 
+/* Whether this server is among those that tell `target` what its author can't. */
+static int is_teller(const fs_exchange_t *exchange, const fs_peer_t *target, fs_moment_t now)
+{
+    uint64_t own = fs_record_key_hash(exchange->name, target->name);
+    unsigned before = 0;
+
+    for (unsigned i = 0; i < exchange->peer_count; i++) {
+        const fs_peer_t *peer = exchange->peers[i];
+
+        if (peer != target && !peer->alias && !peer->self && peer->name[0] &&
+            fs_peer_state(exchange, peer, now) == FS_PEER_ALIVE &&
+            fs_record_key_hash(peer->name, target->name) < own)
+            before++;
+    }
+    return before < MISSED_TELLERS;
+}
+
+/* The sender names those that it can't reach: they may have missed what it said. */
+static void tell_unreached(fs_exchange_t *exchange, const fs_message_t *message, fs_moment_t now)
+{
+    for (unsigned i = 0; i < message->unreachable_count; i++) {
+        fs_peer_t *missed = fs_exchange_named(exchange, message->unreachable[i]);
+
+        if (missed && missed->url[0] && now.mono - missed->compared > UNREACHED_GAP &&
+            missed->digest != fs_map_digest_total(exchange->map) &&
+            fs_peer_state(exchange, missed, now) == FS_PEER_ALIVE &&
+            is_teller(exchange, missed, now))
+            fs_peer_compare_at(missed, now.mono);
+    }
+}
+
 /* What the head of a message says of its sender, once it is believed. */
 void fs_exchange_heard(fs_exchange_t *exchange, fs_peer_t *peer, const fs_message_t *message,
                        fs_moment_t now)
@@ -61,6 +93,7 @@ void fs_exchange_heard(fs_exchange_t *exchange, fs_peer_t *peer, const fs_messag
     note_digest(exchange, peer, message, now);
     if (back && peer->differs_since)
         fs_peer_compare_at(peer, now.mono);
+    tell_unreached(exchange, message, now);
 }
 
 /* --- records ------------------------------------------------------------------------------------
@@ -97,23 +130,6 @@ static void take_record(fs_exchange_t *exchange, const char *sender, const fs_re
     case FS_MERGE_EXPIRED:
         break;
     }
-}
-
-/* Whether this server is among those that tell `target` what its author can't. */
-static int is_teller(const fs_exchange_t *exchange, const fs_peer_t *target, fs_moment_t now)
-{
-    uint64_t own = fs_record_key_hash(exchange->name, target->name);
-    unsigned before = 0;
-
-    for (unsigned i = 0; i < exchange->peer_count; i++) {
-        const fs_peer_t *peer = exchange->peers[i];
-
-        if (peer != target && !peer->alias && !peer->self && peer->name[0] &&
-            fs_peer_state(exchange, peer, now) == FS_PEER_ALIVE &&
-            fs_record_key_hash(peer->name, target->name) < own)
-            before++;
-    }
-    return before < MISSED_TELLERS;
 }
 
 static int is_named(const fs_message_t *message, const char *name)

@@ -122,11 +122,11 @@ static int open_snapshot(fs_snapshot_t *snapshot, const void *bytes, size_t leng
 
 uint64_t fs_exchange_generation(const void *bytes, size_t length, fs_usec_t now)
 {
-    uint64_t seconds = now > 0 ? (uint64_t)(now / FS_USEC_PER_SEC) : 1;
+    uint64_t clock = now > 0 ? (uint64_t)now : 1;
     fs_snapshot_t snapshot;
 
-    if (!bytes || open_snapshot(&snapshot, bytes, length) || snapshot.generation < seconds)
-        return seconds;
+    if (!bytes || open_snapshot(&snapshot, bytes, length) || snapshot.generation < clock)
+        return clock;
     return snapshot.generation + 1;
 }
 

@@ -30,11 +30,19 @@ static fs_usec_t compare_due(const fs_exchange_t *exchange, const fs_peer_t *pee
     return other < due ? other : due;
 }
 
+/* Of two that have nothing to say, one says so first: then the other need not. */
+static fs_usec_t ping_due(const fs_exchange_t *exchange, const fs_peer_t *peer)
+{
+    fs_usec_t beat = exchange->set.beat;
+
+    return peer->contact + (strcmp(exchange->name, peer->name) < 0 ? beat : beat + beat / 4);
+}
+
 /* Mono time of the next request of the lane with the others' business; INT64_MAX: none. */
 static fs_usec_t other_due(const fs_exchange_t *exchange, const fs_peer_t *peer, fs_moment_t now)
 {
     fs_peer_state_t state = fs_peer_state(exchange, peer, now);
-    fs_usec_t due = peer->contact + exchange->set.beat, compare;
+    fs_usec_t due = ping_due(exchange, peer), compare;
 
     if (peer->compare.running)
         return now.mono;
@@ -187,7 +195,7 @@ static int next_other(fs_exchange_t *exchange, fs_peer_t *peer, fs_moment_t now,
     if (near && has_log(exchange, peer, FS_PRIORITY_MONITOR))
         return push_log(exchange, peer, now, FS_LANE_OTHER, FS_PRIORITY_MONITOR,
                         FS_PRIORITY_MONITOR, request);
-    if (peer->contact + exchange->set.beat <= now.mono)
+    if (ping_due(exchange, peer) <= now.mono)
         return end(request, begin(exchange, peer, now, FS_LANE_OTHER, FS_MESSAGE_PING, request));
     return 0;
 }

@@ -140,6 +140,7 @@ static int link_entry(fs_map_t *map, fs_entry_t *entry)
     LIST_INSERT_HEAD(&map->buckets[entry->hash >> 56], entry, in_bucket);
     map->count++;
     map->bytes += cost(&entry->record);
+    map->bytes_of[entry->record.priority] += cost(&entry->record);
     if (entry->record.held)
         map->held++;
     else
@@ -160,6 +161,7 @@ static void unlink_entry(fs_map_t *map, fs_entry_t *entry)
         TAILQ_REMOVE(&map->logs[entry->record.priority], entry, in_log);
     map->count--;
     map->bytes -= cost(&entry->record);
+    map->bytes_of[entry->record.priority] -= cost(&entry->record);
     if (entry->record.held)
         map->held--;
     else
@@ -173,20 +175,18 @@ static void tell(fs_map_t *map, const fs_record_t *now, const fs_record_t *befor
         map->changed(map->baton, now, before);
 }
 
-/* How much of the state may be filled with what has this priority. */
-static size_t room_for(const fs_map_t *map, fs_priority_t priority)
-{
-    return priority == FS_PRIORITY_OPERATOR ? map->limit
-           : priority == FS_PRIORITY_MEMBER ? map->limit / 4 * 3
-                                            : map->limit / 2;
-}
-
-/* Whether `record` may take the place of `former` (NULL: of nothing). */
+/*
+ * Each priority has its share, whatever the others fill: so servers that got the same records in
+ * another order have room for the same.
+ */
 static int has_room(const fs_map_t *map, const fs_record_t *record, const fs_entry_t *former)
 {
-    size_t less = former ? cost(&former->record) : 0, more = cost(record);
+    size_t share = record->priority == FS_PRIORITY_MONITOR ? map->limit / 2 : map->limit / 4;
+    size_t more = cost(record), less = 0;
 
-    return more <= less || map->bytes - less + more <= room_for(map, record->priority);
+    if (former && former->record.priority == record->priority)
+        less = cost(&former->record);
+    return more <= less || map->bytes_of[record->priority] - less + more <= share;
 }
 
 /* Replaces `former`, or adds. Returns NULL when memory is short: then nothing has changed. */
@@ -246,7 +246,8 @@ static apr_status_t write_own(fs_map_t *map, fs_usec_t now, fs_record_t *record,
     if (!has_room(map, record, former))
         return fs_result_set(result, APR_ENOSPC, "FS1471",
                              "the state shared by the farm is full (%zu bytes of %zu): remove what "
-                             "is no longer needed; monitors may fill half of it, operators all",
+                             "is no longer needed; monitors may fill half of it, members and "
+                             "operators a quarter each",
                              map->bytes, map->limit);
     entry = replace(map, record, former);
     if (!entry)

@@ -51,6 +51,7 @@ struct fs_map_t {
     unsigned count;
     unsigned held;
     size_t bytes;
+    size_t bytes_of[FS_PRIORITIES];
     uint64_t serial;
     fs_map_changed_fn *changed;
     void *baton;
