@@ -9,8 +9,6 @@
 #include <http_config.h>
 #include <httpd.h>
 
-#include "text.h"
-
 #define FS_AVAIL_RETRY_DEFAULT 60                      /* seconds */
 #define FS_AVAIL_BODY_DEFAULT  (APR_INT64_C(16) << 20) /* bytes */
 
@@ -86,9 +84,6 @@ const fs_avail_document_t *fs_avail_settings_document(const fs_avail_settings_t 
  * asked late is never wrong.
  */
 int fs_avail_is_late(const char *condition);
-
-/* Lines "directive value" of the main server, for DUMP_FARMSYNC. */
-void fs_avail_settings_dump(fs_text_t *text, const server_rec *main_server);
 
 const char *fs_avail_add_application(cmd_parms *cmd, void *unused, int count,
                                      char *const arguments[]);

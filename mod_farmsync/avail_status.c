@@ -382,6 +382,67 @@ static void lines(fs_text_t *text, const facts_t *facts)
                        facts->peers->peers[i].name, same_text(facts->peers->peers[i].same));
 }
 
+/* --- DUMP_FARMSYNC ------------------------------------------------------------------------------
+ */
+
+static void dump_line(fs_text_t *text, const char *directive, const char *value)
+{
+    fs_text_printf(text, "  %-24s %s\n", directive, value);
+}
+
+static void dump_prefixes(fs_text_t *text, const fs_avail_settings_t *settings)
+{
+    for (int i = 0; settings->prefixes && i < settings->prefixes->nelts; i++) {
+        const fs_avail_prefix_t *prefix = &APR_ARRAY_IDX(settings->prefixes, i, fs_avail_prefix_t);
+
+        dump_line(text, "FarmSyncApplication",
+                  apr_psprintf(text->pool, "%s %s", prefix->application,
+                               *prefix->path ? prefix->path : "/"));
+    }
+    if (!settings->prefixes)
+        dump_line(text, "FarmSyncApplication", "(none)");
+}
+
+static void dump_answers(fs_text_t *text, const fs_avail_settings_t *settings)
+{
+    dump_line(text, "FarmSyncAvailable",
+              apr_psprintf(text->pool, "%d expressions",
+                           settings->bypasses ? settings->bypasses->nelts : 0));
+    for (int i = 0; settings->documents && i < settings->documents->nelts; i++) {
+        const fs_avail_document_t *document =
+            &APR_ARRAY_IDX(settings->documents, i, fs_avail_document_t);
+
+        dump_line(text, "FarmSyncAvailDocument",
+                  apr_pstrcat(text->pool, document->name,
+                              document->application ? " application=" : "",
+                              document->application ? document->application : "",
+                              document->language ? " language=" : "",
+                              document->language ? document->language : "", NULL));
+    }
+    if (!settings->documents)
+        dump_line(text, "FarmSyncAvailDocument", "(built in)");
+    dump_line(text, "FarmSyncAvailStatus",
+              apr_psprintf(text->pool, "%d", fs_avail_settings_status(settings, "")));
+    dump_line(text, "FarmSyncAvailLanguage", settings->language ? settings->language : "en");
+    dump_line(text, "FarmSyncAvailRetry", apr_psprintf(text->pool, "%d s", settings->retry));
+    dump_line(text, "FarmSyncAvailBody",
+              apr_psprintf(text->pool, "%" APR_OFF_T_FMT " bytes", settings->body));
+}
+
+static void dump(fs_text_t *text, const server_rec *main_server)
+{
+    const fs_avail_settings_t *settings = fs_avail_settings(main_server);
+
+    dump_prefixes(text, settings);
+    for (int i = 0; settings->uses && i < settings->uses->nelts; i++) {
+        const char **pair = (const char **)settings->uses->elts + 2 * i;
+
+        dump_line(text, "FarmSyncApplicationUses",
+                  apr_pstrcat(text->pool, pair[0], " ", pair[1], NULL));
+    }
+    dump_answers(text, settings);
+}
+
 /* --- the section --------------------------------------------------------------------------------
  */
 
@@ -393,7 +454,7 @@ static int section(apr_pool_t *pool, server_rec *server, farmsync_form_t form,
 
     fs_text_init(&text, pool);
     if (form == FARMSYNC_DUMP) {
-        fs_avail_settings_dump(&text, server);
+        dump(&text, server);
         APR_ARRAY_PUSH(sections, const char *) = text.data;
         return OK;
     }
