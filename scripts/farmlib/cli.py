@@ -210,7 +210,7 @@ def bring_up(options):
             _same_or_refuse(farm, options)
         else:
             farm.create(options.servers, options.datasrv, options.interval, options.base_port,
-                        options.mpm)
+                        options.mpm, sessions=True)
         farm.up()
     return farm
 

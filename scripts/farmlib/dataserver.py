@@ -22,6 +22,7 @@ ImageDir  {directory}/images
 PidFile   {directory}/datasrv.pid
 LogFile   {directory}/logs/datasrv.log
 LogLevel  info
+{peers}
 """
 
 
@@ -35,7 +36,14 @@ class DataServer(Part):
             self.farm.user.give(path, 0o755)
         self.farm.write_file(f"{self.name}/datasrv.conf", CONF.format(
             name=self.name, port=self.port, directory=self.directory,
-            etc=os.path.join(self.farm.directory, "etc")))
+            etc=os.path.join(self.farm.directory, "etc"), peers=self._peers()))
+
+    def _peers(self):
+        """The other servers of the bank, if sessions are kept."""
+        if not self.farm.sessions:
+            return ""
+        return "\n".join(f"Peer      {other.url}" for other in self.farm.datasrvs
+                         if other.name != self.name)
 
     def configuration(self):
         return os.path.join(self.directory, "datasrv.conf")

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""scripts/farm demo: real data, changed with plain SQL, and the switch as every server showed it."""
+"""scripts/farm demo: real data, changed with plain SQL, and the switch as every server showed it; then
+a session that survives its server (demo_session.py)."""
 
 import os
 import re
@@ -7,7 +8,7 @@ import shlex
 import sys
 import time
 
-from . import catalogue, cli, paths
+from . import catalogue, cli, demo_session, paths
 from .clock import ActivationLog
 from .errors import FarmError
 from .part import http_get, wait_until
@@ -204,6 +205,8 @@ def demo(options):
     say(f"\nThe page on {farm.webs[-1].name} now:\n")
     for line in shop_lines(farm.webs[-1]):
         say("  " + line)
+    with farm.lock():
+        demo_session.show(farm)
     cli.print_urls(farm)
     say("\nChange something yourself: scripts/farm sql" + cli.dir_option(farm) + " "
         + shlex.quote("UPDATE shop.price SET price = price + 1"))

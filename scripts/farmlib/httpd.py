@@ -75,6 +75,7 @@ FarmSyncVersionHeader On
     SetHandler server-status
 </Location>
 
+{session_places}
 IncludeOptional conf/extra/*.conf
 """
 
@@ -82,6 +83,18 @@ SESSION_MODULES = """\
 LoadModule session_module "{modules}/mod_session.so"
 LoadModule request_module "{modules}/mod_request.so"
 LoadModule session_farmsync_module "{module}"
+"""
+
+# A page that counts a visitor's visits in his session; any language can do it by these two.
+SESSION_PLACES = """\
+LuaMapHandler "^/visits$" "{root}/htdocs/visits.lua"
+<Location "/visits">
+    Session On
+    SessionEnv On
+    SessionHeader X-Replace-Session
+    SessionFarmSyncCookieName visitor path=/
+    SessionFarmSyncAck {ack}
+</Location>
 """
 
 LIMITS = {
@@ -128,20 +141,27 @@ class WebServer(Part):
         user = self.farm.user
         mpm = self.record["mpm"]
         server_limit, limits = LIMITS[mpm]
+        modules = self._load_modules(mpm)
         return CONF.format(
             name=self.name, root=self.directory, port=self.port, mpm=mpm,
             etc=os.path.join(self.farm.directory, "etc"),
             user=f"User {user.name}\nGroup {user.group}" if user.is_root else "",
-            modules=self._load_modules(mpm), module=self.farm.binary("mod_farmsync.so"),
+            modules=modules, module=self.farm.binary("mod_farmsync.so"),
             agent=self.farm.binary("farmsync-agent"), server_limit=server_limit, limits=limits,
             data_servers=self._data_servers(), session_modules=self._session_modules(),
-            agent_port=self.record["agent_port"], peers=self._peers())
+            agent_port=self.record["agent_port"], peers=self._peers(),
+            session_places=self._session_places(modules))
 
     def _session_modules(self):
         if not self.farm.sessions:
             return ""
         return SESSION_MODULES.format(modules=paths.httpd_modules(),
                                       module=self.farm.binary("mod_session_farmsync.so"))
+
+    def _session_places(self, modules):
+        if not self.farm.sessions or "lua_module" not in modules:
+            return ""
+        return SESSION_PLACES.format(root=self.directory, ack=min(1, len(self.farm.datasrvs)))
 
     def _peers(self):
         """The agents of all other web servers."""

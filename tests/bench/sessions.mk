@@ -4,3 +4,9 @@ EXTRA_DIST += tests/bench/counter.php tests/bench/mod_counter.c tests/bench/sess
 EXTRA_PROGRAMS += tests/bench/bench_sessions
 tests_bench_bench_sessions_SOURCES = tests/bench/bench_sessions.c
 tests_bench_bench_sessions_LDADD = lib/session/libfs_session.la lib/base/libfs_base.la $(APR_LIBS)
+
+EXTRA_DIST += tests/bench/sessions_bank.py
+EXTRA_PROGRAMS += tests/bench/bench_bank
+tests_bench_bench_bank_SOURCES = tests/bench/bench_bank.c
+tests_bench_bench_bank_LDADD = lib/session/libfs_session.la lib/net/libfs_secret.la \
+	lib/base/libfs_base.la $(CRYPTO_LIBS) $(APR_LIBS)

@@ -109,6 +109,8 @@ FAULTS = [
           lambda run: run.pick_bank().heal()),
 ]
 BY_NAME = {one.name: one for one in FAULTS}
+# While these last, a server can't know what others do: it serves what it has.
+PARTED = ("web server hears no other", "bank doesn't hear a web server")
 # What happens to a bank server and, while it lasts or right after, to a web server.
 DOUBLE = ("bank server dies", "bank server returns empty", "bank server returns old",
           "bank server stands still")
@@ -259,7 +261,8 @@ class Run:
                             for line in self.story(one, verdict)],
             }
         return {"seed": self.seed, "fault": self.name, "modes": modes,
-                "silence_s": round(silence(self.sessions()), 2), "no_answer": self.no_answer}
+                "deaths": len(self.deaths), "silence_s": round(silence(self.sessions()), 2),
+                "no_answer": self.no_answer}
 
 
     def story(self, session, verdict):
@@ -295,8 +298,12 @@ def broken(result):
         promised = mode == "ack2" or not double
         if counts["lost"] and promised:
             found.append(f"{mode}: {counts['lost']} updates lost")
-        if counts["strange_ids"] and promised:
+        if not promised or (mode == "ack0" and result["deaths"]):
+            continue
+        if counts["strange_ids"]:
             found.append(f"{mode}: {counts['strange_ids']} answers from another session")
+        if counts["stale"] and result["fault"] not in PARTED:
+            found.append(f"{mode}: {counts['stale']} stale answers")
     if result["no_answer"]:
         found.append(f"{result['no_answer']} reads without an answer within {ANSWER_S:g} s")
     return found

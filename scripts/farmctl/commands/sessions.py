@@ -201,7 +201,7 @@ def run_end_user(context, agent):
     _, value = agent.ask("DELETE", "/v1/sessions/user/"
                          + urllib.parse.quote(context.options.what, safe=""))
     context.show(value, [f"{plural(value.get('ended', 0), 'session')} of "
-                         f"{printable(context.options.what)} ended on this web server."])
+                         f"{printable(context.options.what)} ended."])
     return OK
 
 
