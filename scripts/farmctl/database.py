@@ -2,17 +2,30 @@
 """Connections to the database, and what its errors mean for the one who gave the command."""
 
 import datetime
+import importlib.util
 import ssl
+import sys
 
 from . import options as my
 from .errors import (USAGE, BadOption, Busy, CtlError, NotInstalled, Refused, Sentence, Unknown,
                      Unreachable)
 
-try:
-    import pymysql
-    from pymysql.constants import CLIENT
-except ImportError:  # said by need_driver, so that --help works without it
-    pymysql = None
+
+def _when_used(name):
+    """A module that is read when it is first used: who says that an application is down doesn't wait for it."""
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.find_spec(name)
+    if spec is None:  # said by need_driver, so that --help works without it
+        return None
+    spec.loader = importlib.util.LazyLoader(spec.loader)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+pymysql = _when_used("pymysql")
 
 CONNECT_S = 3
 READ_S = 600  # a comparison of large tables takes its time
@@ -66,7 +79,7 @@ def connect_host(target, host, read_timeout=READ_S, database=None):
             database=database, charset="utf8mb4", autocommit=True, connect_timeout=CONNECT_S,
             read_timeout=read_timeout, write_timeout=30, local_infile=False,
             ssl=None if host.socket else target.tls(),
-            client_flag=CLIENT.MULTI_RESULTS,
+            client_flag=pymysql.constants.CLIENT.MULTI_RESULTS,
             auth_plugin_map={"auth_socket": _SocketAuth, "unix_socket": _SocketAuth,
                              "mysql_clear_password": _NoClearText})
     except (OSError, ValueError) as error:  # a CA file that is none, say
