@@ -21,6 +21,7 @@ struct fs_bank_store_t {
     MDB_dbi tables[BANK_TABLES];
     fs_bank_limits_t limits;
     uint64_t instance;
+    uint64_t reserved; /* bytes of the file that have space; under the write lock */
     int lock_fd;
     char *dir;
     char boot[64];
@@ -42,6 +43,10 @@ typedef struct fs_bank_slot_t {
 /* The environment with its tables; `make`: also makes what isn't there. 0 or an error. */
 int fs_bank_env_open(MDB_env **env, MDB_dbi tables[BANK_TABLES], const char *dir, size_t map,
                      int make, int sync);
+
+/* Makes sure that the file has space for `ahead` bytes behind what is used. Who calls it is the
+ * only one who writes. 0 or an error: ENOSPC. */
+int fs_bank_reserve(fs_bank_store_t *store, size_t ahead);
 
 /* Reads a slot's parts out of a value. 0, or MDB_CORRUPTED. */
 int fs_bank_slot_read(const MDB_val *value, fs_bank_slot_t *slot, char owner[FS_SESSION_NAME_SIZE],

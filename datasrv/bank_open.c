@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/magic.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +15,7 @@
 #include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -25,6 +27,11 @@
 #define MAX_READERS   64
 #define MAP_MORE      (UINT64_C(64) << 20)
 #define PATH_ROOM     (PATH_MAX + 64)
+#define RESERVE_FIRST (UINT64_C(1) << 20)
+#define RESERVE_STEP  (UINT64_C(16) << 20) /* at once, once there are sessions */
+#ifndef XFS_MAGIC
+#define XFS_MAGIC 0x58465342
+#endif
 #define CHECK_SECONDS 300 /* a damaged tree may lead round in a circle */
 
 static const char *const table_names[BANK_TABLES] = {"main", "aside", "expiry", "hosts", "meta"};
@@ -60,6 +67,26 @@ static int open_tables(MDB_env *env, MDB_dbi tables[BANK_TABLES], int make)
     return error;
 }
 
+/* A commit to a map that is written directly takes about half as long. But a page without space on
+ * the disk would be answered with a signal, so it is only done where what was reserved is known to
+ * be there, and never with `sync`, for which LMDB would have to sync all of the map. */
+static unsigned write_map(const char *dir)
+{
+    struct statfs system;
+
+    if (statfs(dir, &system))
+        return 0;
+    switch ((unsigned long)system.f_type) {
+    case EXT4_SUPER_MAGIC:
+    case XFS_MAGIC:
+    case TMPFS_MAGIC:
+    case OVERLAYFS_SUPER_MAGIC:
+        return MDB_WRITEMAP;
+    default:
+        return 0;
+    }
+}
+
 int fs_bank_env_open(MDB_env **env, MDB_dbi tables[BANK_TABLES], const char *dir, size_t map,
                      int make, int sync)
 {
@@ -70,7 +97,7 @@ int fs_bank_env_open(MDB_env **env, MDB_dbi tables[BANK_TABLES], const char *dir
     if (!(error = mdb_env_set_maxdbs(*env, BANK_TABLES)) &&
         !(error = mdb_env_set_maxreaders(*env, MAX_READERS)) &&
         !(error = mdb_env_set_mapsize(*env, map)) &&
-        !(error = mdb_env_open(*env, dir, sync ? 0 : MDB_NOSYNC, 0600)))
+        !(error = mdb_env_open(*env, dir, sync ? 0 : MDB_NOSYNC | write_map(dir), 0600)))
         error = open_tables(*env, tables, make);
     if (error) {
         mdb_env_close(*env);
@@ -96,6 +123,29 @@ static int get_number(MDB_txn *txn, MDB_dbi meta, const char *name, uint64_t *nu
         error = MDB_CORRUPTED;
     if (!error)
         memcpy(number, value.mv_data, sizeof(*number));
+    return error;
+}
+
+int fs_bank_reserve(fs_bank_store_t *store, size_t ahead)
+{
+    MDB_envinfo info;
+    uint64_t needed;
+    unsigned flags;
+    int fd, error = mdb_env_get_flags(store->env, &flags);
+
+    if (error || !(flags & MDB_WRITEMAP) || (error = mdb_env_info(store->env, &info)))
+        return error;
+    needed = (uint64_t)(info.me_last_pgno + 1) * (uint64_t)sysconf(_SC_PAGESIZE) + ahead;
+    if (needed <= store->reserved)
+        return 0;
+    needed = needed < RESERVE_STEP ? needed : needed + RESERVE_STEP;
+    if (needed > info.me_mapsize)
+        needed = info.me_mapsize;
+    error = mdb_env_get_fd(store->env, &fd);
+    if (!error && fallocate(fd, 0, 0, (off_t)needed))
+        error = errno;
+    if (!error)
+        store->reserved = needed;
     return error;
 }
 
@@ -287,6 +337,8 @@ static apr_status_t open_env(fs_bank_store_t *store, fs_result_t *result)
     int error =
         fs_bank_env_open(&store->env, store->tables, store->dir, map, 1, store->limits.sync);
 
+    if (!error)
+        error = fs_bank_reserve(store, RESERVE_FIRST);
     if (!error)
         error = make_meta(store);
     return error ? cannot_open(store->dir, error, result) : APR_SUCCESS;

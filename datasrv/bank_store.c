@@ -8,7 +8,16 @@
 
 #include "bank_internal.h"
 
-#define STATES       (FS_SESSION_ITEM_ENDED | FS_SESSION_ITEM_ALIAS)
+#define STATES (FS_SESSION_ITEM_ENDED | FS_SESSION_ITEM_ALIAS)
+/* A change copies pages of the trees, each for the first time in a transaction: of the deepest ones
+ * that the limits allow, with splits, no more than these on the average. */
+#define CHANGE_BYTES ((size_t)20 * 4096)
+#define SPEND_LIMIT  ((size_t)20 << 20)
+/* What the last one may use beyond: both copies of a session, and one that is indexed anew. */
+#define LARGEST_CHANGE ((size_t)4 * FS_SESSION_BATCH_LIMIT)
+#define LEAST_AHEAD    ((size_t)1 << 20) /* for what isn't a copy */
+/* On a full disk what has expired can still go, in small steps. */
+#define EXPIRE_AHEAD ((size_t)8 << 20)
 #define EXPIRE_FIRST 8 /* looked at for a new copy when it is full */
 #define GROWTH       4 /* what is held may grow beyond the limit by a fourth of it */
 
@@ -48,23 +57,48 @@ static int get_number(const fs_bank_work_t *work, const char *name, uint64_t *nu
     return error;
 }
 
-int fs_bank_begin(fs_bank_work_t *work, fs_bank_store_t *store, const fs_bank_leases_t *leases,
-                  int writes, fs_usec_t now)
+/* Before copies are changed. LMDB has one writer, and who began is it. */
+static int claim_space(fs_bank_work_t *work)
 {
-    int error;
+    return work->spent ? 0 : fs_bank_reserve(work->store, SPEND_LIMIT + LARGEST_CHANGE);
+}
 
-    memset(work, 0, sizeof(*work));
-    work->store = store;
-    work->leases = leases;
-    work->now = now;
-    error = mdb_txn_begin(store->env, NULL, writes ? 0 : MDB_RDONLY, &work->txn);
+static int begin_txn(fs_bank_work_t *work)
+{
+    int error = mdb_txn_begin(work->store->env, NULL, work->writes ? 0 : MDB_RDONLY, &work->txn);
+
     if (error) {
         work->txn = NULL;
         return error;
     }
-    error = get_number(work, "sequence", &work->sequence);
+    if (work->writes)
+        error = fs_bank_reserve(work->store, LEAST_AHEAD);
+    if (!error)
+        error = get_number(work, "sequence", &work->sequence);
     if (error)
         fs_bank_abort(work);
+    return error;
+}
+
+int fs_bank_begin(fs_bank_work_t *work, fs_bank_store_t *store, const fs_bank_leases_t *leases,
+                  int writes, fs_usec_t now)
+{
+    memset(work, 0, sizeof(*work));
+    work->store = store;
+    work->leases = leases;
+    work->now = now;
+    work->writes = writes;
+    return begin_txn(work);
+}
+
+int fs_bank_step(fs_bank_work_t *work)
+{
+    int error = 0;
+
+    if (work->writes && work->spent > SPEND_LIMIT && !(error = fs_bank_commit(work))) {
+        work->spent = 0;
+        error = begin_txn(work);
+    }
     return error;
 }
 
@@ -190,6 +224,9 @@ static int put_slot(fs_bank_work_t *work, fs_bank_table_t table, const fs_sessio
 
     slot->owner = (uint8_t)strlen(owner);
     value.mv_size = sizeof(*slot) + slot->owner + length;
+    if ((error = claim_space(work)))
+        return error;
+    work->spent += CHANGE_BYTES + value.mv_size;
     error = mdb_put(work->txn, work->store->tables[table], &name, &value, MDB_RESERVE);
     if (error)
         return error;
@@ -291,10 +328,11 @@ static int has_room(fs_bank_work_t *work, const held_t *held, size_t length, int
 int fs_bank_expire(fs_bank_work_t *work, unsigned limit, int *more)
 {
     MDB_dbi expiry = work->store->tables[BANK_EXPIRY];
+    size_t most = SPEND_LIMIT;
     int error = 0;
 
     *more = 0;
-    for (unsigned i = 0; work->now && i < limit; i++) {
+    for (unsigned i = 0; work->now && i < limit && work->spent <= most; i++) {
         char owner[FS_SESSION_NAME_SIZE];
         const uint8_t *sealed;
         fs_bank_slot_t slot;
@@ -319,6 +357,12 @@ int fs_bank_expire(fs_bank_work_t *work, unsigned limit, int *more)
         memcpy(key.bytes, (const uint8_t *)name.mv_data + 8, FS_SESSION_KEY_BYTES);
         if (time > work->now)
             return 0;
+        if (claim_space(work)) {
+            if ((error = fs_bank_reserve(work->store, EXPIRE_AHEAD)))
+                return error;
+            most = EXPIRE_AHEAD / 4;
+            work->spent++; /* it is claimed */
+        }
         error = look_up(work, BANK_MAIN, &key, &slot, owner, &sealed, &length);
         if (error && error != MDB_NOTFOUND)
             return error;
@@ -337,6 +381,7 @@ int fs_bank_expire(fs_bank_work_t *work, unsigned limit, int *more)
             error = remove_key(work, BANK_MAIN, &key);
             if (!error)
                 error = remove_key(work, BANK_ASIDE, &key);
+            work->spent += CHANGE_BYTES;
             work->removed++;
         }
         if (!error || error == MDB_NOTFOUND)

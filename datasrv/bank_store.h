@@ -9,12 +9,12 @@
  *             meta    "format", "instance", "sequence"; "peer NAME" → how far it was read
  *   boot      in which boot of the host it was opened, and whether it was closed
  *
- * What a batch changes is one transaction, and nothing is answered before it is committed. A commit
- * ends in the page cache: the death of this process at any moment loses nothing that was confirmed.
- * The power cut of the host may leave the file damaged, so after one it is set aside and the server
- * begins empty, as a new instance: its copies are on another server too (that is what the second
- * one is for), and from there they come back. With `sync` each commit is on the disk before it is
- * confirmed, and the file is used again whatever happened.
+ * Nothing is answered before it is committed. A commit ends in the page cache: the death of this
+ * process at any moment loses nothing that was confirmed. The power cut of the host may leave the
+ * file damaged, so after one it is set aside and the server begins empty, as a new instance: its
+ * copies are on another server too (that is what the second one is for), and from there they come
+ * back. With `sync` each commit is on the disk before it is confirmed, and the file is used again
+ * whatever happened.
  *
  * One process; any thread. LMDB lets one write at a time. Times are farm time.
  */
@@ -67,7 +67,9 @@ typedef struct fs_bank_work_t {
     const fs_bank_leases_t *leases;
     MDB_txn *txn;
     fs_usec_t now; /* farm time; 0: not known, nothing expires */
+    int writes;
     uint64_t sequence;
+    size_t spent; /* of what one transaction may use of the file: see fs_bank_step */
     uint64_t stored, merges, granted, refused, full, removed; /* counted; reset by begin */
 } fs_bank_work_t;
 
@@ -75,6 +77,9 @@ typedef struct fs_bank_work_t {
  * may be NULL when it only reads. */
 int fs_bank_begin(fs_bank_work_t *work, fs_bank_store_t *store, const fs_bank_leases_t *leases,
                   int writes, fs_usec_t now);
+/* Before each item: commits what was done and goes on in another transaction when this one might
+ * use more of the file than has space reserved. Work that only reads goes on. */
+int fs_bank_step(fs_bank_work_t *work);
 int fs_bank_commit(fs_bank_work_t *work);
 void fs_bank_abort(fs_bank_work_t *work);
 /* FS1404 says what failed and what to do. */

@@ -55,7 +55,7 @@ static int do_takes(fs_bank_job_t *job, fs_bank_work_t *work)
     fs_session_item_t item, answer, aside;
     int error = begin_answer(job, work, FS_SESSION_BATCH_TAKEN);
 
-    while (!error && fs_session_batch_next(&reader, &item)) {
+    while (!error && fs_session_batch_next(&reader, &item) && !(error = fs_bank_step(work))) {
         error = fs_bank_take(work, job->origin, &item, room_in(&job->answer, reader.left), &answer,
                              &aside);
         if (!error)

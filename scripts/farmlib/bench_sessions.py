@@ -24,7 +24,8 @@ while it happened that lacked something acknowledged before; *longest without an
 
 PROGRAMS = (("sessions_semantics.py", "Parallel updates of one session"),
             ("sessions_failover.py", "A server that keeps copies fails and returns"),
-            ("sessions_cost.py", "Cost of a session"))
+            ("sessions_cost.py", "Cost of a session"),
+            ("sessions_bank.py", "The session bank"))
 
 
 def printed_by(name, arguments=()):

@@ -5,7 +5,9 @@ what is expired goes, what finds no room is said, who owns what, and what a serv
 """
 
 import concurrent.futures
+import os
 import shutil
+import subprocess
 import tempfile
 
 import pytest
@@ -218,6 +220,39 @@ def test_a_full_bank_says_so_and_keeps_what_it_has(banks):
     assert whats == [STORED] * 10 + [FULL] * 2
     assert bank.offer("web1", keys[0], V2, b"more", base=V1)["what"] == STORED
     assert bank.said("FS1409") == 1
+
+
+@pytest.fixture
+def small_disk():
+    """A file system of 64 MiB."""
+    if os.geteuid():
+        pytest.skip("only root can mount one")
+    made = tempfile.mkdtemp(prefix="fsbank-", dir="/tmp")
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", made], check=False)
+    if done.returncode:
+        os.rmdir(made)
+        pytest.skip("no file system can be mounted here")
+    yield made
+    subprocess.run(["umount", "-l", made], check=True)
+    os.rmdir(made)
+
+
+def test_a_full_disk_is_told_and_kills_nobody(banks, small_disk):
+    """The store's file is mapped: without reserved space, the kernel would answer with a signal."""
+    [bank] = banks(SessionDir=os.path.join(small_disk, "sessions"))
+    stored, whats = [], set()
+    while FULL not in whats and len(stored) < 60000:
+        keys = [new_key() for _ in range(1000)]
+        items = [item(one, version=V1, expires=2 ** 62, sealed=one * 64) for one in keys]
+        answer = bank.ask("web1", "offer", batch(OFFER, items), OFFERED)
+        stored += [one["key"] for one in answer.items if one["what"] == STORED]
+        whats |= {one["what"] for one in answer.items}
+    assert FULL in whats and len(stored) > 5000
+    assert bank.said("FS1404") >= 1
+    assert bank.peek(stored[-1])["sealed"] == stored[-1] * 64
+    bank.kill()
+    bank.start()
+    assert missing(bank, stored) == []
 
 
 # --- in sync ----------------------------------------------------------------------------------------
