@@ -16,7 +16,7 @@ NEEDED = ("mpm_event", "authz_core", "authz_host", "headers", "rewrite")
 def configuration(directory, text):
     """The sample as an administrator would adapt it: only places differ. A check binds no port."""
     for name, content in (("my.cnf", "[farmsync]\nhost=127.0.0.1\nuser=web\npassword=x\n"),
-                          ("farm.key", "k1 " + "ab" * 32 + "\n"), ("ca.pem", ""), ("www1.pem", "")):
+                          ("farm.key", "k1 " + "ab" * 32 + "\n"), ("down.html", "<p>down</p>"), ("ca.pem", ""), ("www1.pem", "")):
         path = directory / name
         path.write_text(content)
         path.chmod(0o640)
