@@ -138,6 +138,7 @@ struct fs_sessions_t {
     uint64_t walk_done;   /* number of the last one that came to its end */
     uint64_t walk_wanted; /* one with this number or a later one is wanted */
     uint64_t walk_generation;
+    int walk_all_wanted, walk_all; /* what was compared in this generation, too */
     int walking;
     fs_usec_t walk_again; /* when a missing server counts as gone; 0: none is */
     fs_session_key_t walk_after;
@@ -258,6 +259,8 @@ fs_usec_t fs_fetch_step_all(fs_sessions_t *sessions);
 unsigned fs_session_handover_ms(const fs_sessions_t *sessions);
 /* Asks a host to hand a session over. The lock is held. */
 void fs_peer_ask(fs_sessions_t *sessions, fs_fetch_t *fetch, unsigned round, const char *peer);
+/* Whether a host lives, as far as is known, and answered the last question. The lock is held. */
+int fs_peer_answers(fs_sessions_t *sessions, const char *name);
 /* Names of the hosts that live and can be asked. */
 unsigned fs_peer_names(fs_sessions_t *sessions, char (*names)[FS_SESSION_NAME_SIZE], unsigned room);
 /* Tells the owner of what was changed here before it was let go. No lock. */
@@ -282,8 +285,9 @@ fs_usec_t fs_ack_step(fs_sessions_t *sessions, fs_usec_t now);
 /* --- session_compare.c --------------------------------------------------------------------------
  */
 
-/* All sessions are to be compared with the bank. The lock is held. */
-void fs_compare_want(fs_sessions_t *sessions);
+/* Sessions are to be compared with the bank: those that weren't in this generation, and with servers
+ * that want a pass; `all`: all, as they belong elsewhere now. The lock is held. */
+void fs_compare_want(fs_sessions_t *sessions, int all);
 /* Goes on with the walk. Keeper's. Returns when to call it again. */
 fs_usec_t fs_compare_step(fs_sessions_t *sessions, apr_pool_t *pool);
 /* Writes what this server is asked into a batch; what it said. Asker's. */

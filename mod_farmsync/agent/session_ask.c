@@ -70,7 +70,7 @@ static void look_at_pass(fs_bank_server_t *server, const fs_session_batch_t *hea
     server->pass_wanted = head->boot;
     server->pass_done = 0;
     server->pass_sequence = head->sequence;
-    fs_compare_want(server->sessions);
+    fs_compare_want(server->sessions, 0);
     server->pass_walk = server->sessions->walk_wanted;
 }
 
@@ -104,7 +104,7 @@ static void renewed(fs_bank_server_t *server, fs_session_batch_reader_t *reader,
     server->full = head->flags & FS_SESSION_BATCH_FULL ? 1 : 0;
     look_at_pass(server, head, told);
     if (head->flags & FS_SESSION_BATCH_ALL)
-        fs_compare_want(sessions);
+        fs_compare_want(sessions, 1);
     server->failures = 0;
     server->heard = fs_session_clock();
     fs_up_answered(sessions, server->index, sent);

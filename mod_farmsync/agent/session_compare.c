@@ -35,14 +35,16 @@ struct fs_compare_t {
     unsigned outstanding; /* servers that have not answered; the lock */
     uint64_t generation;
     uint64_t pass; /* servers that want a pass */
+    int whole;
     uint64_t up;
     unsigned count;
     one_t all[FS_SESSION_WALK_BATCH];
 };
 
-void fs_compare_want(fs_sessions_t *sessions)
+void fs_compare_want(fs_sessions_t *sessions, int all)
 {
     sessions->walk_wanted = sessions->walk + 1;
+    sessions->walk_all_wanted |= all;
 }
 
 /* --- what is asked; no lock ---------------------------------------------------------------------
@@ -226,7 +228,9 @@ static int read_one(void *baton, const fs_session_key_t *key, const fs_session_n
     pthread_mutex_unlock(&reading->sessions->lock);
     for (unsigned i = 0; i < count; i++)
         one->asked |= UINT64_C(1) << servers[i];
-    one->asked &= note->checked == compare->generation ? compare->up & compare->pass : compare->up;
+    one->asked &= compare->up;
+    if (note->checked == compare->generation && !compare->whole)
+        one->asked &= compare->pass;
     if (!one->asked)
         return 0;
     one->key = *key;
@@ -271,6 +275,7 @@ static void read_piece(fs_sessions_t *sessions)
     if (!compare)
         return;
     compare->generation = sessions->walk_generation;
+    compare->whole = sessions->walk_all;
     for (unsigned i = 0; i < sessions->count; i++) {
         compare->up |= (uint64_t)sessions->vouching.servers[i].up << i;
         compare->pass |= (uint64_t)(sessions->servers[i].pass_wanted != 0) << i;
@@ -324,6 +329,8 @@ static void begin_walk(fs_sessions_t *sessions)
 {
     sessions->walk = sessions->walk_wanted;
     sessions->walk_generation = sessions->vouching.trusted.generation;
+    sessions->walk_all = sessions->walk_all_wanted || (sessions->walking && sessions->walk_all);
+    sessions->walk_all_wanted = 0;
     sessions->walking = 1;
     sessions->walk_begun = 0;
 }

@@ -18,6 +18,8 @@
 #define CANDIDATES 16
 #define PEERS_STEP 16
 #define COPIES     64
+/* So much before its time is over a request gets what there is, whoever has not answered. */
+#define FORMER_MARGIN (50 * FS_USEC_PER_MSEC)
 
 typedef struct fs_waiter_t {
     struct fs_waiter_t *next;
@@ -55,6 +57,7 @@ struct fs_fetch_t {
     unsigned peer_count, peer_room;
     fs_session_peer_t *peers;
     int asked_all;
+    char former[FS_SESSION_NAME_SIZE]; /* who was asked because the copies name him; "" nobody */
     unsigned found_count;
     found_t found[COPIES];
     waiter_t *waiters;
@@ -281,14 +284,11 @@ static void note_bases(fs_fetch_t *fetch)
     }
 }
 
-/* No lock. Merges what was found into what is here. The HTTP status of the answer. */
-static int adopt(fs_fetch_t *fetch, apr_pool_t *pool)
+/* No lock. The copies that can be read. */
+static unsigned open_found(fs_fetch_t *fetch, apr_pool_t *pool, fs_session_record_t *copies)
 {
-    fs_sessions_t *sessions = fetch->sessions;
-    fs_session_record_t *copies = apr_pcalloc(pool, COPIES * sizeof(*copies)), record;
     unsigned count = 0;
     fs_result_t result;
-    apr_status_t status;
 
     for (unsigned i = 0; i < fetch->found_count; i++) {
         if (!fetch->found[i].bytes)
@@ -298,6 +298,57 @@ static int adopt(fs_fetch_t *fetch, apr_pool_t *pool)
         else
             fs_log_result(FS_LOG_WARNING, &result);
     }
+    return count;
+}
+
+/* The lock is held. Was this host asked in any round, or can't it be? */
+static int is_settled(fs_fetch_t *fetch, const char *name)
+{
+    if (!*name || !strcmp(name, fetch->sessions->agent->config.server) ||
+        !fs_peer_answers(fetch->sessions, name))
+        return 1;
+    for (unsigned i = 0; i < fetch->peer_count; i++)
+        if (!strcmp(fetch->peers[i].name, name))
+            return 1;
+    return 0;
+}
+
+/*
+ * The bank gave the session because it heard nothing of the owner for too long. If it is only the
+ * bank that doesn't hear him, he has what is newer: he is asked, too, once. Returns whether he is.
+ */
+static int ask_former(fs_fetch_t *fetch, apr_pool_t *pool)
+{
+    fs_session_record_t *copies = apr_pcalloc(pool, COPIES * sizeof(*copies));
+    unsigned count = fetch->former[0] ? 0 : open_found(fetch, pool, copies);
+    const fs_session_record_t *newest = NULL;
+    int asked = 0;
+
+    for (unsigned i = 0; i < count; i++)
+        if (!newest || fs_session_stamp_compare(&copies[i].version, &newest->version) > 0)
+            newest = &copies[i];
+    if (!newest)
+        return 0;
+    pthread_mutex_lock(&fetch->sessions->lock);
+    if (!is_settled(fetch, newest->owner.name)) {
+        snprintf(fetch->former, sizeof(fetch->former), "%s", newest->owner.name);
+        fetch->finishing = 0;
+        ask_peer(fetch, fetch->former);
+        asked = 1;
+    }
+    pthread_mutex_unlock(&fetch->sessions->lock);
+    return asked;
+}
+
+/* No lock. Merges what was found into what is here. The HTTP status of the answer. */
+static int adopt(fs_fetch_t *fetch, apr_pool_t *pool)
+{
+    fs_sessions_t *sessions = fetch->sessions;
+    fs_session_record_t *copies = apr_pcalloc(pool, COPIES * sizeof(*copies)), record;
+    unsigned count = open_found(fetch, pool, copies);
+    fs_result_t result;
+    apr_status_t status;
+
     if (!count && !fetch->here)
         return 503;
     status = fs_session_store_adopt(sessions->store, &fetch->keyed.key, copies, count, fetch->seal,
@@ -392,8 +443,11 @@ static void finish_run(fs_sessions_t *sessions, fs_work_t *work, fs_http_client_
                        apr_pool_t *pool)
 {
     fs_fetch_t *fetch = (fs_fetch_t *)((char *)work - offsetof(fs_fetch_t, work));
-    int status = conclude(fetch, pool);
+    int status;
 
+    if (fetch->next.step == FS_SESSION_STEP_ADOPT && ask_former(fetch, pool))
+        return;
+    status = conclude(fetch, pool);
     pthread_mutex_lock(&sessions->lock);
     finished(fetch, status);
     pthread_mutex_unlock(&sessions->lock);
@@ -411,6 +465,17 @@ static void finish(fs_fetch_t *fetch)
 
 /* --- steps; the lock is held --------------------------------------------------------------------
  */
+
+/* The former owner was asked, has not answered yet, and there is time left. */
+static int awaits_former(const fs_fetch_t *fetch)
+{
+    if (fs_session_clock() >= fetch->deadline - FORMER_MARGIN)
+        return 0;
+    for (unsigned i = 0; fetch->former[0] && i < fetch->peer_count; i++)
+        if (!strcmp(fetch->peers[i].name, fetch->former))
+            return fetch->peers[i].said == FS_SESSION_SAID_NOTHING;
+    return 0;
+}
 
 /* Nobody but this host's bank can know it, and there is none. */
 static int is_hopeless(const fs_fetch_t *fetch)
@@ -452,6 +517,10 @@ static void step(fs_fetch_t *fetch)
             }
             break;
         default:
+            if (fetch->next.step == FS_SESSION_STEP_ADOPT && awaits_former(fetch)) {
+                look_again_at(fetch, fetch->deadline - FORMER_MARGIN);
+                return;
+            }
             finish(fetch);
             break;
         }

@@ -13,6 +13,7 @@
 #define AT_ONCE       4 /* batches to one host */
 #define BATCH         128
 #define LATE_LIMIT_MS 3000
+#define SILENT_FOR    (5 * FS_USEC_PER_SEC) /* after a question that wasn't answered */
 #define WAY_MS        150 /* there and back, beyond what requests are waited for */
 
 typedef struct question_t {
@@ -25,6 +26,7 @@ struct fs_asked_peer_t {
     LIST_ENTRY(fs_asked_peer_t) link;
     char name[FS_SESSION_NAME_SIZE];
     unsigned batches; /* on their way */
+    fs_usec_t failed; /* when it didn't answer; 0: it did the last time */
     STAILQ_HEAD(, question_t) questions;
 };
 
@@ -132,6 +134,7 @@ static void ask_run(fs_sessions_t *sessions, fs_work_t *work, fs_http_client_t *
             fs_log(FS_LOG_DEBUG, "FS1361", "%s was asked to hand sessions over, in vain: %s",
                    batch->peer->name, result.detail);
         pthread_mutex_lock(&sessions->lock);
+        batch->peer->failed = status ? fs_session_clock() : 0;
         tell_fetches(sessions, batch, status ? NULL : &reader);
         if (!status)
             fs_http_answer_clear(&answer);
@@ -178,6 +181,16 @@ void fs_peer_ask(fs_sessions_t *sessions, fs_fetch_t *fetch, unsigned round, con
     batch->work.run = ask_run;
     peer->batches++;
     fs_work_add(sessions, &batch->work);
+}
+
+int fs_peer_answers(fs_sessions_t *sessions, const char *name)
+{
+    const struct fs_asked_peer_t *peer = find_peer(sessions, name);
+    fs_peer_state_t state;
+
+    if (peer && peer->failed && fs_session_clock() - peer->failed < SILENT_FOR)
+        return 0;
+    return fs_peers_address(sessions->agent, name, NULL, &state) && state == FS_PEER_ALIVE;
 }
 
 unsigned fs_peer_names(fs_sessions_t *sessions, char (*names)[FS_SESSION_NAME_SIZE], unsigned room)

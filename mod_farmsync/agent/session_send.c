@@ -116,7 +116,8 @@ static void answer(fs_bank_server_t *server, const fs_session_key_t *key,
  * The server holds something that isn't in this host's copy, as far as is known: it is merged, and
  * the result offered. 0 if that can't be done now.
  */
-static int merge(fs_bank_server_t *server, const fs_session_item_t *item, apr_pool_t *pool)
+static int merge(fs_bank_server_t *server, const fs_session_item_t *item, const char *released_to,
+                 apr_pool_t *pool)
 {
     fs_sessions_t *sessions = server->sessions;
     fs_session_record_t copy, merged;
@@ -152,6 +153,8 @@ static int merge(fs_bank_server_t *server, const fs_session_item_t *item, apr_po
     server->merged++;
     pthread_mutex_unlock(&sessions->lock);
     fs_copy_send_now(sessions, &item->key, 1, pool);
+    if (released_to[0]) /* he went on without what was changed here */
+        fs_peer_tell_late(sessions, &item->key, released_to);
     return 1;
 }
 
@@ -188,7 +191,7 @@ static void one_came_back(sending_t *sending, unsigned i, const fs_session_item_
 
     look_at_owner(server, item, sealed, sending->has_base[i] ? &sending->bases[i] : NULL, pool);
     if (item->what == FS_SESSION_WHAT_MERGE && item->parts & FS_SESSION_PART_SEALED &&
-        merge(server, item, pool))
+        merge(server, item, sealed->owner, pool))
         what = FS_ANSWER_AGAIN;
     pthread_mutex_lock(&sessions->lock);
     if (item->what == FS_SESSION_WHAT_STORED || item->what == FS_SESSION_WHAT_HAVE) {

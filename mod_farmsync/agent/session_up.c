@@ -62,10 +62,10 @@ void fs_up_step(fs_sessions_t *sessions)
     fs_session_trust_write(sessions->trust, &sessions->vouching.trusted);
     say(sessions, &before);
     if (sessions->vouching.trusted.generation != before.generation)
-        fs_compare_want(sessions);
+        fs_compare_want(sessions, 0);
     if (!choose_usable(sessions, now))
         return;
-    fs_compare_want(sessions);
+    fs_compare_want(sessions, 1);
     sessions->retarget = 1;
     fs_sessions_nudge(sessions);
 }

@@ -15,7 +15,7 @@ import pytest
 
 from bank_client import HANDOVER, IN_SYNC, LATE, Key, batch, item
 from farmlib.part import wait_until
-from session_hosts import SECONDS, Child, SessionFarm
+from session_hosts import SECONDS, Child, Relay, SessionFarm
 
 
 @pytest.fixture
@@ -275,6 +275,59 @@ def test_an_owner_that_stood_still_is_fenced(farm):
     assert values(web1, session) == {"a": "1", "b": "2"}
     web1.do("save", session, "c=3")
     assert values(web2, session) == {"a": "1", "b": "2", "c": "3"}
+
+
+def test_an_owner_whom_only_the_bank_does_not_hear_is_asked(farm):
+    """The bank gives his session away; his newest changes are had from himself."""
+    farm = farm(hosts=2)
+    web1, web2 = farm.hosts
+    web1.banks = [Relay(bank) for bank in farm.banks]
+    web1.start()
+    wait_until(lambda: web2.knows_peers() and web1.knows_peers(), SECONDS, "them to meet again")
+    session, _ = new(web1, "a=1")
+    web1.wait_protected()
+    for relay in web1.banks:
+        relay.cut()
+    wait_until(lambda: web1.status()["alone"], SECONDS, "the host to be alone")
+    assert values(web1, session) == {"a": "1"}
+    web1.do("save", session, "b=2")
+    assert values(web2, session) == {"a": "1", "b": "2"}
+    assert web1.do("read", session) == {"error": "NOTFOUND"}
+    web2.do("save", session, "c=3")
+    for relay in web1.banks:
+        relay.mend()
+    wait_until(lambda: not web1.status()["alone"], SECONDS, "the bank to be back")
+    assert values(web1, session) == {"a": "1", "b": "2", "c": "3"}
+    web1.wait_protected()
+    web2.wait_protected()
+    for relay in web1.banks:
+        relay.close()
+
+
+def test_two_that_were_cut_off_from_each_other_lose_nothing(farm):
+    """Neither bank nor hosts reach one of them: both work on; afterwards all changes are there."""
+    farm = farm(hosts=2)
+    web1, web2 = farm.hosts
+    web1.banks = [Relay(bank) for bank in farm.banks]
+    web1.start()
+    session, _ = new(web1, "a=1")
+    web1.wait_protected()
+    for relay in web1.banks:
+        relay.cut()
+    wait_until(lambda: web1.status()["alone"], SECONDS, "the host to be alone")
+    web1.do("save", session, "b=1")
+    web1.agent.send_signal(signal.SIGSTOP)
+    assert values(web2, session) == {"a": "1"}
+    web2.do("save", session, "c=2")
+    web2.wait_safe()
+    web1.agent.send_signal(signal.SIGCONT)
+    for relay in web1.banks:
+        relay.mend()
+    wait_until(lambda: web2.do("read", session).get("values") == {"a": "1", "b": "1", "c": "2"},
+               SECONDS, "both changes", lambda: web1.log()[-3000:] + web2.log()[-3000:])
+    assert values(web1, session) == {"a": "1", "b": "1", "c": "2"}
+    for relay in web1.banks:
+        relay.close()
 
 
 def test_late_changes_of_a_fenced_owner_are_not_lost(farm):

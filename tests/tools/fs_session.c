@@ -30,6 +30,7 @@
 #include "session/fs_session_store.h"
 
 #define WORDS   64
+#define TRIES   10 /* to load what other hosts want, too */
 #define LINE    65536
 #define IDLE    (3600 * FS_USEC_PER_SEC)
 #define WAIT_MS "2000"
@@ -198,15 +199,23 @@ static json_t *fetch_one(const host_t *host, const fs_session_id_t *id, const ch
     return asked(ask(host, target, body, sizeof(body), answer, sizeof(answer)), answer);
 }
 
+/* Another host may take it between the agent's answer and the look at the store. */
 static json_t *load_one(const host_t *host, const fs_session_id_t *id, const char *wait)
 {
-    json_t *asked = fetch_one(host, id, wait), *json;
+    json_t *json = NULL;
 
-    if (json_integer_value(json_object_get(asked, "http")) != 200)
-        return asked;
-    json = read_one(host, id);
+    for (unsigned attempt = 0; attempt < TRIES; attempt++) {
+        json_t *asked = fetch_one(host, id, wait);
+
+        if (json_integer_value(json_object_get(asked, "http")) != 200)
+            return asked;
+        json_decref(asked);
+        json_decref(json);
+        json = read_one(host, id);
+        if (json_object_get(json, "state"))
+            break;
+    }
     json_object_set_new(json, "http", json_integer(200));
-    json_decref(asked);
     return json;
 }
 

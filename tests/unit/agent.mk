@@ -22,3 +22,11 @@ tests_unit_test_avail_rules_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/mod_farmsy
 tests_unit_test_avail_rules_LDADD = mod_farmsync/agent/libagent.la lib/avail/libfs_notice.la \
 	lib/avail/libfs_avail.la lib/control/libfs_control.la lib/base/libfs_base.la \
 	$(JANSSON_LIBS) $(CHECK_LIBS)
+
+check_PROGRAMS += tests/unit/test_agent_sessions
+TESTS += tests/unit/test_agent_sessions
+tests_unit_test_agent_sessions_SOURCES = tests/unit/test_agent_sessions.c tests/unit/fs_test.h
+tests_unit_test_agent_sessions_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/mod_farmsync/agent \
+	$(CHECK_CFLAGS)
+tests_unit_test_agent_sessions_LDADD = mod_farmsync/agent/libagent.la \
+	lib/session/libfs_session.la lib/base/libfs_base.la $(CHECK_LIBS)
