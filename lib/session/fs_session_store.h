@@ -163,10 +163,10 @@ apr_status_t fs_session_store_forget(fs_session_store_t *store, const fs_session
 
 /*
  * This host takes a session: merges `count` copies (and what is here, released or not), becomes the
- * owner in an epoch above all of them if the result is live and this host wasn't its owner, and
- * stores that as compared in generation `checked` and due for the bank at once. `record` becomes
- * what is there. If it has become an alias, nothing else changes: `record` says where it leads.
- * Errors as saving.
+ * owner in an epoch above all of them if the result is live (even if it was the owner before: another
+ * one may have had it in between), and stores that as compared in generation `checked` and due for
+ * the bank at once. `record` becomes what is there; an alias says where it leads. Errors as saving;
+ * APR_NOTFOUND: nothing is here and nothing came.
  */
 apr_status_t fs_session_store_adopt(fs_session_store_t *store, const fs_session_key_t *key,
                                     const fs_session_record_t *copies, uint32_t count,

@@ -207,11 +207,6 @@ static void gather(const adopting_t *adopting, int there, fs_session_record_t *a
     }
 }
 
-static int is_owner(const fs_session_record_t *record, const fs_session_writer_t *writer)
-{
-    return record->owner.writer == writer->id && !strcmp(record->owner.name, writer->name);
-}
-
 static int adopt_work(fs_session_store_t *store, MDB_txn *txn, void *baton, fs_result_t *result)
 {
     adopting_t again = *(adopting_t *)baton; /* it may be called again */
@@ -223,7 +218,7 @@ static int adopt_work(fs_session_store_t *store, MDB_txn *txn, void *baton, fs_r
     if (error || (!there && !again.count))
         return error ? error : MDB_NOTFOUND;
     gather(&again, there, &all);
-    if (all.state != FS_SESSION_LIVE || is_owner(&all, &writer))
+    if (all.state != FS_SESSION_LIVE)
         fs_session_renew(&all, &writer);
     else if (fs_session_take_over(&all, &writer, result))
         return REFUSED;

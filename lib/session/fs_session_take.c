@@ -131,18 +131,24 @@ static fs_session_next_t wait_for_lease(fs_usec_t until, fs_usec_t now)
     return next;
 }
 
-/* Two take it at once: who has the better candidate's grant goes on; the other asks him later. */
-static int rival_is_better(const fs_session_taking_t *taking, const fs_session_peer_t *rival)
+/*
+ * Two take it at once: who has the better candidate's grant goes on; the other asks him later. The
+ * candidate at `rank` says that it is the rival's; he may be asking it again, and not know that
+ * now.
+ */
+static int rival_is_better(const fs_session_taking_t *taking, const fs_session_peer_t *rival,
+                           unsigned rank)
 {
-    unsigned rank = fs_session_take_rank(taking);
+    unsigned mine = fs_session_take_rank(taking);
 
-    return rival->rank < rank || (rival->rank == rank && strcmp(rival->name, taking->self) < 0);
+    rank = rival->rank < rank ? rival->rank : rank;
+    return rank < mine || (rank == mine && strcmp(rival->name, taking->self) < 0);
 }
 
-/* What to do about a living owner that a bank server (or a host) named. ADOPT: nothing is left to
- * do about it. */
+/* What to do about a living owner that the candidate at `rank` (or a host) named. ADOPT: nothing is
+ * left to do about it. */
 static fs_session_next_t settle_owner(const fs_session_taking_t *taking, const char *owner,
-                                      fs_usec_t until, fs_usec_t now)
+                                      unsigned rank, fs_usec_t until, fs_usec_t now)
 {
     const char *whom = owner;
 
@@ -159,7 +165,7 @@ static fs_session_next_t settle_owner(const fs_session_taking_t *taking, const c
         case FS_SESSION_SAID_FAILED:
             return wait_for_lease(whom == owner ? until : now + FS_SESSION_RETRY, now);
         case FS_SESSION_SAID_TAKING:
-            return rival_is_better(taking, peer)
+            return rival_is_better(taking, peer, rank)
                        ? next_step(FS_SESSION_STEP_TAKE, "", now + FS_SESSION_RETRY)
                        : next_step(FS_SESSION_STEP_ADOPT, "", now);
         case FS_SESSION_SAID_NAMED:
@@ -175,16 +181,34 @@ static fs_session_next_t settle_owner(const fs_session_taking_t *taking, const c
     return next_step(FS_SESSION_STEP_TAKE, "", now + FS_SESSION_RETRY);
 }
 
+/* Whom this host let have it: the bank may not know that yet, and still take this host for its
+ * owner. */
+static fs_session_next_t settle_released(const fs_session_taking_t *taking, fs_usec_t now)
+{
+    const fs_session_peer_t *peer;
+
+    if (!taking->released || !taking->released[0] || same(taking->released, taking->self))
+        return next_step(FS_SESSION_STEP_ADOPT, "", now);
+    peer = find_peer(taking, taking->released);
+    if (peer && (peer->said == FS_SESSION_SAID_NONE || peer->said == FS_SESSION_SAID_FAILED))
+        return next_step(FS_SESSION_STEP_ADOPT, "", now); /* the bank decides */
+    return settle_owner(taking, taking->released, 0, now, now);
+}
+
 /* Those that the bank names, the best candidate's first. */
 static fs_session_next_t settle_owners(const fs_session_taking_t *taking, fs_usec_t now)
 {
+    fs_session_next_t released = settle_released(taking, now);
+
+    if (released.step != FS_SESSION_STEP_ADOPT)
+        return released;
     for (unsigned i = 0; i < taking->candidate_count; i++) {
         const fs_session_candidate_t *candidate = &taking->candidates[i];
         fs_session_next_t next;
 
         if (candidate->heard != FS_SESSION_HEARD_OWNED || same(candidate->owner, taking->self))
             continue;
-        next = settle_owner(taking, candidate->owner, candidate->until, now);
+        next = settle_owner(taking, candidate->owner, i, candidate->until, now);
         if (next.step != FS_SESSION_STEP_ADOPT)
             return next;
     }
@@ -203,7 +227,7 @@ static fs_session_next_t settle_unknown(const fs_session_taking_t *taking, int a
         const fs_session_peer_t *peer = &taking->peers[i];
 
         if (peer->said == FS_SESSION_SAID_NAMED || peer->said == FS_SESSION_SAID_TAKING) {
-            fs_session_next_t next = settle_owner(taking, peer->name, now, now);
+            fs_session_next_t next = settle_owner(taking, peer->name, FS_SESSION_NO_RANK, now, now);
 
             if (next.step != FS_SESSION_STEP_ADOPT)
                 return next;
@@ -267,8 +291,10 @@ fs_session_next_t fs_session_take_next(const fs_session_taking_t *taking, fs_use
 fs_session_hand_t fs_session_hand_over(const fs_session_mine_t *mine, const char *asker,
                                        fs_usec_t now)
 {
+    if (mine->taking && (!mine->there || mine->released[0]))
+        return FS_SESSION_HAND_TAKING;
     if (!mine->there)
-        return mine->taking ? FS_SESSION_HAND_TAKING : FS_SESSION_HAND_NONE;
+        return FS_SESSION_HAND_NONE;
     if (mine->released[0])
         return same(mine->released, asker) ? FS_SESSION_HAND_GIVE : FS_SESSION_HAND_NAME;
     if ((mine->pending || !mine->turn) && now - mine->asked < mine->patience)
@@ -279,7 +305,7 @@ fs_session_hand_t fs_session_hand_over(const fs_session_mine_t *mine, const char
 fs_session_keeping_t fs_session_keep(const char *self, const fs_session_hold_t *held,
                                      const fs_session_stamp_t *own, const fs_session_stamp_t *base)
 {
-    if (!held->held)
+    if (!held->held || held->version.epoch < own->epoch)
         return FS_SESSION_KEEP;
     if (held->owner[0] && !same(held->owner, self))
         return FS_SESSION_LET_GO;

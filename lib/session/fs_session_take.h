@@ -116,7 +116,8 @@ typedef struct fs_session_peer_t {
 /* Everything that one host heard about one session that it wants. */
 typedef struct fs_session_taking_t {
     const char *self;
-    fs_usec_t deadline;                       /* SessionFarmSyncTimeout from the request on */
+    const char *released; /* to whom this host released it; NULL or "": nobody */
+    fs_usec_t deadline;   /* SessionFarmSyncTimeout from the request on */
     const fs_session_candidate_t *candidates; /* in the order of their rank */
     unsigned candidate_count;
     const fs_session_peer_t *peers; /* that were asked */
@@ -185,8 +186,9 @@ typedef enum fs_session_keeping_t {
 
 /*
  * What one bank server said about a session of this host (`self`): `held` and its owner there;
- * `own` is this host's version, `base` what the server was last known to hold (NULL: nothing is
- * known).
+ * `own` is this host's present version, `base` what the server was last known to hold (NULL:
+ * nothing is known). An answer may have been on its way for long: what was held before this host
+ * took the session over says nothing.
  */
 fs_session_keeping_t fs_session_keep(const char *self, const fs_session_hold_t *held,
                                      const fs_session_stamp_t *own, const fs_session_stamp_t *base);
