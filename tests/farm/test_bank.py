@@ -16,6 +16,7 @@ from bank_client import (ENDED, FENCED, FULL, GRANTED, HAVE, IN_SYNC, MERGE, OFF
                          PASS, RELEASED, STORED, UNKNOWN, ALL, DIFFERS, Key, batch, item,
                          make_banks, new_key)
 from farmlib.part import wait_until
+from test_datasrv import Database
 
 V1, V2, V3 = (1, 1, 7), (1, 2, 7), (2, 1, 8)
 LEASE = 1000  # ms; a server that starts waits for the longest one, 2 s at least
@@ -26,6 +27,13 @@ def directory():
     made = tempfile.mkdtemp(prefix="fsbank-", dir="/tmp")
     yield made
     shutil.rmtree(made, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def database(directory):
+    made = Database(directory)
+    yield made
+    made.server.stop()
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +116,19 @@ def test_many_at_once_are_all_answered(banks):
         copies = list(pool.map(lambda one: bank.peek(one)["sealed"], keys))
     assert whats == [STORED] * 400
     assert copies == keys
+
+
+def test_what_has_ended_by_farm_time_goes(banks, database):
+    """By the database's clock; without one nothing is thrown away."""
+    [bank] = banks(option_file=database.option_file)
+    brief, lasting = new_key(), new_key()
+    wait_until(lambda: bank.metric("clock_known") == 1, 20, "farm time", bank.log)
+    now = int(database.sql("SELECT CAST(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000 AS INT)"))
+    bank.offer("web1", brief, V1, expires=now + 500000)
+    bank.offer("web1", lasting, V1, expires=now + 3600 * 1000000)
+    wait_until(lambda: bank.peek(brief)["what"] == UNKNOWN, 10, "the end")
+    wait_until(lambda: bank.metric("bank_expired_total") == 1, 10, "the removal")
+    assert bank.peek(lasting)["sealed"] == b"sealed"
 
 
 # --- owners and leases ------------------------------------------------------------------------------
