@@ -98,42 +98,16 @@ unsigned fs_avail_farm_size(fs_agent_t *agent)
     return count + 1;
 }
 
-/*
- * A notice as the request processes are to have it: the checks of this host's monitors get through,
- * or an application that was down once could never be seen to work again. `room` holds the
- * condition.
- */
-static fs_notice_t for_children(const fs_agent_t *agent, const fs_notice_t *notice, char *room)
-{
-    fs_notice_t copy = *notice;
-    int length;
-
-    if (notice->state != FS_NOTICE_DOWN || !agent->avail->probe[0] ||
-        !fs_monitors_look_by_http(agent))
-        return copy;
-    length = snprintf(room, FS_NOTICE_TEXT_SIZE,
-                      notice->condition ? "(req_novary('FarmSync-Probe') != '%s') && (%s)"
-                                        : "req_novary('FarmSync-Probe') != '%s'",
-                      agent->avail->probe, notice->condition);
-    if (length < FS_NOTICE_TEXT_SIZE)
-        copy.condition = room;
-    return copy;
-}
-
 static apr_status_t publish_entries(fs_agent_t *agent, fs_avail_entry_t **entries, unsigned count,
                                     fs_usec_t farm, fs_result_t *result)
 {
     fs_avail_writer_t *writer = agent->avail->writer;
     apr_status_t status = APR_SUCCESS;
-    char condition[FS_NOTICE_TEXT_SIZE];
 
     fs_avail_begin(writer, farm);
     for (unsigned i = 0; i < count && !status; i++)
-        if (entries[i]->heeded) {
-            fs_notice_t notice = for_children(agent, entries[i]->notice, condition);
-
-            status = fs_avail_add(writer, &notice, result);
-        }
+        if (entries[i]->heeded)
+            status = fs_avail_add(writer, entries[i]->notice, result);
     return status ? status : fs_avail_commit(writer, result);
 }
 
@@ -264,6 +238,9 @@ static apr_status_t make_parts(fs_agent_t *agent, fs_result_t *result)
     if (!status)
         status = fs_avail_open_writer(&avail->checker, agent->config.state_dir,
                                       agent->config.server, agent->control, result);
+    /* Without it an application that was down once could never be seen to work again. */
+    if (!status && fs_monitors_look_by_http(agent))
+        fs_avail_set_probe(avail->writer, avail->probe);
     return status;
 }
 

@@ -133,6 +133,22 @@ static json_t *notices_of(fs_agent_t *agent, const char *application, const char
     return list;
 }
 
+/* What httpd here can't use of the notices: such a notice has no effect on this server. */
+static json_t *problems_of(fs_agent_t *agent)
+{
+    char *problems, *rest, *line;
+    json_t *list = json_array();
+
+    pthread_mutex_lock(&agent->avail->lock);
+    rest = problems = fs_avail_problems(agent->avail->writer);
+    pthread_mutex_unlock(&agent->avail->lock);
+    while ((line = strsep(&rest, "\n")))
+        if (*line)
+            json_array_append_new(list, json_string(line));
+    free(problems);
+    return list;
+}
+
 /* GET /v1/notices[?history=N] */
 static void answer_list(void *baton, fs_http_call_t *call)
 {
@@ -150,6 +166,7 @@ static void answer_list(void *baton, fs_http_call_t *call)
         json_object_set_new(body, "history", fs_avail_history(agent, (unsigned)most));
     } else {
         json_object_set_new(body, "notices", notices_of(agent, NULL, NULL, farm));
+        json_object_set_new(body, "problems", problems_of(agent));
         json_object_set_new(body, "servers", servers_of(agent));
     }
     fs_avail_reply(call, 200, body);

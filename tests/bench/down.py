@@ -29,7 +29,7 @@ sys.dont_write_bytecode = True
 
 from farmlib import setup  # noqa: E402
 from farmlib.farm import Farm  # noqa: E402
-from avail_fixtures import CTL, agent, prepare, socket_of, wait_until  # noqa: E402
+from notice_farm import CTL, agent, prepare, socket_of, wait_until  # noqa: E402
 
 PACE_S = 0.002
 LIMIT_S = 20

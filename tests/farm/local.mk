@@ -2,7 +2,6 @@
 EXTRA_DIST += tests/check_messages.sh \
 	tests/farm/agree.lua \
 	tests/farm/agreeing.py \
-	tests/farm/avail_fixtures.py \
 	tests/farm/conftest.py \
 	tests/farm/ctl_fixtures.py \
 	tests/farm/lone_httpd.py \
@@ -14,10 +13,13 @@ EXTRA_DIST += tests/check_messages.sh \
 	tests/farm/session_report.py \
 	tests/farm/mod_foreign.c \
 	tests/farm/session_httpd.py \
+	tests/farm/notice_farm.py \
 	tests/farm/sql_fixtures.py \
 	tests/farm/test_agent.py \
 	tests/farm/test_agent_process.py \
+	tests/farm/avail_fixtures.py \
 	tests/farm/test_availability.py \
+	tests/farm/test_availability_state.py \
 	tests/farm/test_c_api.py \
 	tests/farm/test_cli.py \
 	tests/farm/test_checks.py \

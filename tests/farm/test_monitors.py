@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from avail_fixtures import ctl, notices, prepare, raw, run_ctl, status, wait_status
+from notice_farm import ctl, notices, prepare, raw, run_ctl, status, wait_status
 from farmlib.part import tail, wait_until
 
 FAST = "interval=200ms timeout=200ms rise=2 fall=2"

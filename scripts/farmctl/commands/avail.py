@@ -206,6 +206,7 @@ def run_list(context, agent):
     found = answer.get("notices", [])
     away = [one for one in answer.get("servers", []) if one.get("state") != "alive"]
     lines = notices.table(found) if found else ["Nothing is said: everything is up."]
+    lines += [f"no effect on {printable(answer.get('server'))}: {printable(one)}" for one in answer.get("problems", [])]
     lines += [f"{printable(one.get('name'))} is {printable(one.get('state'))}; it will be told on return"
               for one in away]
     context.show(answer, lines)
