@@ -5,7 +5,9 @@
  *
  *   avail_settings   directives                       avail_answer   what the visitor gets
  *   avail_state      what is in force, in memory      avail_accept   in which form and language
- *   avail_request    whether a request is refused     avail_status   status page, metrics
+ *   avail_snapshot   made from a publication           avail_status   status page, metrics
+ *   avail_condition  httpd's expressions
+ *   avail_request    whether a request is refused
  *
  * While nothing is down, a request costs one atomic load and a comparison.
  */

@@ -15,6 +15,7 @@
 #include <http_core.h>
 
 #include "avail/fs_notice.h"
+#include "avail_condition.h"
 #include "module.h"
 #include "settings.h"
 
@@ -181,7 +182,7 @@ const char *fs_avail_add_bypass(cmd_parms *cmd, void *unused, const char *rest)
                             error);
     bypass = push(cmd, &settings_of(cmd->server)->bypasses, sizeof(*bypass));
     bypass->expression = info;
-    bypass->late = fs_avail_is_late(expression);
+    bypass->late = fs_avail_condition_is_late(expression);
     return NULL;
 }
 
@@ -325,36 +326,6 @@ const char *fs_avail_set_body(cmd_parms *cmd, void *unused, const char *value)
                             value);
     settings_of(cmd->server)->body = bytes;
     return NULL;
-}
-
-/* --- conditions ---------------------------------------------------------------------------------
- */
-
-/* -U, -F or -A as an operator, not within a word such as User-Agent. */
-static int has_subrequest(const char *condition)
-{
-    for (const char *at = condition; (at = strchr(at, '-')); at++) {
-        if (at[1] && strchr("UFA", at[1]) && at[2] && strchr(" \t'\"(%", at[2]) &&
-            (at == condition || strchr(" \t(!", at[-1])))
-            return 1;
-    }
-    return 0;
-}
-
-int fs_avail_is_late(const char *condition)
-{
-    static const char *const words[] = {
-        "REMOTE_USER",     "AUTH_TYPE",    "REMOTE_IDENT", "REQUEST_FILENAME",
-        "SCRIPT_FILENAME", "PATH_INFO",    "PATH_TRANS",   "HANDLER",
-        "SCRIPT_USER",     "SCRIPT_GROUP", "CONTENT_TYPE", "CONTEXT_",
-        "LAST_MODIFIED",   "DOCUMENT_",    "env",          "note",
-    };
-
-    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
-        if (strcasestr(condition, words[i]))
-            return 1;
-    }
-    return has_subrequest(condition);
 }
 
 /* --- the whole ----------------------------------------------------------------------------------

@@ -78,13 +78,6 @@ const fs_avail_document_t *fs_avail_settings_document(const fs_avail_settings_t 
                                                       const char *application,
                                                       const char *language);
 
-/*
- * 1 if a condition asks for what httpd knows of a request only after it was mapped to a place and
- * its visitor was asked for a password. Looked for in the text, whether it is quoted or not: to be
- * asked late is never wrong.
- */
-int fs_avail_is_late(const char *condition);
-
 const char *fs_avail_add_application(cmd_parms *cmd, void *unused, int count,
                                      char *const arguments[]);
 const char *fs_avail_add_uses(cmd_parms *cmd, void *unused, const char *name, const char *other);

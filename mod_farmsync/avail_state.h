@@ -4,8 +4,7 @@
  *
  *   slot: [ BUSY / OPEN / count of pins | snapshot ]        x SLOTS
  *
- * A snapshot is made from one publication and one moment: the notices that are in force, their
- * conditions compiled, sorted by application. It holds until another publication comes, or the
+ * A snapshot (avail_snapshot.h) holds until another publication comes, or the
  * moment at which a window begins or ends. Whoever finds that it doesn't hold any more makes the
  * next one, as a rule the helper thread before any request comes; nobody waits. A snapshot lives in
  * a pool with an allocator of its own that goes with its last pin, so that memory doesn't grow
@@ -14,43 +13,7 @@
 #ifndef FS_AVAIL_STATE_H
 #define FS_AVAIL_STATE_H
 
-#include <ap_expr.h>
-
-#include "avail/fs_avail_page.h"
-#include "child.h"
-
-/* A notice that is in force. */
-typedef struct fs_avail_rule_t {
-    const fs_notice_t *notice;
-    const ap_expr_info_t *condition; /* NULL: it has none */
-    int late;                        /* the condition asks for what is known only at fixups */
-    fs_usec_t start, end;            /* 0: open */
-} fs_avail_rule_t;
-
-/* Those of one application, in the order in which they are asked. */
-typedef struct fs_avail_plan_t {
-    int count, room;
-    const fs_avail_rule_t **rules;
-    fs_avail_marks_t *marks; /* NULL while there are no rules */
-} fs_avail_plan_t;
-
-/* A notice that can't be used here, and why. */
-typedef struct fs_avail_unusable_t {
-    const fs_notice_t *notice;
-    const char *problem;
-} fs_avail_unusable_t;
-
-typedef struct fs_avail_snapshot_t {
-    apr_pool_t *pool;
-    fs_avail_t *avail;
-    fs_usec_t made;         /* farm time */
-    fs_usec_t change;       /* farm time when a window begins or ends; INT64_MAX never */
-    int any;                /* a notice is in force for an application of this server */
-    int late;               /* one of them is late */
-    fs_avail_plan_t *plans; /* of each application */
-    int unusable_count;
-    fs_avail_unusable_t *unusable;
-} fs_avail_snapshot_t;
+#include "avail_snapshot.h"
 
 typedef struct fs_avail_pin_t {
     const fs_avail_snapshot_t *snapshot; /* NULL: nothing is known, out of memory */

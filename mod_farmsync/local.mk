@@ -12,6 +12,8 @@ mod_farmsync_mod_farmsync_la_SOURCES = \
 	mod_farmsync/avail.h mod_farmsync/avail_request.c \
 	mod_farmsync/avail_settings.c mod_farmsync/avail_settings.h \
 	mod_farmsync/avail_state.c mod_farmsync/avail_state.h \
+	mod_farmsync/avail_snapshot.c mod_farmsync/avail_snapshot.h \
+	mod_farmsync/avail_condition.c mod_farmsync/avail_condition.h \
 	mod_farmsync/avail_accept.c mod_farmsync/avail_accept.h \
 	mod_farmsync/avail_answer.c mod_farmsync/avail_answer.h mod_farmsync/avail_status.c \
 	mod_farmsync/monitors.c mod_farmsync/monitors.h \

@@ -1,105 +1,164 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Farms with applications, and what tells them about those: farmsyncctl and plain HTTP."""
+"""An httpd with some applications, and fs_notice, which publishes what an agent would."""
 
-import http.client
+import datetime
 import json
 import os
+import socket
 import subprocess
 
-from farmctl.agent import Agent, UnixConnection
+import pytest
+
+from lone_httpd import LoneHttpd, as_httpd_user
 from farmlib import paths
-from farmlib.part import http_get, wait_until
 
-CTL = os.path.join(paths.REPO, "scripts", "farmsyncctl")
-APPLICATIONS = "FarmSyncApplication shop /shop\nFarmSyncApplication mail /mail\n"
-
-
-def prepare(farm, settings=""):
-    """Before the farm is started: applications on each server, with a page each."""
-    for web in farm.webs:
-        for name in ("shop", "mail"):
-            farm.write_file(f"{web.name}/htdocs/{name}/index.html", f"{name} on {web.name}\n")
-        farm.write_file(f"{web.name}/conf/extra/avail.conf", APPLICATIONS + settings)
-    return farm
-
-
-def socket_of(web):
-    return os.path.join(web.directory, "run", "farmsync", "agent.sock")
-
-
-def url_of(web):
-    return f"http://127.0.0.1:{web.record['agent_port']}"
-
-
-def status(web, path="/shop/", **headers):
-    return http_get(web.url + path, headers=headers)[0]
-
-
-def wait_status(webs, wanted, path="/shop/", seconds=20):
-    for web in webs:
-        wait_until(lambda: status(web, path) == wanted, seconds,
-                   f"{web.name} to answer {wanted} for {path}")
-
-
-def ctl(web, *arguments, code=0):
-    """farmsyncctl at this server's agent; its JSON."""
-    done = run_ctl(web, *arguments, "--json")
-    assert done.returncode == code, done.stdout + done.stderr
-    return json.loads(done.stdout)
-
-
-def run_ctl(web, command, *arguments):
-    done = subprocess.run([CTL, command, "--agent", socket_of(web), *arguments], text=True,
-                          capture_output=True, stdin=subprocess.DEVNULL, timeout=60, check=False)
-    assert "Traceback" not in done.stderr, done.stderr
-    return done
+SETTINGS = """
+LogFormat "%r %>s %b %{farmsync-notice}n %{FARMSYNC_REFUSED}e" avail
+CustomLog access.log avail
+KeepAliveTimeout 30
+FarmSyncApplication shop /shop /cart/
+FarmSyncApplication deep /shop/deep
+FarmSyncApplication wiki /wiki
+FarmSyncApplication site /
+FarmSyncApplication status /error /doc
+FarmSyncApplicationUses wiki database
+FarmSyncAvailable "req('X-Admin') == 'yes'"
+FarmSyncAvailable "%{REMOTE_USER} == 'root'"
+FarmSyncAvailDocument "DIR/down.html" application=site
+FarmSyncAvailDocument ErrorDocument application=status
+FarmSyncAvailStatus 404 deep
+FarmSyncAvailRetry 100
+FarmSyncAvailBody 1M
+Header always set X-Always here
+Header set X-Shop "expr=%{farmsync_app:shop}"
+SetEnvIf X-Tester "^(.+)$" TESTER=$1
+RemoteIPHeader X-Client
+RemoteIPInternalProxy 127.0.0.1
+ErrorDocument 503 /doc/sorry.txt
+<Location "/shop/private">
+    AuthType Basic
+    AuthName x
+    AuthBasicProvider file
+    AuthUserFile "DIR/users"
+    Require valid-user
+</Location>
+Listen 127.0.0.1:OTHER
+<VirtualHost 127.0.0.1:OTHER>
+    DocumentRoot "DIR/htdocs"
+    FarmSyncApplication blog /wiki
+    FarmSyncAvailLanguage de
+</VirtualHost>
+"""
+DOCUMENT = ("<h1><!--farmsync:title--></h1><p><!--farmsync:message--></p><!--farmsync:until-->"
+            "<i><!--farmsync:application--></i><!--farmsync:nonsense--><!-- else -->")
 
 
-def agent(web):
-    return Agent(socket_of(web))
+class Teller:
+    """tests/tools/fs_notice."""
+
+    def __init__(self, state, *arguments):
+        self.process = subprocess.Popen(
+            [paths.built("tests/tools/fs_notice"), state, "web1", *arguments],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **as_httpd_user())
+
+    def ask(self, line):
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        return self.process.stdout.readline().strip()
+
+    def say(self, line):
+        answer = self.ask(line)
+        assert answer.startswith("ok"), f"{line}: {answer}"
+        return answer[3:]
+
+    def now(self):
+        return int(self.say("now")) / 1e6
+
+    def tell(self, *notices):
+        """Publishes exactly these notices."""
+        self.say("clear")
+        for notice in notices:
+            self.say("put " + json.dumps({"state": "down", **notice}))
+        return int(self.say("publish"))
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.stdin.close()
+            self.process.wait(20)
+            self.process.stdout.close()
 
 
-def notices(web):
-    """{key: notice} as this server knows them."""
-    return {one["key"]: one for one in agent(web).ask("GET", "/v1/notices")[1]["notices"]}
+def when(seconds):
+    """RFC 3339 of a farm time."""
+    return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).isoformat()
 
 
-def raw(web, method, path, body=b"", headers=None):
-    """(status, JSON or text) without farmsyncctl's manners."""
-    connection = UnixConnection(socket_of(web), 30)
-    try:
-        connection.request(method, path, body=body or None, headers=headers or {})
-        answer = connection.getresponse()
-        text = answer.read().decode("utf-8", "replace")
-    finally:
-        connection.close()
-    try:
-        return answer.status, json.loads(text)
-    except ValueError:
-        return answer.status, text
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
-def over_tcp(url, method, path, body=b"", headers=None):
-    host, port = url.split("//")[1].split(":")
-    connection = http.client.HTTPConnection(host, int(port), timeout=30)
-    try:
-        connection.request(method, path, body=body or None, headers=headers or {})
-        answer = connection.getresponse()
-        return answer.status, answer.read().decode("utf-8", "replace")
-    finally:
-        connection.close()
+TLS = """
+Protocols h2 http/1.1
+Listen 127.0.0.1:TLS https
+<VirtualHost 127.0.0.1:TLS>
+    DocumentRoot "DIR/htdocs"
+    SSLEngine on
+    SSLCertificateFile "DIR/tls.pem"
+    SSLCertificateKeyFile "DIR/tls.key"
+</VirtualHost>
+"""
 
 
-def as_monitor(farm, web, method, path, body=b""):
-    """What a program of httpd's account gets over the socket: (status, JSON)."""
-    code = ("import sys, json; sys.path.insert(0, sys.argv[1]); sys.path.insert(0, sys.argv[2])\n"
-            "from avail_fixtures import raw\n"
-            "class Web: directory = sys.argv[3]\n"
-            "print(json.dumps(raw(Web, sys.argv[4], sys.argv[5], sys.argv[6].encode())))\n")
-    done = subprocess.run(["/usr/bin/python3", "-c", code, os.path.join(paths.REPO, "scripts"),
-                           os.path.dirname(os.path.abspath(__file__)), web.directory, method, path,
-                           body.decode()],
-                          text=True, capture_output=True, check=True, cwd="/",
-                          env=dict(os.environ, PYTHONDONTWRITEBYTECODE="1"),
-                          **farm.user.popen_arguments())
-    return tuple(json.loads(done.stdout))
+def make(mpm, *arguments, settings=SETTINGS, modules=(), start=True):
+    other, tls = free_port(), free_port()
+    httpd = LoneHttpd(mpm, modules=("remoteip", "auth_basic", "authn_file", "authn_core",
+                                    "authz_user", *modules))
+    httpd.other, httpd.tls = other, tls
+    httpd.settings = (settings.replace("OTHER", str(other)).replace("127.0.0.1:TLS", f"127.0.0.1:{tls}")
+                      .replace("DIR", httpd.directory))
+    if "ssl" in modules:
+        subprocess.run([paths.program("openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes",
+                        "-subj", "/CN=127.0.0.1", "-days", "2", "-keyout", httpd.path("tls.key"),
+                        "-out", httpd.path("tls.pem")], capture_output=True, check=True)
+    with open(httpd.path("down.html"), "w", encoding="utf-8") as file:
+        file.write(DOCUMENT)
+    with open(httpd.path("users"), "w", encoding="utf-8") as file:
+        file.write("anna:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=\nroot:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=\n")
+    for name in ("shop/a.txt", "shop/private/a.txt", "shop/deep/a.txt", "cart/a.txt", "wiki/a.txt",
+                 "doc/sorry.txt", "doc/a.txt", "a.txt"):
+        os.makedirs(os.path.dirname(httpd.path("htdocs", name)), exist_ok=True)
+        with open(httpd.path("htdocs", name), "w", encoding="utf-8") as file:
+            file.write(f"this is {name}\n")
+    with open(httpd.path("htdocs", "a.shtml"), "w", encoding="utf-8") as file:
+        file.write('[<!--#include virtual="/shop/a.txt" -->]')
+    httpd.configure()
+    httpd.teller = Teller(httpd.state, *arguments)
+    if start:
+        httpd.start()
+    return httpd
+
+
+@pytest.fixture(scope="module", params=["event", "worker", "prefork"])
+def every(request):
+    httpd = make(request.param)
+    yield httpd
+    httpd.teller.close()
+    httpd.remove()
+
+
+@pytest.fixture(scope="module", name="web")
+def one_httpd():
+    httpd = make("event", modules=("http2", "ssl"), settings=SETTINGS + TLS)
+    yield httpd
+    httpd.teller.close()
+    httpd.remove()
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(request):
+    yield
+    for name in ("web", "every"):
+        if name in request.fixturenames:
+            request.getfixturevalue(name).teller.tell()
