@@ -18,6 +18,7 @@
 #include "net/fs_http_internal.h"
 
 #define LINGER_S           1
+#define FRESH_MS           200 /* a server that ends waits for a new connection's request */
 #define SPARE_CONNECTIONS  64    /* above the limit: enough to say 503 to */
 #define UNROUTED_BODY      65536 /* read to check its signature, before 404 or 405 */
 #define COMPLAINT_INTERVAL (10 * FS_USEC_PER_SEC)
@@ -278,6 +279,7 @@ static void dispatch(fs_http_connection_t *connection)
     fs_http_call_t *call = connection->call;
 
     connection->state = FS_HTTP_HANDLING;
+    connection->served = 1;
     connection->keep_alive = call->head.keep_alive && !connection->server->stopping;
     connection->unread = 0;
     set_timer(connection, NULL);
@@ -522,6 +524,7 @@ void fs_http_connection_open(fs_http_server_t *server, evutil_socket_t fd, int l
 
 void fs_http_connection_stop(fs_http_connection_t *connection)
 {
+    static const struct timeval moment = {0, FRESH_MS * 1000};
     fs_http_call_t *call = connection->call;
 
     if (connection->state == FS_HTTP_HANDLING) {
@@ -531,6 +534,8 @@ void fs_http_connection_stop(fs_http_connection_t *connection)
         fs_http_call_refuse(call, 503, "FS0252", "this server is stopping; ask another one");
     } else if (connection->state == FS_HTTP_SENDING) {
         connection->keep_alive = 0;
+    } else if (connection->state == FS_HTTP_HEAD && !connection->begun && !connection->served) {
+        set_timer(connection, &moment); /* its first request is on its way */
     } else if (connection->state == FS_HTTP_LINGERING || !(connection->begun || call)) {
         fs_http_connection_close(connection);
     }

@@ -49,6 +49,7 @@ typedef struct fs_http_connection_t {
     int unread;     /* closing with input left unread: linger, or a reset overtakes the answer */
     int file;       /* a file is being sent */
     int local;      /* came over the unix socket */
+    int served;     /* had a request */
     char peer[64];
 } fs_http_connection_t;
 

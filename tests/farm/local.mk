@@ -3,6 +3,8 @@ EXTRA_DIST += tests/check_messages.sh \
 	tests/farm/agree.lua \
 	tests/farm/agreeing.py \
 	tests/farm/conftest.py \
+	tests/farm/backplane_hosts.py \
+	tests/farm/backplane_partition.py \
 	tests/farm/ctl_fixtures.py \
 	tests/farm/lone_httpd.py \
 	tests/farm/loss_hosts.py \
@@ -20,6 +22,7 @@ EXTRA_DIST += tests/check_messages.sh \
 	tests/farm/avail_fixtures.py \
 	tests/farm/test_availability.py \
 	tests/farm/test_availability_state.py \
+	tests/farm/test_backplane.py \
 	tests/farm/test_c_api.py \
 	tests/farm/test_cli.py \
 	tests/farm/test_checks.py \
