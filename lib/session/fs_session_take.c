@@ -192,6 +192,8 @@ static fs_session_next_t settle_released(const fs_session_taking_t *taking, fs_u
     peer = find_peer(taking, taking->released);
     if (peer && (peer->said == FS_SESSION_SAID_NONE || peer->said == FS_SESSION_SAID_FAILED))
         return next_step(FS_SESSION_STEP_ADOPT, "", now); /* the bank decides */
+    if (peer && peer->said == FS_SESSION_SAID_TAKING)
+        return next_step(FS_SESSION_STEP_TAKE, "", now + FS_SESSION_RETRY);
     return settle_owner(taking, taking->released, 0, now, now);
 }
 
@@ -265,6 +267,8 @@ static fs_session_next_t next_of(const fs_session_taking_t *taking, fs_usec_t no
         known += candidate->heard >= FS_SESSION_HEARD_GRANTED;
         in_sync += candidate->heard != FS_SESSION_HEARD_FAILED && candidate->in_sync;
     }
+    if (taking->stale)
+        return next_step(FS_SESSION_STEP_TAKE, "", now);
     next = settle_owners(taking, now);
     if (next.step != FS_SESSION_STEP_ADOPT || somebody_gave(taking) || (known && in_sync))
         return next;
@@ -291,15 +295,20 @@ fs_session_next_t fs_session_take_next(const fs_session_taking_t *taking, fs_use
 fs_session_hand_t fs_session_hand_over(const fs_session_mine_t *mine, const char *asker,
                                        fs_usec_t now)
 {
-    if (mine->taking && (!mine->there || mine->released[0]))
+    if (mine->there && !mine->doubt && same(mine->released, asker))
+        return FS_SESSION_HAND_GIVE; /* again: the answer was lost */
+    if (mine->taking && (!mine->there || mine->released[0] || mine->doubt))
         return FS_SESSION_HAND_TAKING;
     if (!mine->there)
         return FS_SESSION_HAND_NONE;
     if (mine->released[0])
-        return same(mine->released, asker) ? FS_SESSION_HAND_GIVE : FS_SESSION_HAND_NAME;
+        return FS_SESSION_HAND_NAME;
+    if (mine->doubt)
+        return FS_SESSION_HAND_NONE;
     if ((mine->pending || !mine->turn) && now - mine->asked < mine->patience)
         return FS_SESSION_HAND_WAIT;
-    return FS_SESSION_HAND_GIVE;
+    /* Who holds the turn would save over what the asker did meanwhile. */
+    return mine->turn ? FS_SESSION_HAND_GIVE : FS_SESSION_HAND_TAKING;
 }
 
 fs_session_keeping_t fs_session_keep(const char *self, const fs_session_hold_t *held,

@@ -116,13 +116,15 @@ typedef struct fs_session_peer_t {
 /* Everything that one host heard about one session that it wants. */
 typedef struct fs_session_taking_t {
     const char *self;
-    const char *released; /* to whom this host released it; NULL or "": nobody */
+    const char *released; /* to whom this host has released it, as it is now; NULL, "": nobody */
     fs_usec_t deadline;   /* SessionFarmSyncTimeout from the request on */
     const fs_session_candidate_t *candidates; /* in the order of their rank */
     unsigned candidate_count;
     const fs_session_peer_t *peers; /* that were asked */
     unsigned peer_count;
     int asked_all; /* all living peers are among them */
+    int stale;     /* the generation (fs_session_trust.h) rose since the candidates were asked: what
+                      they     granted may have been granted to another one since */
 } fs_session_taking_t;
 
 typedef enum fs_session_step_t {
@@ -158,6 +160,7 @@ unsigned fs_session_take_rank(const fs_session_taking_t *taking);
 typedef struct fs_session_mine_t {
     int there;
     const char *released; /* to whom; "": it isn't */
+    int doubt;            /* it may not be served: the bank may have given it to another one */
     int taking;           /* this host is taking it */
     unsigned rank;        /* fs_session_take_rank */
     unsigned pending;     /* requests that may still change it */
@@ -170,8 +173,9 @@ typedef enum fs_session_hand_t {
     FS_SESSION_HAND_WAIT = 1, /* look again when a request is done or at asked + patience */
     FS_SESSION_HAND_GIVE,     /* release it to `asker` and answer GAVE with it */
     FS_SESSION_HAND_NAME,     /* answer NAMED with `released` */
-    FS_SESSION_HAND_TAKING,   /* answer TAKING with `rank` */
-    FS_SESSION_HAND_NONE      /* answer NONE */
+    FS_SESSION_HAND_TAKING,   /* answer TAKING with `rank`: not now, ask again */
+    FS_SESSION_HAND_NONE      /* answer NONE; if it is there, release it to `asker` nevertheless and
+                                 answer with what is there: the bank says whose it is */
 } fs_session_hand_t;
 fs_session_hand_t fs_session_hand_over(const fs_session_mine_t *mine, const char *asker,
                                        fs_usec_t now);
