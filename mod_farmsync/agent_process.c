@@ -98,7 +98,7 @@ static void act_as_myself(uid_t user, gid_t group)
 }
 
 /* The directory itself: made, and given to httpd's user if root made it. */
-static apr_status_t make_state_dir(const fs_settings_t *settings, fs_result_t *result)
+apr_status_t fs_agent_make_state_dir(const fs_settings_t *settings, fs_result_t *result)
 {
     apr_status_t status = fs_dir_make(settings->state_dir, result);
 
@@ -180,7 +180,7 @@ static apr_status_t write_config(const fs_settings_t *settings, apr_pool_t *pool
 /* The state directory with all that the agent needs to start. */
 static apr_status_t prepare(const fs_settings_t *settings, apr_pool_t *pool, fs_result_t *result)
 {
-    apr_status_t status = make_state_dir(settings, result);
+    apr_status_t status = fs_agent_make_state_dir(settings, result);
     uid_t user = geteuid();
     gid_t group = getegid();
 

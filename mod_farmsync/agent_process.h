@@ -5,6 +5,8 @@
 
 #include <httpd.h>
 
+#include "settings.h"
+
 /*
  * In post_config of a server that is going to run: makes the state directory, writes agent.json and
  * starts the agent with it. A failure is logged and doesn't keep httpd from starting: requests are
@@ -16,5 +18,10 @@ void fs_agent_start(apr_pool_t *pconf, server_rec *server);
  * leaves without going through httpd's own end, so its child pool ends the agent.
  */
 void fs_agent_child_init(apr_pool_t *pchild, server_rec *server);
+
+/* The state directory itself: made, and given to httpd's user if root made it. Errors: FS0013,
+ * FS0650.
+ */
+apr_status_t fs_agent_make_state_dir(const fs_settings_t *settings, fs_result_t *result);
 
 #endif

@@ -146,8 +146,7 @@ static int check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, 
     return OK;
 }
 
-/* Only a server that is going to run prepares its store. After mod_farmsync's, which makes the
- * directory; an agent that was started there opens the store when it is there. */
+/* Only a server that is going to run prepares its store, before mod_farmsync starts the agent. */
 static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *server)
 {
     if (ap_state_query(AP_SQ_MAIN_STATE) == AP_SQ_MS_CREATE_CONFIG &&
@@ -161,7 +160,7 @@ static void register_hooks(apr_pool_t *pool)
     static const char *const after_mod_session[] = {"mod_session.c", NULL};
 
     ap_hook_check_config(check_config, NULL, NULL, APR_HOOK_LAST);
-    ap_hook_post_config(post_config, NULL, NULL, APR_HOOK_LAST);
+    ap_hook_post_config(post_config, NULL, NULL, APR_HOOK_FIRST);
     ap_hook_child_init(fs_session_host_child_init, NULL, NULL, APR_HOOK_LAST);
     ap_hook_session_load(session_load, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_session_save(session_save, NULL, NULL, APR_HOOK_MIDDLE);

@@ -4,6 +4,7 @@
 
 #include <apr_strings.h>
 
+#include "agent_process.h"
 #include "base/fs_time.h"
 #include "child.h"
 #include "settings.h"
@@ -38,6 +39,11 @@ static void farmsync_agent_member(server_rec *main_server, const char *name, con
     settings->agent_needed |= needed;
 }
 
+static apr_status_t farmsync_make_state_dir(server_rec *main_server, fs_result_t *result)
+{
+    return fs_agent_make_state_dir(fs_settings(main_server), result);
+}
+
 static apr_int64_t farmsync_time(void)
 {
     const fs_child_t *child = fs_child();
@@ -66,5 +72,6 @@ void fs_parts_register(void)
 {
     APR_REGISTER_OPTIONAL_FN(farmsync_host);
     APR_REGISTER_OPTIONAL_FN(farmsync_agent_member);
+    APR_REGISTER_OPTIONAL_FN(farmsync_make_state_dir);
     APR_REGISTER_OPTIONAL_FN(farmsync_time);
 }

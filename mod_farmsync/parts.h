@@ -33,6 +33,12 @@ APR_DECLARE_OPTIONAL_FN(const farmsync_host_t *, farmsync_host,
 APR_DECLARE_OPTIONAL_FN(void, farmsync_agent_member,
                         (server_rec * main_server, const char *name, const char *json, int needed));
 
+/* Makes the state directory and gives it to httpd's user: in post_config, for who needs it before
+ * the agent starts. Errors: FS0013, FS0650, in `result` (an fs_result_t). */
+struct fs_result_t;
+APR_DECLARE_OPTIONAL_FN(apr_status_t, farmsync_make_state_dir,
+                        (server_rec * main_server, struct fs_result_t *result));
+
 /* Farm time in microseconds, in a child; 0 if it isn't known. Any thread. */
 APR_DECLARE_OPTIONAL_FN(apr_int64_t, farmsync_time, (void));
 

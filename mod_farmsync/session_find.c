@@ -252,26 +252,63 @@ static void count(const looking_t *looking)
                                 : FS_SESSION_UNKNOWN);
 }
 
+/*
+ * Has the agent settle it, again and again if other hosts take the session away before it could be
+ * looked at. Returns 0 if nobody could say in time.
+ */
+static int settle(looking_t *looking, const fs_session_key_t *key, const uint8_t *seal,
+                  fs_usec_t deadline)
+{
+    do {
+        if (!ask_for(looking, key, seal, deadline))
+            return 0;
+        if (looking->seen != NOT_HERE && looking->seen != DOUBTED)
+            return 1;
+    } while (fs_time_mono() < deadline);
+    return 0;
+}
+
+static int look_and_ask(looking_t *looking, const fs_session_id_t *id, const fs_session_key_t *key,
+                        fs_usec_t *deadline)
+{
+    fs_session_found_t *found = looking->found;
+
+    look(looking, key, 0);
+    if (!looking->asks || (looking->seen != NOT_HERE && looking->seen != DOUBTED))
+        return 1;
+    if (!found->by_alias &&
+        fs_session_id_seal_key(id, looking->host->keys, found->seal, NULL) != APR_SUCCESS)
+        return 0;
+    if (!*deadline)
+        *deadline = fs_time_mono() + looking->rules->timeout_ms * FS_USEC_PER_MSEC;
+    return settle(looking, key, found->seal, *deadline);
+}
+
+void fs_session_found_done(const fs_session_host_t *host, fs_session_found_t *found)
+{
+    if (found->pending)
+        fs_session_store_done(host->store, &found->key);
+    found->pending = 0;
+}
+
 void fs_session_find(const fs_session_host_t *host, const fs_session_id_t *id,
                      const fs_session_rules_t *rules, int counts, apr_pool_t *pool,
                      fs_session_found_t *found)
 {
     looking_t looking = {
         .host = host, .rules = rules, .now = fs_session_now(), .pool = pool, .found = found};
-    fs_usec_t deadline = 0;
     fs_session_key_t key = id->key;
+    fs_usec_t deadline = 0;
 
     memset(found, 0, sizeof(*found));
     looking.asks = has_agent(host);
     for (unsigned hop = 0; hop <= ALIAS_HOPS; hop++) {
-        look(&looking, &key, 0);
-        if (looking.asks && (looking.seen == NOT_HERE || looking.seen == DOUBTED)) {
-            if (!found->by_alias && fs_session_id_seal_key(id, host->keys, found->seal, NULL))
-                break;
-            deadline = deadline ? deadline : fs_time_mono() + rules->timeout_ms * FS_USEC_PER_MSEC;
-            if (!ask_for(&looking, &key, found->seal, deadline))
-                found->what = FS_SESSION_FOUND_UNANSWERED;
-        }
+        fs_session_store_begin(host->store, &key); /* from now on it isn't handed over at once */
+        if (!look_and_ask(&looking, id, &key, &deadline))
+            found->what = FS_SESSION_FOUND_UNANSWERED;
+        found->pending = looking.seen == LIVE;
+        if (!found->pending)
+            fs_session_store_done(host->store, &key);
         if (looking.seen != ALIAS)
             break;
         key = looking.target.key;

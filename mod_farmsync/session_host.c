@@ -106,6 +106,8 @@ static void settle_at_end(apr_pool_t *pconf, const fs_session_farm_t *farm)
 
 int fs_session_host_prepare(apr_pool_t *pconf, server_rec *server)
 {
+    APR_OPTIONAL_FN_TYPE(farmsync_make_state_dir) *make_dir =
+        APR_RETRIEVE_OPTIONAL_FN(farmsync_make_state_dir);
     fs_session_farm_t *farm = fs_session_farm(server);
     fs_result_t result;
     apr_status_t status;
@@ -113,7 +115,9 @@ int fs_session_host_prepare(apr_pool_t *pconf, server_rec *server)
     if (!farm->used || !farm->store_dir)
         return OK;
     fs_result_clear(&result);
-    status = read_keys(farm, pconf, &result);
+    status = make_dir(server, &result);
+    if (status == APR_SUCCESS)
+        status = read_keys(farm, pconf, &result);
     if (status == APR_SUCCESS)
         status = fs_session_store_prepare(farm->store_dir, ap_unixd_config.user_id,
                                           ap_unixd_config.group_id,

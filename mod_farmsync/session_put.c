@@ -12,21 +12,21 @@
 /* --- storing ------------------------------------------------------------------------------------
  */
 
-static int find_again(fs_session_act_t *act, fs_session_save_t *save)
+static int find_again(fs_session_act_t *act, fs_session_save_t *save, fs_session_found_t *found)
 {
-    fs_session_found_t found;
-
     if (save->fresh || !act->id)
         return 0;
-    fs_session_find(act->host, act->id, act->rules, 0, act->pool, &found);
-    save->key = found.key;
-    return found.what == FS_SESSION_FOUND_LIVE;
+    fs_session_found_done(act->host, found);
+    fs_session_find(act->host, act->id, act->rules, 0, act->pool, found);
+    save->key = found->key;
+    return found->what == FS_SESSION_FOUND_LIVE;
 }
 
 static apr_status_t put(fs_session_act_t *act, fs_session_save_t *save,
                         const fs_session_target_t *target)
 {
     apr_status_t status = APR_NOTFOUND;
+    fs_session_found_t found = {0};
 
     for (unsigned tries = 0; tries < STORE_TRIES; tries++) {
         fs_result_clear(&act->result);
@@ -34,9 +34,10 @@ static apr_status_t put(fs_session_act_t *act, fs_session_save_t *save,
                                                 &act->record, &act->result)
                         : fs_session_store_save(act->host->store, save, act->now, act->pool,
                                                 &act->record, &act->result);
-        if (status != APR_NOTFOUND || !find_again(act, save))
+        if (status != APR_NOTFOUND || !find_again(act, save, &found))
             break;
     }
+    fs_session_found_done(act->host, &found);
     return status;
 }
 

@@ -62,9 +62,8 @@ static apr_status_t end_of_request(void *data)
 
 void fs_session_let_go(fs_session_request_t *session)
 {
-    if (session->pending)
-        fs_session_store_done(session->host->store, &session->pending_key);
-    session->pending = 0;
+    if (session->host)
+        fs_session_found_done(session->host, &session->pending);
     if (session->turn.entry && session->host->turns)
         fs_session_turn_leave(session->host->turns, &session->turn);
     memset(&session->turn, 0, sizeof(session->turn));
@@ -87,18 +86,31 @@ int fs_session_take_turn(fs_session_request_t *session, const fs_session_key_t *
     return 0;
 }
 
+/* The count of a look before is let go only when the next one is held. */
+static void find_and_hold(fs_session_request_t *session, int counts)
+{
+    fs_session_found_t before = session->pending;
+
+    fs_session_find(session->host, &session->id, &session->rules, counts, session->first->pool,
+                    &session->found);
+    session->pending = session->found;
+    session->found.pending = 0;
+    fs_session_found_done(session->host, &before);
+}
+
 /* Looks at the session when it is this request's turn, for whoever had it before changed it. */
 static void find_exclusively(fs_session_request_t *session)
 {
     fs_session_key_t key = session->found.key;
 
     for (unsigned tries = 0; session->found.what == FS_SESSION_FOUND_LIVE && tries < 4; tries++) {
+        /* Who only waits doesn't keep the session from being handed over. */
+        fs_session_found_done(session->host, &session->pending);
         if (!fs_session_take_turn(session, &key)) {
             session->late = 1;
             return;
         }
-        fs_session_find(session->host, &session->id, &session->rules, 0, session->first->pool,
-                        &session->found);
+        find_and_hold(session, 0);
         if (!fs_session_key_compare(&key, &session->found.key))
             return;
         key = session->found.key; /* it was moved to another id while this one waited */
@@ -194,15 +206,9 @@ static void find(fs_session_request_t *session)
     read_cookie(session);
     if (!session->has_id)
         return;
-    fs_session_find(session->host, &session->id, &session->rules, 1, session->first->pool,
-                    &session->found);
+    find_and_hold(session, 1);
     if (session->rules.exclusive)
         find_exclusively(session);
-    if (session->found.what == FS_SESSION_FOUND_LIVE) {
-        session->pending = 1;
-        session->pending_key = session->found.key;
-        fs_session_store_begin(session->host->store, &session->pending_key);
-    }
 }
 
 static fs_session_request_t *make(request_rec *r, request_rec *first, const fs_cookie_t *cookie)

@@ -26,6 +26,7 @@ typedef struct fs_session_found_t {
         FS_SESSION_FOUND_UNANSWERED /* nobody could say in time */
     } what;
     fs_session_key_t key; /* of the session itself, behind aliases */
+    int pending;          /* live: counted as pending at that key, until fs_session_found_done */
     uint8_t seal[FS_SESSION_SEAL_BYTES];
     int by_alias;
     fs_session_stamp_t version;
@@ -55,6 +56,9 @@ void fs_session_find(const fs_session_host_t *host, const fs_session_id_t *id,
                      const fs_session_rules_t *rules, int counts, apr_pool_t *pool,
                      fs_session_found_t *found);
 
+/* Whoever looked it up won't change it any more. */
+void fs_session_found_done(const fs_session_host_t *host, fs_session_found_t *found);
+
 typedef struct fs_session_request_t {
     const fs_session_host_t *host; /* NULL: this process has no sessions */
     request_rec *first;            /* all of it lives in first->pool */
@@ -66,11 +70,10 @@ typedef struct fs_session_request_t {
     fs_session_found_t found; /* as loaded, or as it was saved last */
     int opaque;               /* stored as the one text that another module made of it */
     int decoded;
-    int ended;   /* by this request: nothing more is stored */
-    int wished;  /* what the application asked for is done */
-    int noted;   /* its use is noted */
-    int pending; /* counted as one that may change the session */
-    fs_session_key_t pending_key;
+    int ended;                  /* by this request: nothing more is stored */
+    int wished;                 /* what the application asked for is done */
+    int noted;                  /* its use is noted */
+    fs_session_found_t pending; /* whose pending count this request holds */
     fs_session_turn_t turn;
     int late; /* its turn didn't come in time */
     int finished;

@@ -257,6 +257,7 @@ static int put(rest_t *rest)
         status = fs_session_put(&rest->act, &save);
         if (status != APR_EMISMATCH || if_match(rest))
             break;
+        fs_session_found_done(rest->act.host, &rest->found);
         fs_session_find(rest->act.host, &rest->id, &rest->rules, 0, rest->act.pool, &rest->found);
         if (rest->found.what != FS_SESSION_FOUND_LIVE)
             status = APR_NOTFOUND;
@@ -375,8 +376,11 @@ int fs_session_rest(request_rec *r)
     rest->act.now = fs_session_now();
     fs_session_rules_of(&rest->rules, r);
     path = fs_place_rest(r);
-    if (*path)
-        return act_on(rest, path);
+    if (*path) {
+        given = act_on(rest, path);
+        fs_session_found_done(host, &rest->found);
+        return given;
+    }
     if (r->method_number != M_POST) {
         ap_allow_methods(r, REPLACE_ALLOW, "POST", NULL);
         return HTTP_METHOD_NOT_ALLOWED;

@@ -138,6 +138,7 @@ static int merge_text(saving_t *saving)
     fs_session_found_t stored;
 
     fs_session_find(session->host, &session->id, &session->rules, 0, saving->act.pool, &stored);
+    fs_session_found_done(session->host, &stored); /* this request holds it itself */
     if (stored.what != FS_SESSION_FOUND_LIVE)
         return 0;
     fs_session_fill(&now, &stored);

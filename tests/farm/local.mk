@@ -54,6 +54,7 @@ EXTRA_DIST += tests/check_messages.sh \
 	tests/farm/session_hosts.py \
 	tests/farm/test_session_agent.py \
 	tests/farm/test_session.py \
+	tests/farm/test_session_servers.py \
 	tests/farm/test_source.py \
 	tests/farm/test_sql_approval.py \
 	tests/farm/test_sql_audit.py \

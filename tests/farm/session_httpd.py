@@ -31,21 +31,21 @@ def build_module(source):
 class SessionHttpd(LoneHttpd):
     """LoneHttpd with the modules of sessions; `settings` and `locations` may say {dir} and {htdocs}."""
 
+    key_text = KEY
+
     def __init__(self, mpm, application=None, settings="", locations="", modules=(), **options):
-        where = paths.httpd_modules()
         loads = [f'LoadModule session_farmsync_module "{paths.built("mod_farmsync/mod_session_farmsync.so")}"']
         if application:
             loads.append(f'LoadModule counter_module "{application}"')
         self.own = (loads, settings, locations)
         super().__init__(mpm, modules=("session", "request", "authn_core", "authn_file", "authz_user", "authz_host",
                                        "auth_form") + tuple(modules), **options)
-        del where
 
     def configure(self, extra=""):
         loads, settings, locations = self.own
         key = self.path("farm.key")
         with open(key, "w", encoding="utf-8") as file:
-            file.write(KEY)
+            file.write(self.key_text)
         os.chmod(key, 0o640)
         if USER:
             shutil.chown(key, "root", USER)
