@@ -14,6 +14,7 @@ EXTRA_DIST += scripts/farm scripts/test scripts/bench scripts/packages.txt scrip
 	scripts/farmlib/database.py \
 	scripts/farmlib/dataserver.py \
 	scripts/farmlib/demo.py \
+	scripts/farmlib/demo_avail.py \
 	scripts/farmlib/demo_session.py \
 	scripts/farmlib/errors.py \
 	scripts/farmlib/farm.py \

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""scripts/farm demo: real data, changed with plain SQL, and the switch as every server showed it; then
+"""scripts/farm demo: real data, changed with plain SQL, and the switch as every server showed it; an
+application that is down on all servers at once (demo_avail.py); then
 a session that survives its server (demo_session.py)."""
 
 import os
@@ -8,7 +9,7 @@ import shlex
 import sys
 import time
 
-from . import catalogue, cli, demo_session, paths
+from . import catalogue, cli, demo_avail, demo_session, paths
 from .clock import ActivationLog
 from .errors import FarmError
 from .part import http_get, wait_until
@@ -206,6 +207,7 @@ def demo(options):
     for line in shop_lines(farm.webs[-1]):
         say("  " + line)
     with farm.lock():
+        demo_avail.show(farm)
         demo_session.show(farm)
     cli.print_urls(farm)
     say("\nChange something yourself: scripts/farm sql" + cli.dir_option(farm) + " "

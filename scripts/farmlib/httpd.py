@@ -65,6 +65,7 @@ FarmSyncKeyFile       "{etc}/farm.key"
 FarmSyncListen        127.0.0.1:{agent_port}
 {peers}
 FarmSyncVersionHeader On
+FarmSyncApplication   sample-shop /shop.shtml
 <Location "/farmsync/status">
     SetHandler farmsync-status
 </Location>
