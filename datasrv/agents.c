@@ -2,6 +2,7 @@
 #include "agents.h"
 
 #include <ctype.h>
+#include <jansson.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -98,6 +99,20 @@ apr_status_t fs_agents_read(fs_agents_t *agents, fs_sql_t *sql, fs_result_t *res
     pthread_mutex_unlock(&agents->lock);
     free(former);
     return APR_SUCCESS;
+}
+
+char *fs_agents_json(fs_agents_t *agents)
+{
+    json_t *list = json_array(), *root = json_pack("{s:o}", "members", list);
+    char *text;
+
+    pthread_mutex_lock(&agents->lock);
+    for (unsigned i = 0; i < agents->count && root; i++)
+        json_array_append_new(list, json_pack("{s:s}", "listen", agents->urls[i]));
+    pthread_mutex_unlock(&agents->lock);
+    text = root ? json_dumps(root, JSON_COMPACT) : NULL;
+    json_decref(root);
+    return text;
 }
 
 /* Whom to ask in the try-th place; 0 if there are no more. They are tried from `start` on. */

@@ -32,6 +32,10 @@ void fs_agents_set_ring(fs_agents_t *agents, const fs_keyring_t *ring);
 /* Reads the addresses of those that reported just now. The thread of `sql`. */
 apr_status_t fs_agents_read(fs_agents_t *agents, fs_sql_t *sql, fs_result_t *result);
 
+/* The addresses as JSON, {"members": [{"listen": URL}, ...]}; malloc'ed, NULL when memory is short.
+ */
+char *fs_agents_json(fs_agents_t *agents);
+
 /* One thread's way to ask. */
 typedef struct fs_agents_asker_t {
     fs_agents_t *agents;

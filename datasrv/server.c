@@ -425,6 +425,7 @@ static apr_status_t start_tellers(server_t *server, const fs_worker_shared_t *sh
         return status;
     fs_relay_set_server(server->relay, server->http);
     server->service.relay = server->relay;
+    server->service.agents = server->agents;
     return fs_crier_start(&server->crier, shared, server->agents, result);
 }
 

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/types.h>
 
@@ -137,6 +138,18 @@ static void take_report(void *baton, fs_http_call_t *call)
     fs_http_call_answer(call, 204, NULL, NULL, 0);
 }
 
+/* GET /v1/members: where the agents listen, for those that don't ask the database. */
+static void list_members(void *baton, fs_http_call_t *call)
+{
+    const fs_service_t *service = baton;
+    char *text = service->agents ? fs_agents_json(service->agents) : NULL;
+
+    fs_http_call_set_header(call, "Cache-Control", "no-store");
+    fs_http_call_answer(call, text ? 200 : 503, "application/json", text ? text : "",
+                        text ? strlen(text) : 0);
+    free(text);
+}
+
 /* /v1/notices: what agents know and do. */
 static void list_notices(void *service, fs_http_call_t *call)
 {
@@ -169,6 +182,7 @@ const fs_http_route_t *fs_service_routes(unsigned *count)
         {"GET", "/v1/time", 0, 0, answer_time},
         {"GET", "/v1/groups/", FS_ROUTE_PREFIX, 0, fs_service_manifest},
         {"GET", "/v1/images/", FS_ROUTE_PREFIX, 0, fs_service_image},
+        {"GET", "/v1/members", 0, 0, list_members},
         {"PUT", "/v1/members/", FS_ROUTE_PREFIX, MEMBER_LIMIT, take_report},
         {"POST", "/v1/sessions/offer", 0, FS_SESSION_BATCH_LIMIT, fs_service_offer},
         {"POST", "/v1/sessions/take", 0, FS_SESSION_BATCH_LIMIT, fs_service_take},

@@ -41,6 +41,7 @@ typedef struct fs_service_t {
     fs_bank_peers_t *bank_peers; /* NULL: it has none */
     fs_bank_t *bank;             /* NULL: it could not be opened */
     fs_relay_t *relay;           /* of what is asked of notices */
+    fs_agents_t *agents;         /* that reported just now */
     fs_bell_t *looked;           /* of the thread that reads the dashboard's tables */
     const char *name;
     fs_http_server_t *server; /* set before it runs */
