@@ -8,6 +8,7 @@
  *   reuse_page       the filter that keeps a page back until it is complete
  *   reuse_tag        its check value, and 304 to who holds the page
  *   reuse_known      304 before the page is made, while nothing has changed that it depends on
+ *   reuse_mirror     "use what you have" for clients that can't send validators
  *   reuse_difference its difference against another page that the client holds
  *
  * The filter stands after those that make the page (SSI, PHP) and before those that compress it, so
@@ -32,6 +33,7 @@ typedef struct fs_reuse_place_t {
     apr_off_t limit; /* bytes of a page */
     int wait_ms;     /* for the rest of a page that isn't all there */
     int differences;
+    int mirror;
     const char *match; /* pattern of the URLs that a page is a dictionary for; NULL unset */
 } fs_reuse_place_t;
 
@@ -47,6 +49,7 @@ const char *fs_reuse_set_limit(cmd_parms *cmd, void *config, const char *value);
 const char *fs_reuse_set_wait(cmd_parms *cmd, void *config, const char *value);
 const char *fs_reuse_set_differences(cmd_parms *cmd, void *config, int value);
 const char *fs_reuse_set_match(cmd_parms *cmd, void *config, const char *value);
+const char *fs_reuse_set_mirror(cmd_parms *cmd, void *config, int value);
 const char *fs_reuse_set_store(cmd_parms *cmd, void *unused, const char *value);
 
 /* Rows of the table of directives. */
@@ -61,6 +64,8 @@ const char *fs_reuse_set_store(cmd_parms *cmd, void *unused, const char *value);
         AP_INIT_FLAG("FarmSyncReuseDifferences", fs_reuse_set_differences, NULL,                   \
                      RSRC_CONF | ACCESS_CONF,                                                      \
                      "Off: no differences between pages here; default On, over TLS"),              \
+        AP_INIT_FLAG("FarmSyncReuseMirror", fs_reuse_set_mirror, NULL, RSRC_CONF | ACCESS_CONF,    \
+                     "On: sessions note what their clients were last sent; default Off"),          \
         AP_INIT_TAKE1("FarmSyncReuseMatch", fs_reuse_set_match, NULL, RSRC_CONF | ACCESS_CONF,     \
                       "pattern of the URLs that a page helps to send; default its own"),           \
         AP_INIT_TAKE1("FarmSyncReuseStore", fs_reuse_set_store, NULL, RSRC_CONF,                   \
@@ -107,6 +112,8 @@ typedef struct fs_reuse_page_t {
     apr_off_t length;
     apr_interval_time_t waited;
     fs_reuse_sum_t *sum; /* NULL: it isn't to get a check value */
+    int tags;            /* the check value is to go out as ETag */
+    int mirrors;         /* it is for a mirror, or the client says what it has */
     const char *depends; /* what its maker says it depends on; NULL: nothing was said */
     int differs;         /* it may be sent as a difference, and be one's base from now on */
     const char *body;    /* what clients will hold, once it is whole; length as above */
@@ -138,6 +145,16 @@ const char *fs_reuse_known_take(request_rec *r);
 void fs_reuse_known_put(request_rec *r, const fs_reuse_page_t *page, const char *tag);
 /* Handler, before all others: 304 if the client holds a known page that is unchanged. */
 int fs_reuse_known_handler(request_rec *r);
+
+/* --- mirrors -------------------------------------------------------------------------------------
+ */
+
+/* optional_fn_retrieve: mod_session's functions. */
+void fs_reuse_mirror_functions(void);
+/* Whether the page's check value is wanted for a mirror, or for what the client says it has. */
+int fs_reuse_wants_mirror(const request_rec *r, const fs_reuse_place_t *place);
+/* Notes what the client is sent. 1 if it says that it has just that, and so is to use it. */
+int fs_reuse_mirror(request_rec *r, const fs_reuse_page_t *page, const char *tag);
 
 /* Whether the page may be sent as a difference, or be the base of one. */
 int fs_reuse_wants_difference(request_rec *r, const fs_reuse_place_t *place);

@@ -72,7 +72,9 @@ static fs_reuse_page_t *begin_page(ap_filter_t *filter)
     page->depends = fs_reuse_known_take(r);
     if (!fs_reuse_place(r, &page->place) || !is_page(r))
         return NULL;
-    if (key && fs_reuse_wants_tag(r)) {
+    page->tags = fs_reuse_wants_tag(r);
+    page->mirrors = fs_reuse_wants_mirror(r, &page->place);
+    if (key && (page->tags || page->mirrors)) {
         page->sum = fs_reuse_sum_begin(key);
         apr_pool_cleanup_register(r->pool, page, drop_sum, apr_pool_cleanup_null);
     }

@@ -17,7 +17,7 @@
 
 void fs_reuse_create_place(fs_reuse_place_t *place)
 {
-    *place = (fs_reuse_place_t){FS_UNSET, FS_UNSET, FS_UNSET, FS_UNSET, NULL};
+    *place = (fs_reuse_place_t){FS_UNSET, FS_UNSET, FS_UNSET, FS_UNSET, FS_UNSET, NULL};
 }
 
 void fs_reuse_merge_place(fs_reuse_place_t *place, const fs_reuse_place_t *outer,
@@ -27,6 +27,7 @@ void fs_reuse_merge_place(fs_reuse_place_t *place, const fs_reuse_place_t *outer
     place->limit = inner->limit != FS_UNSET ? inner->limit : outer->limit;
     place->wait_ms = inner->wait_ms != FS_UNSET ? inner->wait_ms : outer->wait_ms;
     place->differences = inner->differences != FS_UNSET ? inner->differences : outer->differences;
+    place->mirror = inner->mirror != FS_UNSET ? inner->mirror : outer->mirror;
     place->match = inner->match ? inner->match : outer->match;
 }
 
@@ -40,6 +41,8 @@ void fs_reuse_fill_place(fs_reuse_place_t *place)
         place->wait_ms = WAIT_DEFAULT;
     if (place->differences == FS_UNSET)
         place->differences = 1;
+    if (place->mirror == FS_UNSET)
+        place->mirror = 0;
 }
 
 int fs_reuse_place(const request_rec *r, fs_reuse_place_t *place)
@@ -115,6 +118,12 @@ const char *fs_reuse_set_store(cmd_parms *cmd, void *unused, const char *value)
 const char *fs_reuse_set_differences(cmd_parms *cmd, void *config, int value)
 {
     ((fs_place_t *)config)->reuse.differences = value;
+    return NULL;
+}
+
+const char *fs_reuse_set_mirror(cmd_parms *cmd, void *config, int value)
+{
+    ((fs_place_t *)config)->reuse.mirror = value;
     return NULL;
 }
 

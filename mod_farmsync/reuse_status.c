@@ -78,10 +78,11 @@ static const char *as_dump(apr_pool_t *pool, server_rec *server)
     fs_reuse_fill_place(&place);
     return apr_psprintf(pool,
                         "  %-24s %s\n  %-24s %" APR_OFF_T_FMT "\n  %-24s %d ms\n  %-24s %s\n"
-                        "  %-24s %s\n  %-24s %" APR_OFF_T_FMT "\n",
+                        "  %-24s %s\n  %-24s %s\n  %-24s %" APR_OFF_T_FMT "\n",
                         "FarmSyncReuse", place.on == 1 ? "On" : "Off", "FarmSyncReuseLimit",
                         place.limit, "FarmSyncReuseWait", place.wait_ms, "FarmSyncReuseDifferences",
-                        place.differences ? "On" : "Off", "FarmSyncReuseMatch",
+                        place.differences ? "On" : "Off", "FarmSyncReuseMirror",
+                        place.mirror ? "On" : "Off", "FarmSyncReuseMatch",
                         place.match ? place.match : "(each page itself)", "FarmSyncReuseStore",
                         settings->reuse_store == FS_UNSET ? (apr_off_t)FS_REUSE_STORE_DEFAULT
                                                           : settings->reuse_store);

@@ -84,7 +84,8 @@ static void become_not_modified(ap_filter_t *filter, const fs_reuse_page_t *page
     request_rec *r = filter->r;
 
     fs_reuse_take_compressors_out(filter);
-    set_tag(r, held);
+    if (held)
+        set_tag(r, held);
     apr_table_unset(r->headers_out, "Content-Length");
     r->status = HTTP_NOT_MODIFIED;
     r->status_line = NULL;
@@ -106,9 +107,17 @@ int fs_reuse_tag(ap_filter_t *filter, fs_reuse_page_t *page)
     }
     if (fs_reuse_sum_end(sum, tag))
         return 0;
-    fs_reuse_count(FS_REUSE_TAGGED, 1);
-    if (page->depends)
-        fs_reuse_known_put(r, page, tag);
+    if (page->tags) {
+        fs_reuse_count(FS_REUSE_TAGGED, 1);
+        if (page->depends)
+            fs_reuse_known_put(r, page, tag);
+    }
+    if (page->mirrors && fs_reuse_mirror(r, page, tag)) {
+        become_not_modified(filter, page, page->tags ? tag : fs_reuse_header(r, "ETag"));
+        return 1;
+    }
+    if (!page->tags)
+        return 0;
     if (client_holds(r, tag, &held)) {
         become_not_modified(filter, page, held);
         return 1;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "reuse/fs_reuse_dictionary.h"
+#include "reuse/fs_reuse_mirror.h"
 #include "reuse/fs_reuse_tag.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -15,6 +16,20 @@ static void take_suffixes(const char *field, size_t size)
     if (!fs_reuse_plain(field, plain) != !*plain || strlen(plain) > size)
         abort();
     free(plain);
+}
+
+static void read_mirror(const char *field)
+{
+    char text[FS_REUSE_MIRROR_SIZE];
+    fs_reuse_mirror_t mirror;
+    uint32_t crc;
+    int has_crc;
+
+    fs_reuse_mirror_read(&mirror, field);
+    fs_reuse_mirror_write(&mirror, text);
+    if (mirror.count && strcmp(text, field))
+        abort();
+    fs_reuse_have(field, &has_crc, &crc);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -32,6 +47,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     take_suffixes(field, size);
     fs_reuse_available(field, &digest);
     fs_reuse_accepts_dcz(field);
+    read_mirror(field);
     free(field);
     return 0;
 }

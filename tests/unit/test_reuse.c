@@ -5,6 +5,7 @@
 
 #include "fs_test.h"
 #include "reuse/fs_reuse_dictionary.h"
+#include "reuse/fs_reuse_mirror.h"
 #include "reuse/fs_reuse_tag.h"
 
 static fs_result_t result;
@@ -104,14 +105,10 @@ END_TEST
 START_TEST(suffixes_are_taken_away)
 {
     static const char *const pairs[][2] = {
-        {"\"a-gzip\"", "\"a\""},
-        {"W/\"a-br\" , \"b\"", "W/\"a\",\"b\""},
-        {",\"a-zstd\",,", "\"a\""},
-        {"\"-gzip\"", ""},
-        {"\"a\" , \"b\"", ""},
-        {"*", ""},
-        {"\"a-gzip", ""},
-        {"", ""},
+        {"\"a-gzip\"", "\"a\""},    {"W/\"a-br\" , \"b\"", "W/\"a\",\"b\""},
+        {",\"a-zstd\",,", "\"a\""}, {"\"-gzip\"", ""},
+        {"\"a\" , \"b\"", ""},      {"*", ""},
+        {"\"a-gzip", ""},           {"", ""},
     };
     char out[64];
 
@@ -252,6 +249,73 @@ START_TEST(dictionaries_have_a_limit)
 }
 END_TEST
 
+/* --- mirrors
+ * --------------------------------------------------------------------------------------
+ */
+
+START_TEST(mirrors)
+{
+    fs_reuse_mirror_t mirror, again;
+    char text[FS_REUSE_MIRROR_SIZE], second[FS_REUSE_MIRROR_SIZE], url[16];
+
+    fs_reuse_mirror_read(&mirror, NULL);
+    ck_assert_uint_eq(mirror.count, 0);
+    ck_assert(!fs_reuse_mirror_holds(&mirror, "/0", "t"));
+    for (unsigned i = 0; i < 40; i++) {
+        snprintf(url, sizeof(url), "/%u", i);
+        ck_assert(fs_reuse_mirror_put(&mirror, url, "t"));
+        ck_assert(!fs_reuse_mirror_put(&mirror, url, "t"));
+        ck_assert(fs_reuse_mirror_holds(&mirror, url, "t"));
+        ck_assert(!fs_reuse_mirror_holds(&mirror, url, "u"));
+    }
+    ck_assert_uint_eq(mirror.count, FS_REUSE_MIRROR_PAGES);
+    ck_assert(!fs_reuse_mirror_holds(&mirror, "/7", "t"));
+    ck_assert(fs_reuse_mirror_holds(&mirror, "/8", "t"));
+    ck_assert(fs_reuse_mirror_put(&mirror, "/8", "u"));
+    ck_assert(!fs_reuse_mirror_holds(&mirror, "/8", "t"));
+    ck_assert_uint_eq(mirror.count, FS_REUSE_MIRROR_PAGES);
+    fs_reuse_mirror_write(&mirror, text);
+    ck_assert_uint_eq(strlen(text), FS_REUSE_MIRROR_SIZE - 1);
+    fs_reuse_mirror_read(&again, text);
+    fs_reuse_mirror_write(&again, second);
+    ck_assert_str_eq(second, text);
+    ck_assert(fs_reuse_mirror_holds(&again, "/8", "u") && fs_reuse_mirror_holds(&again, "/39", "t"));
+    text[100] = '+';
+    fs_reuse_mirror_read(&again, text);
+    ck_assert_uint_eq(again.count, 0);
+    fs_reuse_mirror_read(&again, "short");
+    ck_assert_uint_eq(again.count, 0);
+}
+END_TEST
+
+START_TEST(what_clients_say_they_have)
+{
+    static const char *const yes[] = {"?1", " ?1\t", "?1;crc32c=e3069283", "?1;crc32c=E3069283 "};
+    static const char *const no[] = {"",
+                                     "?0",
+                                     "1",
+                                     "?1x",
+                                     "?1;crc32c=e306928",
+                                     "?1;crc=e3069283",
+                                     "?1 ?1",
+                                     "?1;crc32c=e306928g",
+                                     "?1;crc32c=e30692833"};
+    int has_crc;
+    uint32_t crc;
+
+    for (unsigned i = 0; i < sizeof(yes) / sizeof(*yes); i++) {
+        ck_assert_msg(fs_reuse_have(yes[i], &has_crc, &crc), "%s", yes[i]);
+        ck_assert_int_eq(has_crc, i >= 2);
+        ck_assert(!has_crc || crc == 0xe3069283);
+    }
+    for (unsigned i = 0; i < sizeof(no) / sizeof(*no); i++)
+        ck_assert_msg(!fs_reuse_have(no[i], &has_crc, &crc), "%s", no[i]);
+    /* The check value of CRC-32C. */
+    ck_assert_uint_eq(fs_reuse_crc32c(0, "123456789", 9), 0xe3069283);
+    ck_assert_uint_eq(fs_reuse_crc32c(fs_reuse_crc32c(0, "1234", 4), "56789", 5), 0xe3069283);
+}
+END_TEST
+
 static Suite *reuse_suite(void)
 {
     Suite *suite = suite_create("reuse");
@@ -261,6 +325,8 @@ static Suite *reuse_suite(void)
     tcase_add_test(tags, keys_and_sums_that_fail);
     tcase_add_loop_test(tags, if_none_match, 0, (int)(sizeof(fields) / sizeof(*fields)));
     tcase_add_test(tags, suffixes_are_taken_away);
+    tcase_add_test(tags, mirrors);
+    tcase_add_test(tags, what_clients_say_they_have);
     tcase_add_test(dictionary, available_dictionary);
     tcase_add_test(dictionary, accept_encoding);
     tcase_add_loop_test(dictionary, differences, 0, 6);

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#define XXH_INLINE_ALL
+#include "reuse/fs_reuse_mirror.h"
+
+#include <string.h>
+#include <xxhash.h>
+
+#define PAGE_BYTES 12
+#define PAGE_TEXT  16
+
+static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+static void pack(const fs_reuse_held_t *held, uint8_t bytes[PAGE_BYTES])
+{
+    for (unsigned i = 0; i < 4; i++)
+        bytes[i] = (uint8_t)(held->url >> (8 * i));
+    for (unsigned i = 0; i < 8; i++)
+        bytes[4 + i] = (uint8_t)(held->tag >> (8 * i));
+}
+
+static void unpack(fs_reuse_held_t *held, const uint8_t bytes[PAGE_BYTES])
+{
+    *held = (fs_reuse_held_t){0, 0};
+    for (unsigned i = 0; i < 4; i++)
+        held->url |= (uint32_t)bytes[i] << (8 * i);
+    for (unsigned i = 0; i < 8; i++)
+        held->tag |= (uint64_t)bytes[4 + i] << (8 * i);
+}
+
+/* 16 digits → 12 bytes; 0 if one is none. */
+static int read_page(const char *text, uint8_t bytes[PAGE_BYTES])
+{
+    for (unsigned i = 0; i < 4; i++) {
+        uint32_t four = 0;
+
+        for (unsigned j = 0; j < 4; j++) {
+            const char *digit = text[4 * i + j] ? strchr(digits, text[4 * i + j]) : NULL;
+
+            if (!digit)
+                return 0;
+            four = four << 6 | (uint32_t)(digit - digits);
+        }
+        bytes[3 * i] = (uint8_t)(four >> 16);
+        bytes[3 * i + 1] = (uint8_t)(four >> 8);
+        bytes[3 * i + 2] = (uint8_t)four;
+    }
+    return 1;
+}
+
+static void write_page(const uint8_t bytes[PAGE_BYTES], char text[PAGE_TEXT])
+{
+    for (unsigned i = 0; i < 4; i++) {
+        uint32_t four =
+            (uint32_t)bytes[3 * i] << 16 | (uint32_t)bytes[3 * i + 1] << 8 | bytes[3 * i + 2];
+
+        for (unsigned j = 0; j < 4; j++)
+            text[4 * i + j] = digits[four >> (18 - 6 * j) & 63];
+    }
+}
+
+void fs_reuse_mirror_read(fs_reuse_mirror_t *mirror, const char *text)
+{
+    size_t length = text ? strlen(text) : 0;
+
+    mirror->count = 0;
+    if (length % PAGE_TEXT || length >= FS_REUSE_MIRROR_SIZE)
+        return;
+    for (size_t at = 0; at < length; at += PAGE_TEXT) {
+        uint8_t bytes[PAGE_BYTES];
+
+        if (!read_page(text + at, bytes)) {
+            mirror->count = 0;
+            return;
+        }
+        unpack(&mirror->pages[mirror->count++], bytes);
+    }
+}
+
+void fs_reuse_mirror_write(const fs_reuse_mirror_t *mirror, char text[FS_REUSE_MIRROR_SIZE])
+{
+    uint8_t bytes[PAGE_BYTES];
+
+    for (unsigned i = 0; i < mirror->count; i++) {
+        pack(&mirror->pages[i], bytes);
+        write_page(bytes, text + PAGE_TEXT * i);
+    }
+    text[PAGE_TEXT * mirror->count] = 0;
+}
+
+static fs_reuse_held_t make_held(const char *url, const char *tag)
+{
+    return (fs_reuse_held_t){(uint32_t)XXH3_64bits(url, strlen(url)),
+                             XXH3_64bits(tag, strlen(tag))};
+}
+
+static unsigned find(const fs_reuse_mirror_t *mirror, uint32_t url)
+{
+    unsigned at = 0;
+
+    while (at < mirror->count && mirror->pages[at].url != url)
+        at++;
+    return at;
+}
+
+int fs_reuse_mirror_holds(const fs_reuse_mirror_t *mirror, const char *url, const char *tag)
+{
+    fs_reuse_held_t held = make_held(url, tag);
+    unsigned at = find(mirror, held.url);
+
+    return at < mirror->count && mirror->pages[at].tag == held.tag;
+}
+
+int fs_reuse_mirror_put(fs_reuse_mirror_t *mirror, const char *url, const char *tag)
+{
+    fs_reuse_held_t held = make_held(url, tag);
+    unsigned at = find(mirror, held.url);
+    int known = at < mirror->count && mirror->pages[at].tag == held.tag;
+
+    if (known)
+        return 0; /* its place is not worth a change of the session */
+    if (at == mirror->count && mirror->count < FS_REUSE_MIRROR_PAGES)
+        mirror->count++;
+    if (at == FS_REUSE_MIRROR_PAGES)
+        at--;
+    memmove(mirror->pages + 1, mirror->pages, at * sizeof(held));
+    mirror->pages[0] = held;
+    return 1;
+}
+
+uint32_t fs_reuse_crc32c(uint32_t crc, const void *bytes, size_t length)
+{
+    const uint8_t *at = bytes;
+
+    crc = ~crc;
+    while (length--) {
+        crc ^= *at++;
+        for (unsigned bit = 0; bit < 8; bit++)
+            crc = crc >> 1 ^ (UINT32_C(0x82f63b78) & -(crc & 1));
+    }
+    return ~crc;
+}
+
+static int read_hex(const char *text, uint32_t *number)
+{
+    *number = 0;
+    for (unsigned i = 0; i < 8; i++) {
+        char c = text[i];
+
+        if (c >= '0' && c <= '9')
+            *number = *number << 4 | (uint32_t)(c - '0');
+        else if ((c | 32) >= 'a' && (c | 32) <= 'f')
+            *number = *number << 4 | (uint32_t)((c | 32) - 'a' + 10);
+        else
+            return 0;
+    }
+    return 1;
+}
+
+int fs_reuse_have(const char *field, int *has_crc, uint32_t *crc)
+{
+    static const char name[] = ";crc32c=";
+    const char *at = field + strspn(field, " \t"), *rest;
+
+    *has_crc = 0;
+    if (at[0] != '?' || at[1] != '1')
+        return 0;
+    at += 2;
+    if (!strncmp(at, name, sizeof(name) - 1)) {
+        if (!read_hex(at + sizeof(name) - 1, crc))
+            return 0;
+        *has_crc = 1;
+        at += sizeof(name) - 1 + 8;
+    }
+    rest = at + strspn(at, " \t");
+    return !*rest;
+}
