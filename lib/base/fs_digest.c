@@ -2,7 +2,7 @@
 #include "base/fs_digest.h"
 
 #include <openssl/evp.h>
-#include <openssl/sha.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -56,9 +56,27 @@ int fs_digest_is_zero(const fs_digest_t *digest)
     return fs_digest_equal(digest, &zero);
 }
 
+static const EVP_MD *sha256;
+
+static void find_sha256(void)
+{
+    sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+    if (!sha256)
+        sha256 = EVP_sha256();
+}
+
+/* Looked up once: by name, each time, it costs more than a short text's digest. */
+static const EVP_MD *get_sha256(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+    pthread_once(&once, find_sha256);
+    return sha256;
+}
+
 void fs_digest_of(fs_digest_t *digest, const void *data, size_t length)
 {
-    SHA256(data, length, digest->bytes);
+    EVP_Digest(data, length, digest->bytes, NULL, get_sha256(), NULL);
 }
 
 fs_digest_sum_t *fs_digest_begin(void)
@@ -67,7 +85,7 @@ fs_digest_sum_t *fs_digest_begin(void)
 
     if (!sum || !(sum->context = EVP_MD_CTX_new()))
         abort(); /* out of memory: no caller can go on; never reached inside httpd's children */
-    EVP_DigestInit_ex(sum->context, EVP_sha256(), NULL);
+    EVP_DigestInit_ex(sum->context, get_sha256(), NULL);
     return sum;
 }
 

@@ -12,8 +12,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include <openssl/evp.h>
-
 #include "base/fs_digest.h"
 #include "base/fs_file.h"
 #include "base/fs_time.h"
@@ -296,6 +294,31 @@ apr_status_t fs_auth_parse(fs_auth_t *auth, const char *header, int is_request, 
 /* --- signatures ---------------------------------------------------------------------------------
  */
 
+#define BLOCK_BYTES 64 /* of SHA-256; a key is at most as long (FS_KEY_MAX_BYTES) */
+
+static void pad_key(const fs_key_t *key, unsigned char pad, unsigned char block[BLOCK_BYTES])
+{
+    memset(block, pad, BLOCK_BYTES);
+    for (size_t i = 0; i < key->length; i++)
+        block[i] ^= key->secret[i];
+}
+
+/* HMAC-SHA-256 (RFC 2104) of `text`, which has room for a block before it. libcrypto's own sets up
+ * more for each use than there is to hash. */
+static void hmac(const fs_key_t *key, unsigned char *with_room, size_t length, fs_digest_t *mac)
+{
+    unsigned char outer[BLOCK_BYTES + FS_DIGEST_BYTES];
+    fs_digest_t inner;
+
+    pad_key(key, 0x36, with_room);
+    fs_digest_of(&inner, with_room, BLOCK_BYTES + length);
+    pad_key(key, 0x5c, outer);
+    memcpy(outer + BLOCK_BYTES, inner.bytes, FS_DIGEST_BYTES);
+    fs_digest_of(mac, outer, sizeof(outer));
+    OPENSSL_cleanse(with_room, BLOCK_BYTES);
+    OPENSSL_cleanse(outer, sizeof(outer));
+}
+
 /* HMAC-SHA-256 of `head` followed by the hex digest of the body. Returns 0 and 64 hex digits, or
  * -1. */
 static int make_mac(const fs_key_t *key, const void *body, size_t length, char mac[65],
@@ -303,33 +326,30 @@ static int make_mac(const fs_key_t *key, const void *body, size_t length, char m
 static int make_mac(const fs_key_t *key, const void *body, size_t length, char mac[65],
                     const char *head_format, ...)
 {
-    unsigned char bytes[EVP_MAX_MD_SIZE];
-    size_t mac_length = sizeof(bytes);
-    char *head = NULL, hex[FS_DIGEST_HEX_SIZE];
+    char *text = NULL, hex[FS_DIGEST_HEX_SIZE];
     fs_digest_t digest;
+    unsigned char *room;
     va_list args;
-    int head_length, done;
-    EVP_PKEY *secret = EVP_PKEY_new_raw_private_key(EVP_PKEY_HMAC, NULL, key->secret, key->length);
-    EVP_MD_CTX *context = EVP_MD_CTX_new();
+    int head_length, made;
 
     fs_digest_of(&digest, length ? body : "", length);
     fs_digest_hex(&digest, hex);
     va_start(args, head_format);
-    head_length = vasprintf(&head, head_format, args);
+    head_length = vasprintf(&text, head_format, args);
     va_end(args);
-    done = head_length >= 0 && secret && context &&
-           EVP_DigestSignInit(context, NULL, EVP_sha256(), NULL, secret) == 1 &&
-           EVP_DigestSignUpdate(context, head, (size_t)head_length) == 1 &&
-           EVP_DigestSignUpdate(context, hex, strlen(hex)) == 1 &&
-           EVP_DigestSignFinal(context, bytes, &mac_length) == 1 && mac_length == FS_DIGEST_BYTES;
-    if (head_length >= 0)
-        free(head);
-    EVP_MD_CTX_free(context);
-    EVP_PKEY_free(secret);
-    if (!done)
+    if (head_length < 0)
         return -1;
-    write_hex(bytes, mac_length, mac);
-    return 0;
+    room = malloc(BLOCK_BYTES + (size_t)head_length + sizeof(hex));
+    if (room) {
+        memcpy(room + BLOCK_BYTES, text, (size_t)head_length);
+        memcpy(room + BLOCK_BYTES + head_length, hex, sizeof(hex));
+        hmac(key, room, (size_t)head_length + sizeof(hex) - 1, &digest);
+        write_hex(digest.bytes, FS_DIGEST_BYTES, mac);
+    }
+    made = room != NULL;
+    free(text);
+    free(room);
+    return made ? 0 : -1;
 }
 
 static int mac_request(const fs_key_t *key, const fs_auth_t *auth, const char *method,
