@@ -215,6 +215,9 @@ void fs_copy_retarget(fs_sessions_t *sessions);
  * changed, or come back, since. Returns whether it is let go. No lock. */
 int fs_copy_let_go(fs_sessions_t *sessions, const fs_session_key_t *key, const char *owner,
                    const fs_session_stamp_t *version, apr_pool_t *pool);
+/* Lets a session go to a host that wants it, and tells the bank. No lock. */
+void fs_copy_yield(fs_sessions_t *sessions, const fs_session_key_t *key, const char *owner,
+                   apr_pool_t *pool);
 /* Forgets what another host has, when it is safe. Keeper's. */
 void fs_copy_forget_leaving(fs_sessions_t *sessions);
 /* The lock is held. */

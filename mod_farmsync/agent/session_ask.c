@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define KEYS_MOST 4096
+#define KEYS_MOST   4096
+#define WANTED_MOST 256
 
 void fs_ask_wake(fs_bank_server_t *server)
 {
@@ -74,15 +75,45 @@ static void look_at_pass(fs_bank_server_t *server, const fs_session_batch_t *hea
     server->pass_walk = server->sessions->walk_wanted;
 }
 
-/* Sessions that others have taken: in doubt until they were asked for. */
-static unsigned read_taken(fs_session_batch_reader_t *reader, fs_session_key_t *keys)
+typedef struct heard_t {
+    unsigned taken_count, wanted_count;
+    fs_session_key_t taken[KEYS_MOST];
+    fs_session_item_t wanted[WANTED_MOST];
+} heard_t;
+
+static void read_renewed(fs_session_batch_reader_t *reader, heard_t *heard)
 {
     fs_session_item_t item;
-    unsigned count = 0;
 
-    while (count < KEYS_MOST && fs_session_batch_next(reader, &item))
-        keys[count++] = item.key;
-    return count;
+    while (fs_session_batch_next(reader, &item)) {
+        if (!(item.flags & FS_SESSION_ITEM_WANTED)) {
+            if (heard->taken_count < KEYS_MOST)
+                heard->taken[heard->taken_count++] = item.key;
+        } else if (heard->wanted_count < WANTED_MOST && item.parts & FS_SESSION_PART_OWNER) {
+            heard->wanted[heard->wanted_count++] = item;
+        }
+    }
+}
+
+/*
+ * Sessions that others have taken are in doubt until they were asked for. What a host wants that
+ * can't reach this one is released to it, and the bank told.
+ */
+static void act_on(fs_bank_server_t *server, heard_t *heard)
+{
+    fs_sessions_t *sessions = server->sessions;
+    fs_result_t result;
+    apr_pool_t *pool;
+
+    if (heard->taken_count &&
+        fs_session_store_checked(sessions->store, heard->taken, heard->taken_count, 0, &result))
+        fs_log_result(FS_LOG_ERROR, &result);
+    if (!heard->wanted_count)
+        return;
+    apr_pool_create(&pool, NULL);
+    for (unsigned i = 0; i < heard->wanted_count; i++)
+        fs_copy_yield(sessions, &heard->wanted[i].key, heard->wanted[i].owner, pool);
+    apr_pool_destroy(pool);
 }
 
 static void renewed(fs_bank_server_t *server, fs_session_batch_reader_t *reader, int told,
@@ -90,13 +121,13 @@ static void renewed(fs_bank_server_t *server, fs_session_batch_reader_t *reader,
 {
     fs_sessions_t *sessions = server->sessions;
     const fs_session_batch_t *head = &reader->head;
-    fs_session_key_t *keys = malloc(KEYS_MOST * sizeof(*keys));
-    unsigned count = keys ? read_taken(reader, keys) : 0;
-    fs_result_t result;
+    heard_t *heard = calloc(1, sizeof(*heard));
 
-    if (count && fs_session_store_checked(sessions->store, keys, count, 0, &result))
-        fs_log_result(FS_LOG_ERROR, &result);
-    free(keys);
+    if (heard) {
+        read_renewed(reader, heard);
+        act_on(server, heard);
+    }
+    free(heard);
     pthread_mutex_lock(&sessions->lock);
     look_at_instance(server, head);
     server->mark = head->mark;
@@ -180,7 +211,8 @@ static apr_status_t write_take(const taking_t *taking, fs_session_batch_writer_t
 
     for (unsigned i = 0; i < taking->count && !status; i++) {
         const fs_ask_t *ask = taking->asks[i];
-        fs_session_item_t item = {.key = *fs_fetch_key(ask->fetch)};
+        fs_session_item_t item = {.key = *fs_fetch_key(ask->fetch),
+                                  .flags = ask->wanted ? FS_SESSION_ITEM_WANTED : 0};
 
         if (ask->has_version) {
             item.parts |= FS_SESSION_PART_VERSION;

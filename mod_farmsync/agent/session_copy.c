@@ -442,6 +442,24 @@ int fs_copy_let_go(fs_sessions_t *sessions, const fs_session_key_t *key, const c
     return 1;
 }
 
+void fs_copy_yield(fs_sessions_t *sessions, const fs_session_key_t *key, const char *owner,
+                   apr_pool_t *pool)
+{
+    look_t look = {.pool = pool};
+    fs_result_t result;
+
+    if (fs_session_store_look(sessions->store, key, keep_look, &look, &result) ||
+        look.note.released || !fs_copy_let_go(sessions, key, owner, &look.note.version, pool))
+        return;
+    if (fs_session_store_doubt(sessions->store, key, fs_sessions_farm(sessions), &result))
+        fs_log_result(FS_LOG_ERROR, &result);
+    pthread_mutex_lock(&sessions->lock);
+    fs_bases_forget(sessions->bases, key); /* so that it is sent although they have it */
+    pthread_mutex_unlock(&sessions->lock);
+    fs_copy_send_now(sessions, key, 1, pool);
+    fs_log(FS_LOG_INFO, "FS1375", "a session goes to %s, which can't reach this host", owner);
+}
+
 /* Another host has it, and so has the bank: nothing of it is needed here any more. */
 static int forget_one(fs_sessions_t *sessions, const fs_session_key_t *key)
 {

@@ -44,8 +44,9 @@ struct fs_fetch_t {
     unsigned round;
     uint64_t generation; /* in which the candidates were asked */
     uint8_t seal[FS_SESSION_SEAL_BYTES];
-    int here, released;
-    fs_session_stamp_t version; /* here */
+    int here;
+    char released[FS_SESSION_NAME_SIZE]; /* to whom this host has released it; "": nobody */
+    fs_session_stamp_t version;          /* here */
     fs_usec_t deadline;
     fs_usec_t at; /* to be looked at again */
     int again;    /* at `at`: another round */
@@ -262,6 +263,45 @@ static void ask_all_peers(fs_fetch_t *fetch)
     }
 }
 
+/* --- what is here ---------------------------------------------------------------------------- */
+
+typedef struct here_t {
+    int is;
+    fs_session_note_t note;
+    char released[FS_SESSION_NAME_SIZE];
+} here_t;
+
+static int note_look(void *baton, const fs_session_key_t *key, const fs_session_note_t *note,
+                     const void *bytes, size_t length)
+{
+    *(fs_session_note_t *)baton = *note;
+    return 0;
+}
+
+/* What is here of it, whatever that is worth. No lock. */
+static void look_here(fs_sessions_t *sessions, const fs_session_key_t *key, here_t *here)
+{
+    fs_result_t result;
+
+    memset(here, 0, sizeof(*here));
+    here->is = fs_session_store_look(sessions->store, key, note_look, &here->note, &result) ==
+                   APR_SUCCESS &&
+               here->note.expires > fs_sessions_farm(sessions);
+    if (here->is && here->note.released &&
+        fs_session_store_released(sessions->store, key, here->released, &result))
+        here->is = 0; /* it went just now */
+}
+
+/* The lock is held. */
+static void note_here(fs_fetch_t *fetch, const here_t *here)
+{
+    fetch->here = here->is;
+    fetch->version = here->note.version;
+    memcpy(fetch->released, here->released, sizeof(fetch->released));
+}
+
+static void step(fs_fetch_t *fetch);
+
 /* --- the end -----------------------------------------------------------------------------------
  */
 
@@ -408,7 +448,7 @@ static int nobody_answered(const fs_fetch_t *fetch)
 
 static int conclude(fs_fetch_t *fetch, apr_pool_t *pool)
 {
-    int own = fetch->here && !fetch->released;
+    int own = fetch->here && !fetch->released[0];
 
     switch (fetch->next.step) {
     case FS_SESSION_STEP_ADOPT:
@@ -439,13 +479,35 @@ static void finished(fs_fetch_t *fetch, int status)
     fs_fetch_drop(fetch);
 }
 
+/*
+ * It was given to another host while this one was asking for it: what was heard until then says
+ * nothing any more. Returns whether that is so; it is asked for again then. No lock.
+ */
+static int was_released(fs_fetch_t *fetch)
+{
+    fs_sessions_t *sessions = fetch->sessions;
+    here_t here;
+
+    look_here(sessions, &fetch->keyed.key, &here);
+    if (!strcmp(here.released, fetch->released) || fs_session_clock() >= fetch->deadline)
+        return 0;
+    pthread_mutex_lock(&sessions->lock);
+    note_here(fetch, &here);
+    fetch->finishing = 0;
+    ask_round(fetch, "", 0);
+    step(fetch);
+    pthread_mutex_unlock(&sessions->lock);
+    return 1;
+}
+
 static void finish_run(fs_sessions_t *sessions, fs_work_t *work, fs_http_client_t *http,
                        apr_pool_t *pool)
 {
     fs_fetch_t *fetch = (fs_fetch_t *)((char *)work - offsetof(fs_fetch_t, work));
     int status;
 
-    if (fetch->next.step == FS_SESSION_STEP_ADOPT && ask_former(fetch, pool))
+    if (was_released(fetch) ||
+        (fetch->next.step == FS_SESSION_STEP_ADOPT && ask_former(fetch, pool)))
         return;
     status = conclude(fetch, pool);
     pthread_mutex_lock(&sessions->lock);
@@ -485,7 +547,9 @@ static int is_hopeless(const fs_fetch_t *fetch)
 
 static void step(fs_fetch_t *fetch)
 {
-    fs_session_taking_t taking = {.self = fetch->sessions->agent->config.server,
+    const fs_sessions_t *sessions = fetch->sessions;
+    fs_session_taking_t taking = {.self = sessions->agent->config.server,
+                                  .released = fetch->released,
                                   .deadline = fetch->deadline};
 
     while (!fetch->finishing && !fetch->again) {
@@ -494,6 +558,7 @@ static void step(fs_fetch_t *fetch)
         taking.peers = fetch->peers;
         taking.peer_count = fetch->peer_count;
         taking.asked_all = fetch->asked_all;
+        taking.stale = fetch->generation != sessions->vouching.trusted.generation;
         fetch->next = fs_session_take_next(&taking, fs_session_clock());
         switch (fetch->next.step) {
         case FS_SESSION_STEP_WAIT:
@@ -670,26 +735,9 @@ fs_usec_t fs_fetch_step_all(fs_sessions_t *sessions)
 /* --- begin --------------------------------------------------------------------------------------
  */
 
-static int note_look(void *baton, const fs_session_key_t *key, const fs_session_note_t *note,
-                     const void *bytes, size_t length)
-{
-    *(fs_session_note_t *)baton = *note;
-    return 0;
-}
-
-/* Whether it is here, whatever it is worth. No lock. */
-static int look_here(fs_sessions_t *sessions, const fs_session_key_t *key, fs_session_note_t *note)
-{
-    fs_result_t result;
-
-    memset(note, 0, sizeof(*note));
-    return fs_session_store_look(sessions->store, key, note_look, note, &result) == APR_SUCCESS &&
-           note->expires > fs_sessions_farm(sessions);
-}
-
 /* The lock is held. */
 static fs_fetch_t *begin(fs_sessions_t *sessions, const fs_session_key_t *key, const uint8_t *seal,
-                         const fs_session_note_t *note, int here)
+                         const here_t *here)
 {
     fs_fetch_t *fetch = calloc(1, sizeof(*fetch));
 
@@ -698,22 +746,20 @@ static fs_fetch_t *begin(fs_sessions_t *sessions, const fs_session_key_t *key, c
     fetch->keyed.key = *key;
     fetch->sessions = sessions;
     fetch->references = 1;
-    fetch->here = here;
-    fetch->released = here && note->released != 0;
-    fetch->version = note->version;
+    note_here(fetch, here);
     memcpy(fetch->seal, seal, FS_SESSION_SEAL_BYTES);
     fs_key_table_add(&sessions->fetches, &fetch->keyed);
     return fetch;
 }
 
 static void join(fs_sessions_t *sessions, const fs_session_key_t *key, const uint8_t *seal,
-                 const fs_session_note_t *note, int here, fs_usec_t until, waiter_t *waiter)
+                 const here_t *here, fs_usec_t until, waiter_t *waiter)
 {
     fs_fetch_t *fetch = (fs_fetch_t *)fs_key_table_find(&sessions->fetches, key);
     int fresh = !fetch;
 
     if (!fetch)
-        fetch = begin(sessions, key, seal, note, here);
+        fetch = begin(sessions, key, seal, here);
     if (!fetch) {
         if (waiter)
             release_waiter(sessions, waiter, 503);
@@ -732,11 +778,11 @@ static void join(fs_sessions_t *sessions, const fs_session_key_t *key, const uin
 
 void fs_fetch_quietly(fs_sessions_t *sessions, const fs_session_key_t *key, const uint8_t *seal)
 {
-    fs_session_note_t note;
-    int here = look_here(sessions, key, &note);
+    here_t here;
 
+    look_here(sessions, key, &here);
     pthread_mutex_lock(&sessions->lock);
-    join(sessions, key, seal, &note, here,
+    join(sessions, key, seal, &here,
          fs_session_clock() + sessions->config->timeout_ms * FS_USEC_PER_MSEC, NULL);
     pthread_mutex_unlock(&sessions->lock);
 }
@@ -744,17 +790,18 @@ void fs_fetch_quietly(fs_sessions_t *sessions, const fs_session_key_t *key, cons
 void fs_fetch_request(fs_sessions_t *sessions, fs_http_call_t *call, const fs_session_key_t *key,
                       const uint8_t *seal, fs_usec_t wait)
 {
-    fs_session_note_t note;
-    int here = look_here(sessions, key, &note), unknown;
+    here_t here;
+    int unknown;
     waiter_t *waiter;
 
-    if (here && !note.released &&
-        fs_session_trust_allows(sessions->trust, note.checked, fs_session_clock())) {
+    look_here(sessions, key, &here);
+    if (here.is && !here.released[0] &&
+        fs_session_trust_allows(sessions->trust, here.note.checked, fs_session_clock())) {
         answer_now(call, 200);
         return;
     }
     pthread_mutex_lock(&sessions->lock);
-    unknown = !here && fs_unknown_has(&sessions->unknown, key, fs_session_clock());
+    unknown = !here.is && fs_unknown_has(&sessions->unknown, key, fs_session_clock());
     pthread_mutex_unlock(&sessions->lock);
     waiter = unknown ? NULL : calloc(1, sizeof(*waiter));
     if (!waiter) {
@@ -766,6 +813,6 @@ void fs_fetch_request(fs_sessions_t *sessions, fs_http_call_t *call, const fs_se
     waiter->until = fs_session_clock() + wait;
     fs_http_call_defer(call, waiter_gone, waiter);
     pthread_mutex_lock(&sessions->lock);
-    join(sessions, key, seal, &note, here, waiter->until, waiter);
+    join(sessions, key, seal, &here, waiter->until, waiter);
     pthread_mutex_unlock(&sessions->lock);
 }

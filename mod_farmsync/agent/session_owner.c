@@ -87,7 +87,7 @@ static void finish(asked_t *asked, apr_status_t status, int http_status)
 
 typedef struct handing_t {
     fs_session_key_t key;
-    int there, done;
+    int there, doubt, done;
     int has_turn;
     fs_session_turn_t turn;
     char released[FS_SESSION_NAME_SIZE];
@@ -111,6 +111,8 @@ static void look(fs_sessions_t *sessions, handing_t *handing)
     handing->there =
         !fs_session_store_look(sessions->store, &handing->key, there_look, &note, &result) &&
         note.expires > fs_sessions_farm(sessions);
+    handing->doubt = handing->there &&
+                     !fs_session_trust_allows(sessions->trust, note.checked, fs_session_clock());
     if (handing->there && note.released)
         fs_session_store_released(sessions->store, &handing->key, handing->released, &result);
 }
@@ -188,17 +190,21 @@ static void give(asked_t *asked, handing_t *handing, apr_pool_t *pool)
     pthread_mutex_unlock(&sessions->lock);
 }
 
-/* Another one has it already; what is here of it comes with the name, in case he hasn't. */
-static void name(asked_t *asked, handing_t *handing, apr_pool_t *pool)
+/* Not this host's to give; what is here of it comes along, in case nobody else has it. */
+static void show(asked_t *asked, handing_t *handing, apr_pool_t *pool)
 {
-    fs_session_item_t *item = &handing->answer;
     fs_result_t result;
 
-    item->what = FS_SESSION_WHAT_OWNED;
-    item->parts = FS_SESSION_PART_OWNER;
-    memcpy(item->owner, handing->released, sizeof(item->owner));
-    if (!fs_copy_read(asked->sessions, &handing->key, pool, &handing->sealed, NULL, &result))
+    if (handing->there &&
+        !fs_copy_read(asked->sessions, &handing->key, pool, &handing->sealed, NULL, &result))
         add_copy(handing);
+}
+
+static void name(handing_t *handing)
+{
+    handing->answer.what = FS_SESSION_WHAT_OWNED;
+    handing->answer.parts = FS_SESSION_PART_OWNER;
+    memcpy(handing->answer.owner, handing->released, sizeof(handing->answer.owner));
 }
 
 /* Decides about one session; 0 if it has to wait. */
@@ -209,12 +215,13 @@ static int hand_over(asked_t *asked, handing_t *handing, fs_usec_t patience, apr
 
     look(sessions, handing);
     mine.there = handing->there;
+    mine.doubt = handing->doubt;
     mine.released = handing->released;
     pthread_mutex_lock(&sessions->lock);
     mine.taking = fs_fetch_is_taking(sessions, &handing->key, &mine.rank);
     pthread_mutex_unlock(&sessions->lock);
     mine.pending = fs_session_store_pending(sessions->store, &handing->key);
-    mine.turn = !mine.there || mine.released[0] || has_turn(asked, handing, patience);
+    mine.turn = !mine.there || mine.doubt || mine.released[0] || has_turn(asked, handing, patience);
     switch (fs_session_hand_over(&mine, asked->from, fs_session_clock())) {
     case FS_SESSION_HAND_WAIT:
         return 0;
@@ -222,7 +229,8 @@ static int hand_over(asked_t *asked, handing_t *handing, fs_usec_t patience, apr
         give(asked, handing, pool);
         break;
     case FS_SESSION_HAND_NAME:
-        name(asked, handing, pool);
+        name(handing);
+        show(asked, handing, pool);
         break;
     case FS_SESSION_HAND_TAKING:
         handing->answer.what = FS_SESSION_WHAT_TAKING;
@@ -231,6 +239,7 @@ static int hand_over(asked_t *asked, handing_t *handing, fs_usec_t patience, apr
         break;
     case FS_SESSION_HAND_NONE:
         handing->answer.what = FS_SESSION_WHAT_UNKNOWN;
+        show(asked, handing, pool);
         break;
     }
     if (handing->has_turn)

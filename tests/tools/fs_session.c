@@ -28,6 +28,7 @@
 #include "net/fs_key.h"
 #include "session/fs_session_ask.h"
 #include "session/fs_session_store.h"
+#include "session/fs_session_trust.h"
 
 #define WORDS   64
 #define TRIES   10 /* to load what other hosts want, too */
@@ -40,6 +41,7 @@ typedef struct host_t {
     fs_session_store_t *store;
     fs_session_keys_t *keys;
     fs_control_t *control;
+    fs_session_trust_t *trust;
     apr_pool_t *pool; /* of one command */
 } host_t;
 
@@ -252,6 +254,14 @@ static unsigned read_changes(const command_t *command, unsigned from, fs_session
     return count;
 }
 
+static uint64_t generation(const host_t *host)
+{
+    fs_session_trusted_t trusted;
+
+    fs_session_trust_read(host->trust, &trusted);
+    return trusted.generation;
+}
+
 static json_t *save_one(const host_t *host, const fs_session_id_t *id, const command_t *command,
                         unsigned from, int fresh)
 {
@@ -274,6 +284,7 @@ static json_t *save_one(const host_t *host, const fs_session_id_t *id, const com
         fs_session_begin(&begun, &writer, 0, IDLE);
         save.fresh = &begun;
         save.seal = seal;
+        save.checked = generation(host);
     }
     fs_session_store_begin(host->store, &id->key);
     if (!status)
@@ -437,6 +448,8 @@ static apr_status_t open_host(host_t *host, char **argv, fs_result_t *result)
         status = make_keys(host, argv[3], result);
     if (!status)
         status = fs_control_open_reader(&host->control, argv[1], result);
+    if (!status)
+        status = fs_session_trust_open(&host->trust, dir, 0, result);
     return status;
 }
 
@@ -473,6 +486,7 @@ int main(int argc, char **argv)
     fs_session_store_close(host.store);
     fs_session_keys_free(host.keys);
     fs_control_close(host.control);
+    fs_session_trust_close(host.trust);
     apr_pool_destroy(host.pool);
     apr_terminate();
     return 0;
