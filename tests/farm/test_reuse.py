@@ -61,6 +61,8 @@ ScriptAlias /cgi/ "{dir}/cgi/"
     FarmSyncReuseWait 0
 </LocationMatch>
 Alias /br/page.shtml "{dir}/htdocs/page.shtml"
+Alias /br/page.html "{dir}/htdocs/page.html"
+Alias /bare/page.php "{dir}/htdocs/page.php"
 Alias /off/page.shtml "{dir}/htdocs/page.shtml"
 ScriptAlias /now/cgi/ "{dir}/cgi/"
 ScriptAlias /bare/cgi/ "{dir}/cgi/"
@@ -123,6 +125,10 @@ def server(request, backend):
         os.utime(server.path("htdocs", name), (1600000000, 1600000000))
     os.mkfifo(server.path("fifo"))
     os.chmod(server.path("fifo"), 0o666)
+    with open(server.path("htdocs", "page.php"), "w", encoding="ascii") as file:
+        file.write(PHP_PAGE)
+    if has_php(server):
+        server.locations += f'LoadModule php_module "{PHP}"\nAddHandler application/x-httpd-php .php\n'
     server.env = {"PAGE_FILE": server.path("htdocs", "page.html"), "FIFO": server.path("fifo")}
     server.configure()
     server.start()
@@ -132,7 +138,19 @@ def server(request, backend):
     assert "exit signal" not in log, log
 
 
-MADE = ["/page.shtml", "/cgi/page", "/bare/cgi/page", "/proxy/page", "/proxy/chunked",
+PHP = "/usr/lib/apache2/modules/libphp8.2.so"
+PHP_PAGE = """<?php
+header("Content-Type: text/html");
+if ($_SERVER["QUERY_STRING"] == "flush") { while (ob_get_level()) ob_end_flush(); echo "first"; flush(); fgets(fopen(getenv("FIFO"), "r")); echo "second"; }
+else readfile(getenv("PAGE_FILE"));
+"""
+
+
+def has_php(server):
+    return os.path.exists(PHP) and server.mpm == "prefork"
+
+
+MADE = ["/page.shtml", "/page.php", "/cgi/page", "/bare/cgi/page", "/proxy/page", "/proxy/chunked",
         "/br/page.shtml"]
 
 
@@ -156,6 +174,8 @@ def bare(tag):
 @pytest.mark.parametrize("path", MADE)
 @pytest.mark.parametrize("encoding", [None, "gzip", "br"])
 def test_a_made_page_has_one_check_value_and_is_not_sent_twice(server, path, encoding):
+    if path == "/page.php" and not has_php(server):
+        pytest.skip("mod_php runs with prefork only, if it is there")
     plain = tag_of(server, "/bare/cgi/page")
     assert re.fullmatch(r'"[A-Za-z0-9_-]{22}"', plain)
     answer = ask(server, path, encoding)
@@ -179,11 +199,13 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("path", ["/page.shtml", "/cgi/page", "/proxy/page"])
+@pytest.mark.parametrize("path", ["/page.shtml", "/cgi/page", "/proxy/page", "/page.php", "/br/page.shtml"])
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-@pytest.mark.parametrize("encoding", [None, "gzip"])
+@pytest.mark.parametrize("encoding", [None, "gzip", "br"])
 def test_if_none_match(server, path, method, encoding):
-    if path == "/proxy/page" and method == "HEAD":  # there is nothing of which a tag could be made
+    if path == "/page.php" and not has_php(server):
+        pytest.skip("mod_php runs with prefork only, if it is there")
+    if path in ("/proxy/page", "/page.php") and method == "HEAD":  # there is nothing of which a tag could be made
         assert ask(server, path, encoding, method).headers["ETag"] is None
         return
     plain = tag_of(server, "/bare/cgi/page")
@@ -196,6 +218,35 @@ def test_if_none_match(server, path, method, encoding):
                 assert answer.body == b""
             if status == 200:
                 assert bare(answer.headers["ETag"]) == plain
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("encoding", [None, "gzip", "br"])
+@pytest.mark.parametrize("path", ["/page.html", "/br/page.html"])
+def test_if_none_match_of_files(server, path, method, encoding):
+    """What httpd answers itself, with what FarmSyncReuse adds: the suffixes of compression."""
+    plain = bare(ask(server, path).headers["ETag"])
+    for field, status in CASES:
+        if field in ("nonsense", "T'", 'T"', "T T", "w/T"):
+            continue  # httpd takes these in its own way
+        for suffix in ("", "-gzip", "-br"):
+            answer = ask(server, path, encoding, method,
+                         If_None_Match=field.replace("T", plain[:-1] + suffix + '"'))
+            assert answer.status == status, (field, suffix)
+
+
+def test_a_flush_of_php_is_not_kept_back(server):
+    if not has_php(server):
+        pytest.skip("mod_php runs with prefork only, if it is there")
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    connection.request("GET", "/bare/page.php?flush")
+    answer = connection.getresponse()
+    assert answer.getheader("ETag") is None and answer.read(5) == b"first"
+    writer = threading.Thread(target=lambda: open(server.path("fifo"), "w").write("\n"))
+    writer.start()
+    assert answer.read() == b"second"
+    writer.join()
+    connection.close()
 
 
 def test_static_files_get_their_304_although_they_are_compressed(server):
