@@ -259,12 +259,6 @@ static const char *add_peer(cmd_parms *cmd, void *unused, const char *value)
                             "FS1461: FarmSyncPeer \"%s\": give the host:port that another server "
                             "of the farm names in FarmSyncListen",
                             value);
-    if (settings->suspect_ms == FS_UNSET) {
-        settings->suspect_ms = PEER_SUSPECT_DEFAULT_MS;
-        settings->dead_ms = PEER_DEAD_DEFAULT_MS;
-    }
-    if (settings->outage_s == FS_UNSET)
-        settings->outage_s = OUTAGE_DEFAULT_DAYS * 86400;
     if (!settings->peers)
         settings->peers = apr_array_make(cmd->pool, 8, sizeof(const char *));
     if (settings->peers->nelts == PEERS_MAX)
@@ -473,6 +467,12 @@ void fs_settings_complete(apr_pool_t *pool, server_rec *main_server)
         settings->agent = FS_AGENT_PATH;
     if (!settings->data_servers)
         settings->data_servers = apr_array_make(pool, 1, sizeof(const char *));
+    if (settings->suspect_ms == FS_UNSET) {
+        settings->suspect_ms = PEER_SUSPECT_DEFAULT_MS;
+        settings->dead_ms = PEER_DEAD_DEFAULT_MS;
+    }
+    if (settings->outage_s == FS_UNSET)
+        settings->outage_s = OUTAGE_DEFAULT_DAYS * 86400;
     if (!settings->peers)
         settings->peers = apr_array_make(pool, 1, sizeof(const char *));
     if (!settings->groups) {
