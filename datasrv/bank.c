@@ -427,7 +427,8 @@ static apr_status_t fill(fs_bank_t *bank, fs_result_t *result)
     STAILQ_INIT(&bank->threads->finished);
     init_queue(bank, &bank->threads->writer, 1);
     init_queue(bank, &bank->threads->reader, 0);
-    bank->leases = (fs_bank_leases_t){bank->hosts, fs_bank_hosts_left, fs_bank_hosts_moved};
+    bank->leases = (fs_bank_leases_t){bank->hosts, fs_bank_hosts_left, fs_bank_hosts_moved,
+                                      fs_bank_hosts_wanted};
     while (!bank->boot)
         if (RAND_bytes((unsigned char *)&bank->boot, sizeof(bank->boot)) != 1)
             return APR_EGENERAL;

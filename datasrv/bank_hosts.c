@@ -17,12 +17,19 @@ typedef struct taken_t {
     char by[FS_SESSION_NAME_SIZE];
 } taken_t;
 
+typedef struct wanted_t {
+    fs_session_key_t key;
+    char by[FS_SESSION_NAME_SIZE];
+    fs_usec_t until;
+} wanted_t;
+
 typedef struct host_t {
     char name[FS_SESSION_NAME_SIZE];
     fs_session_lease_t lease;
-    fs_usec_t last; /* heard, or loaded */
-    uint64_t mark;  /* how many sessions were taken from it */
-    taken_t *taken; /* ring of the last FS_BANK_TAKEN; NULL: none was */
+    fs_usec_t last;   /* heard, or loaded */
+    uint64_t mark;    /* how many sessions were taken from it */
+    taken_t *taken;   /* ring of the last FS_BANK_TAKEN; NULL: none was */
+    wanted_t *wanted; /* FS_BANK_WANTED; NULL: none was */
 } host_t;
 
 struct fs_bank_hosts_t {
@@ -32,6 +39,13 @@ struct fs_bank_hosts_t {
     host_t hosts[FS_BANK_HOSTS];
     fs_session_resync_t resync;
 };
+
+static void forget(host_t *host)
+{
+    free(host->taken);
+    free(host->wanted);
+    memset(host, 0, sizeof(*host));
+}
 
 fs_bank_hosts_t *fs_bank_hosts_create(fs_usec_t now)
 {
@@ -50,7 +64,7 @@ void fs_bank_hosts_destroy(fs_bank_hosts_t *hosts)
     if (!hosts)
         return;
     for (unsigned i = 0; i < hosts->count; i++)
-        free(hosts->hosts[i].taken);
+        forget(&hosts->hosts[i]);
     pthread_mutex_destroy(&hosts->lock);
     free(hosts);
 }
@@ -77,8 +91,7 @@ static host_t *find_or_add(fs_bank_hosts_t *hosts, const char *name, fs_usec_t n
             host = &hosts->hosts[i];
     if (!host)
         return NULL;
-    free(host->taken);
-    memset(host, 0, sizeof(*host));
+    forget(host);
     snprintf(host->name, sizeof(host->name), "%s", name);
     host->last = now;
     return host;
@@ -151,8 +164,23 @@ int fs_bank_hosts_renew(fs_bank_hosts_t *hosts, const char *name, const fs_sessi
     return host != NULL;
 }
 
+static apr_status_t add_wanted(const host_t *host, fs_usec_t now, fs_session_batch_writer_t *writer)
+{
+    fs_session_item_t item = {.parts = FS_SESSION_PART_OWNER, .flags = FS_SESSION_ITEM_WANTED};
+    apr_status_t status = APR_SUCCESS;
+
+    for (unsigned i = 0; host->wanted && i < FS_BANK_WANTED && status == APR_SUCCESS; i++) {
+        if (host->wanted[i].until <= now)
+            continue;
+        item.key = host->wanted[i].key;
+        memcpy(item.owner, host->wanted[i].by, sizeof(item.owner));
+        status = fs_session_batch_add(writer, &item, NULL);
+    }
+    return status;
+}
+
 apr_status_t fs_bank_hosts_taken(fs_bank_hosts_t *hosts, const char *name, uint64_t mark,
-                                 fs_session_batch_writer_t *writer)
+                                 fs_usec_t now, fs_session_batch_writer_t *writer)
 {
     fs_session_item_t item = {.parts = FS_SESSION_PART_OWNER};
     apr_status_t status = APR_SUCCESS;
@@ -167,6 +195,8 @@ apr_status_t fs_bank_hosts_taken(fs_bank_hosts_t *hosts, const char *name, uint6
         memcpy(item.owner, taken->by, sizeof(item.owner));
         status = fs_session_batch_add(writer, &item, NULL);
     }
+    if (host && status == APR_SUCCESS)
+        status = add_wanted(host, now, writer);
     pthread_mutex_unlock(&hosts->lock);
     return status;
 }
@@ -196,6 +226,9 @@ void fs_bank_hosts_moved(void *baton, const fs_session_key_t *key, const char *f
 
     pthread_mutex_lock(&hosts->lock);
     host = find(hosts, from);
+    for (unsigned i = 0; host && host->wanted && i < FS_BANK_WANTED; i++)
+        if (!fs_session_key_compare(&host->wanted[i].key, key))
+            host->wanted[i].until = 0; /* it was let go */
     if (host && !host->taken)
         host->taken = calloc(FS_BANK_TAKEN, sizeof(*host->taken));
     if (host && host->taken) {
@@ -206,6 +239,40 @@ void fs_bank_hosts_moved(void *baton, const fs_session_key_t *key, const char *f
         host->mark++;
     } else if (host) {
         host->mark += FS_BANK_TAKEN + 1; /* no memory to say which: it compares all */
+    }
+    pthread_mutex_unlock(&hosts->lock);
+}
+
+/* The one that is in the list already, or the one that was wanted for the longest. */
+static wanted_t *place_for(host_t *host, const fs_session_key_t *key)
+{
+    wanted_t *place = host->wanted;
+
+    for (unsigned i = 0; i < FS_BANK_WANTED; i++) {
+        if (!fs_session_key_compare(&host->wanted[i].key, key))
+            return &host->wanted[i];
+        if (host->wanted[i].until < place->until)
+            place = &host->wanted[i];
+    }
+    return place;
+}
+
+void fs_bank_hosts_wanted(void *baton, const fs_session_key_t *key, const char *owner,
+                          const char *taker)
+{
+    fs_bank_hosts_t *hosts = baton;
+    host_t *host;
+
+    pthread_mutex_lock(&hosts->lock);
+    host = find(hosts, owner);
+    if (host && !host->wanted)
+        host->wanted = calloc(FS_BANK_WANTED, sizeof(*host->wanted));
+    if (host && host->wanted) {
+        wanted_t *wanted = place_for(host, key);
+
+        wanted->key = *key;
+        wanted->until = fs_time_mono() + FS_BANK_WANTED_FOR;
+        snprintf(wanted->by, sizeof(wanted->by), "%s", taker);
     }
     pthread_mutex_unlock(&hosts->lock);
 }

@@ -11,6 +11,8 @@
 
 #define FS_BANK_HOSTS       1024
 #define FS_BANK_TAKEN       1024 /* sessions taken from a host that it can still be told of */
+#define FS_BANK_WANTED      64   /* sessions of a host that others want, at a time */
+#define FS_BANK_WANTED_FOR  (3 * FS_USEC_PER_SEC)
 #define FS_BANK_SETTLE      (2 * FS_USEC_PER_SEC) /* after the start nobody is taken for gone */
 #define FS_BANK_PEER_PREFIX "@"                   /* of a bank server's name among the partners */
 
@@ -31,14 +33,17 @@ void fs_bank_hosts_heard(fs_bank_hosts_t *hosts, const char *name, fs_usec_t now
  */
 int fs_bank_hosts_renew(fs_bank_hosts_t *hosts, const char *name, const fs_session_batch_t *asked,
                         uint64_t boot, fs_usec_t now, fs_session_batch_t *answer, int *lease);
-/* Adds what was taken from a host after `mark` to the answer to its renewal. */
+/* Adds what was taken from a host after `mark` to the answer to its renewal, and what others want
+ * of it (FS_SESSION_ITEM_WANTED). */
 apr_status_t fs_bank_hosts_taken(fs_bank_hosts_t *hosts, const char *name, uint64_t mark,
-                                 fs_session_batch_writer_t *writer);
+                                 fs_usec_t now, fs_session_batch_writer_t *writer);
 
 /* As fs_bank_leases_t wants them; the baton is the hosts. `left` reads the clock. */
 fs_usec_t fs_bank_hosts_left(void *hosts, const char *owner, const char *taker);
 void fs_bank_hosts_moved(void *hosts, const fs_session_key_t *key, const char *from,
                          const char *to);
+void fs_bank_hosts_wanted(void *hosts, const fs_session_key_t *key, const char *owner,
+                          const char *taker);
 
 /* Adds an item for each host that lives. */
 apr_status_t fs_bank_hosts_state(fs_bank_hosts_t *hosts, fs_usec_t now,

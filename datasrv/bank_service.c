@@ -197,8 +197,10 @@ void fs_service_renew(void *baton, fs_http_call_t *call)
     if (lease)
         fs_bank_keep_host(service->bank, origin, asked.lease);
     status = fs_session_batch_begin(&writer, &head, NULL);
-    if (status == APR_SUCCESS && !(head.flags & FS_SESSION_BATCH_ALL))
-        status = fs_bank_hosts_taken(service->bank->hosts, origin, asked.mark, &writer);
+    if (status == APR_SUCCESS)
+        status = fs_bank_hosts_taken(service->bank->hosts, origin,
+                                     head.flags & FS_SESSION_BATCH_ALL ? head.mark : asked.mark,
+                                     fs_time_mono(), &writer);
     answer_batch(call, &writer, status);
 }
 

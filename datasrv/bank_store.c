@@ -619,6 +619,8 @@ int fs_bank_take(fs_bank_work_t *work, const char *origin, const fs_session_item
         work->granted++;
     else if (granted == FS_SESSION_OWNED && !(item->flags & FS_SESSION_ITEM_PEEK))
         work->refused++;
+    if (granted == FS_SESSION_OWNED && item->flags & FS_SESSION_ITEM_WANTED)
+        work->leases->wanted(work->leases->baton, &item->key, held.hold.owner, origin);
     if (granted == FS_SESSION_UNKNOWN)
         return 0;
     if (!(item->parts & FS_SESSION_PART_VERSION) ||

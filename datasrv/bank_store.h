@@ -60,6 +60,8 @@ typedef struct fs_bank_leases_t {
     /* A session goes from one host to another. Before it is committed, so that the one who lost it
      * hears of it with his next renewal; if the commit fails he finds out by comparing. */
     void (*moved)(void *baton, const fs_session_key_t *key, const char *from, const char *to);
+    /* `taker` wants a session whose owner lives, but can't reach him: he is told. */
+    void (*wanted)(void *baton, const fs_session_key_t *key, const char *owner, const char *taker);
 } fs_bank_leases_t;
 
 typedef struct fs_bank_work_t {

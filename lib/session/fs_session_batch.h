@@ -100,8 +100,9 @@ typedef enum fs_session_what_t {
 #define FS_SESSION_ITEM_PEEK     16 /* TAKE: only to read, the owner stays */
 #define FS_SESSION_ITEM_COPY     32 /* OFFER: from another bank server; it isn't the owner */
 #define FS_SESSION_ITEM_FENCED   64 /* OFFERED: `owner` took it from the signer */
-#define FS_SESSION_ITEM_WANTED   128 /* TAKE: its owner doesn't answer the asker: tell it; RENEWED: `owner` \
-                                         wants it and can't reach this host */
+/* TAKE: the owner doesn't answer the asker, tell him; RENEWED: `owner` wants it and can't reach this
+ * host. */
+#define FS_SESSION_ITEM_WANTED   128
 #define FS_SESSION_ITEM_FLAGS    255
 
 /* Parts of an item. */

@@ -13,7 +13,7 @@ import tempfile
 import pytest
 
 from bank_client import (ENDED, FENCED, FULL, GRANTED, HAVE, IN_SYNC, MERGE, OFFER, OFFERED, OWNED,
-                         PASS, RELEASED, STORED, UNKNOWN, ALL, DIFFERS, Key, batch, item,
+                         PASS, RELEASED, STORED, UNKNOWN, WANTED, ALL, DIFFERS, Key, batch, item,
                          make_banks, new_key)
 from farmlib.part import wait_until
 from test_datasrv import Database
@@ -177,6 +177,21 @@ def test_what_was_handed_over_is_given_although_the_owner_lives(banks):
     bank.offer("web1", session, V1)
     assert bank.take("web2", session, owner="web3")[0]["what"] == OWNED
     assert bank.take("web2", session, owner="web1")[0]["what"] == GRANTED
+
+
+def test_a_living_owner_is_told_who_wants_a_session_and_cannot_reach_it(banks):
+    """Until it has let it go, and by name."""
+    [bank] = banks()
+    session = new_key()
+    boot = bank.renew("web1", lease=60000).boot
+    bank.offer("web1", session, V1)
+    assert bank.take("web2", session, flags=WANTED)[0]["what"] == OWNED
+    told = bank.renew("web1", lease=60000, boot=boot).items
+    assert [(one["key"], one["owner"], one["flags"]) for one in told] == [(session, "web2", WANTED)]
+    assert bank.offer("web1", session, V1, owner="web2")["what"] == HAVE
+    assert bank.take("web2", session)[0]["what"] == GRANTED
+    assert not [one for one in bank.renew("web1", lease=60000, boot=boot).items
+                if one["flags"] & WANTED]
 
 
 def test_a_released_session_is_nobodys(banks):
