@@ -21,7 +21,7 @@ mod_farmsync_mod_farmsync_la_SOURCES = \
 	mod_farmsync/place.c mod_farmsync/place.h \
 	mod_farmsync/reuse.c mod_farmsync/reuse.h mod_farmsync/reuse_settings.c \
 	mod_farmsync/reuse_page.c mod_farmsync/reuse_request.c mod_farmsync/reuse_status.c \
-	mod_farmsync/reuse_tag.c mod_farmsync/reuse_known.c mod_farmsync/reuse_difference.c \
+	mod_farmsync/reuse_tag.c mod_farmsync/reuse_known.c mod_farmsync/reuse_difference.c mod_farmsync/reuse_digest.c \
 	mod_farmsync/reuse_mirror.c \
 	mod_farmsync/handler_data.c mod_farmsync/handler_data.h \
 	mod_farmsync/facts.c mod_farmsync/facts.h \

@@ -21,6 +21,8 @@
 #define FILTER_TYPE ((ap_filter_type)(AP_FTYPE_CONTENT_SET - 2))
 /* Behind those that change headers (mod_headers). */
 #define KEEP_TYPE ((ap_filter_type)(AP_FTYPE_CONTENT_SET + 2))
+/* Behind all that change the page. */
+#define DIGEST_TYPE ((ap_filter_type)(AP_FTYPE_CONTENT_SET + 3))
 
 /* Of a farm without a key, whose check values are then no secret; as long as they are equal. */
 #define PUBLIC_SECRET "a farm without a key of its own"
@@ -176,8 +178,11 @@ static void insert_filter(request_rec *r)
 {
     fs_reuse_place_t place;
 
-    if (!r->main && r->method_number == M_GET && fs_reuse_place(r, &place))
+    if (!r->main && r->method_number == M_GET && fs_reuse_place(r, &place)) {
         ap_add_output_filter(FS_REUSE_FILTER, NULL, r, r->connection);
+        if (fs_reuse_wants_digest(r))
+            ap_add_output_filter(FS_REUSE_DIGEST_FILTER, NULL, r, r->connection);
+    }
 }
 
 void fs_reuse_register(void)
@@ -190,5 +195,6 @@ void fs_reuse_register(void)
     ap_hook_insert_filter(insert_filter, NULL, NULL, APR_HOOK_LAST);
     fs_reuse_status_register();
     ap_register_output_filter(FS_REUSE_FILTER, fs_reuse_filter, NULL, FILTER_TYPE);
+    ap_register_output_filter(FS_REUSE_DIGEST_FILTER, fs_reuse_digest_filter, NULL, DIGEST_TYPE);
     ap_register_output_filter(FS_REUSE_KEEP_FILTER, fs_reuse_keep_filter, NULL, KEEP_TYPE);
 }

@@ -9,6 +9,7 @@
  *   reuse_tag        its check value, and 304 to who holds the page
  *   reuse_known      304 before the page is made, while nothing has changed that it depends on
  *   reuse_mirror     "use what you have" for clients that can't send validators
+ *   reuse_digest     Content-Digest and Repr-Digest
  *   reuse_difference its difference against another page that the client holds
  *
  * The filter stands after those that make the page (SSI, PHP) and before those that compress it, so
@@ -145,6 +146,13 @@ const char *fs_reuse_known_take(request_rec *r);
 void fs_reuse_known_put(request_rec *r, const fs_reuse_page_t *page, const char *tag);
 /* Handler, before all others: 304 if the client holds a known page that is unchanged. */
 int fs_reuse_known_handler(request_rec *r);
+
+/* --- digests -------------------------------------------------------------------------------------
+ */
+
+#define FS_REUSE_DIGEST_FILTER "FARMSYNC_REUSE_DIGEST"
+int fs_reuse_wants_digest(const request_rec *r);
+apr_status_t fs_reuse_digest_filter(ap_filter_t *filter, apr_bucket_brigade *brigade);
 
 /* --- mirrors -------------------------------------------------------------------------------------
  */

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """FarmSyncReuse: check values of made pages and 304 by the rules of RFC 9110, however the page is made and sent."""
 
+import base64
 import gzip
+import hashlib
 import http.client
 import http.server
 import os
@@ -362,3 +364,24 @@ def test_what_was_spared_is_counted_and_shown(server):
     assert "FarmSync reuse" in server.get("/server-status").text
     assert "FarmSyncReuse_not_modified: " in server.get("/server-status?auto").text
     assert "FarmSyncReuseLimit" in server.run("-t", "-D", "DUMP_FARMSYNC")[1]
+
+
+@pytest.mark.parametrize("path", ["/page.shtml", "/page.html", "/bare/cgi/page", "/br/page.shtml"])
+@pytest.mark.parametrize("encoding", [None, "gzip", "br"])
+def test_digests_for_who_wants_them(server, path, encoding):
+    answer = ask(server, path, encoding, Want_Content_Digest="sha-512=3, sha-256=10")
+    digest = "sha-256=:" + base64.b64encode(hashlib.sha256(answer.body).digest()).decode() + ":"
+    assert answer.headers["Content-Digest"] == digest and answer.headers["Repr-Digest"] is None
+    assert ask(server, path, encoding, Want_Repr_Digest="sha-256=1").headers["Repr-Digest"] == digest
+    for field in ("sha-256=0", "sha-512=1", "nonsense", "sha-256"):
+        assert ask(server, path, encoding, Want_Content_Digest=field).headers["Content-Digest"] is None
+    if not encoding:
+        part = ask(server, path, Range="bytes=5-9", Want_Content_Digest="sha-256=1",
+                   Want_Repr_Digest="sha-256=1")
+        assert part.status == 206 and part.headers["Content-Digest"] is None
+        assert part.headers["Repr-Digest"] == digest
+
+
+def test_a_page_in_pieces_has_no_digest(server):
+    answer = ask(server, "/bare/cgi/page?large", Want_Content_Digest="sha-256=1")
+    assert answer.body == b"x" * 300000 and answer.headers["Content-Digest"] is None
