@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The section of doc/benchmarks.md on availability; tests/bench/availability.py measures."""
+"""The sections of doc/benchmarks.md on availability; tests/bench/availability.py and down.py measure."""
 
 from .bench_sessions import printed_by
 
 TITLE = "Cost of availability"
+DOWN_TITLE = "Time until a whole farm knows"
 
 
 def sections(quick, problems, attempt):
     arguments = ["--quick"] if quick else []
-    return attempt(lambda: [printed_by("availability.py", arguments)], TITLE, problems)
+    return (attempt(lambda: [printed_by("availability.py", arguments)], TITLE, problems)
+            + attempt(lambda: [printed_by("down.py", arguments)], DOWN_TITLE, problems))
