@@ -36,6 +36,7 @@ static struct {
     _Atomic fs_usec_t quiet_until; /* mono; INT64_MAX for ever */
     _Atomic uint64_t failed;       /* the publication that couldn't be read a moment ago */
     _Atomic int late;
+    fs_usec_t told; /* the snapshot, by its moment, whose changes the helper has logged */
 } self = {.current = -1};
 
 fs_usec_t fs_avail_now(void)
@@ -325,8 +326,9 @@ void fs_avail_follow(void)
     fs_avail_pin(&pin);
     if (pin.snapshot) {
         note_quiet(pin.snapshot);
-        for (int i = 0; i < self.applications; i++)
+        for (int i = 0; i < self.applications && pin.snapshot->made != self.told; i++)
             tell_change(&pin.snapshot->plans[i], fs_avail_application(self.child->server, i)->name);
+        self.told = pin.snapshot->made;
     }
     fs_avail_unpin(&pin);
 }

@@ -23,7 +23,6 @@ FarmSyncApplication site /
 FarmSyncApplication status /error /doc
 FarmSyncApplicationUses wiki database
 FarmSyncAvailable "req('X-Admin') == 'yes'"
-FarmSyncAvailable "%{REMOTE_USER} == 'root'"
 FarmSyncAvailDocument "DIR/down.html" application=site
 FarmSyncAvailDocument ErrorDocument application=status
 FarmSyncAvailStatus 404 deep
@@ -47,6 +46,7 @@ Listen 127.0.0.1:OTHER
     DocumentRoot "DIR/htdocs"
     FarmSyncApplication blog /wiki
     FarmSyncAvailLanguage de
+    FarmSyncAvailable "%{REMOTE_USER} == 'root'"
 </VirtualHost>
 """
 DOCUMENT = ("<h1><!--farmsync:title--></h1><p><!--farmsync:message--></p><!--farmsync:until-->"
@@ -93,10 +93,18 @@ def when(seconds):
     return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).isoformat()
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def free_ports(count, taken):
+    """Ports that differ from each other and from one that is given away already."""
+    found = []
+    while len(found) < count:
+        probes = [socket.socket() for _ in range(count + 1)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        found = [probe.getsockname()[1] for probe in probes]
+        found = [port for port in found if port != taken][:count]
+        for probe in probes:
+            probe.close()
+    return found
 
 
 TLS = """
@@ -112,9 +120,9 @@ Listen 127.0.0.1:TLS https
 
 
 def make(mpm, *arguments, settings=SETTINGS, modules=(), start=True):
-    other, tls = free_port(), free_port()
     httpd = LoneHttpd(mpm, modules=("remoteip", "auth_basic", "authn_file", "authn_core",
                                     "authz_user", *modules))
+    other, tls = free_ports(2, httpd.port)
     httpd.other, httpd.tls = other, tls
     httpd.settings = (settings.replace("OTHER", str(other)).replace("127.0.0.1:TLS", f"127.0.0.1:{tls}")
                       .replace("DIR", httpd.directory))
