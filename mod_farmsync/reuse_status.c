@@ -113,8 +113,8 @@ static int section(apr_pool_t *pool, server_rec *server, farmsync_form_t form,
         return DECLINED;
     for (unsigned i = 0; i < FS_REUSE_COUNTS; i++)
         any |= counts[i];
-    if (!any)
-        return DECLINED;
+    if (!any && (form == FARMSYNC_HTML || form == FARMSYNC_REPORT))
+        return DECLINED; /* people needn't read that there is nothing */
     fill_lines(lines, counts);
     if (form == FARMSYNC_HTML)
         text = as_table(pool, lines);

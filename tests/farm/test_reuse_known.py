@@ -2,15 +2,18 @@
 """304 before the page is made, while nothing has changed that it depends on: datasets of the farm, and
 names that applications invalidate on all servers."""
 
+import http.client
 import json
 import os
 import signal
 import subprocess
 import threading
+import urllib.parse
 
 import pytest
 
 import agreeing
+from conftest import LONG
 from farmlib import paths
 from farmlib.part import http_get, wait_until
 
@@ -200,3 +203,63 @@ def test_after_the_agent_was_away_everything_is_made_anew(farm):
     wait_until(lambda: visit(farm, web, "away", tag) == (304, tag, True), 20, "the page to be made")
     assert settle(farm, web, "away") == tag
     assert json.loads(http_get(web.url + "/farmsync/status?json")[2])["reuse"]["not_modified_early"] > 0
+
+
+class Reader(threading.Thread):
+    """Asks again and again for a page that it holds, and before each time for the data in force."""
+
+    def __init__(self, web, count):
+        super().__init__()
+        self.web, self.count = web, count
+        self.stale, self.held, self.failed = [], 0, 0
+
+    def run(self):
+        host, port = urllib.parse.urlsplit(self.web.url).netloc.split(":")
+        connection = http.client.HTTPConnection(host, int(port), timeout=20)
+        tag, stamp = None, 0
+
+        def ask(path, headers):
+            connection.request("GET", path, headers=headers)
+            answer = connection.getresponse()
+            return answer, answer.read().decode()
+
+        for _ in range(self.count):
+            answer, text = ask("/farmsync/data/ta/k/stamp", {})
+            if answer.status != 200:
+                self.failed += 1
+                continue
+            in_force = int(text)
+            answer, text = ask("/page?data", {"If-None-Match": tag} if tag else {})
+            if answer.status == 200:
+                tag, stamp = answer.getheader("ETag"), int(text.split()[1])
+            elif answer.status == 304:
+                self.held += 1
+            else:
+                self.failed += 1
+            if stamp < in_force:
+                self.stale.append((stamp, in_force))
+        connection.close()
+
+
+@pytest.mark.limit(600 if LONG else 120)
+def test_no_answer_is_stale_while_data_changes_each_second(farm):
+    count = 100000 if LONG else 4000
+    readers = [Reader(web, count // 4) for web in farm.webs for _ in range(2)]
+    before = [json.loads(http_get(web.url + "/farmsync/status?json")[2])["reuse"] for web in farm.webs]
+    for reader in readers:
+        reader.start()
+    stamp = 1000
+    while any(reader.is_alive() for reader in readers) or stamp < 1003:
+        stamp += 1
+        agreeing.change(farm, stamp)
+        wait_until(lambda: agreeing.stamp_at(farm.webs[0]) == stamp, 30, "the switch")
+    for reader in readers:
+        reader.join()
+    early = sum(json.loads(http_get(web.url + "/farmsync/status?json")[2])["reuse"]["not_modified_early"]
+                - then["not_modified_early"] for web, then in zip(farm.webs, before))
+    held = sum(reader.held for reader in readers)
+    print(f"{count} answers over {stamp - 1000} changes: {held} were 304, {early} of them before the page was "
+          f"made, {sum(len(reader.stale) for reader in readers)} stale")
+    assert [reader.stale for reader in readers] == [[]] * 4
+    assert sum(reader.failed for reader in readers) == 0
+    assert early > held / 2
