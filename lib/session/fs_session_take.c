@@ -38,9 +38,11 @@ static int claim_counts(const fs_session_hold_t *hold, fs_usec_t left,
 {
     if (!hold->held || !hold->owner[0] || same(hold->owner, offering->origin))
         return 1;
-    if (!same(offering->owner, offering->origin) || answer == FS_SESSION_MERGE)
+    if (answer == FS_SESSION_MERGE)
         return 0;
-    return left <= 0 || offering->version.epoch > hold->version.epoch; /* it took it over */
+    if (offering->version.epoch > hold->version.epoch)
+        return 1; /* it took it over since, and perhaps handed it on */
+    return left <= 0 && same(offering->owner, offering->origin);
 }
 
 fs_session_offered_t fs_session_hold_offer(fs_session_hold_t *hold, fs_usec_t left,

@@ -1,6 +1,7 @@
 session_unit_tests = tests/unit/test_session tests/unit/test_session_bank \
 	tests/unit/test_session_store tests/unit/test_session_hand \
 	tests/unit/test_session_turn tests/unit/test_session_disk \
+	tests/unit/test_session_ownership \
 	tests/unit/test_session_farm tests/unit/test_session_batch
 check_PROGRAMS += $(session_unit_tests)
 TESTS += $(session_unit_tests)
@@ -46,3 +47,8 @@ tests_unit_test_session_disk_SOURCES = tests/unit/test_session_disk.c \
 	tests/unit/fs_test_session_store.h tests/unit/fs_test_session.h tests/unit/fs_test.h
 tests_unit_test_session_disk_CPPFLAGS = $(session_unit_cppflags)
 tests_unit_test_session_disk_LDADD = $(session_unit_ldadd)
+
+tests_unit_test_session_ownership_SOURCES = tests/unit/test_session_ownership.c \
+	tests/unit/fs_test_session.h tests/unit/fs_test.h
+tests_unit_test_session_ownership_CPPFLAGS = $(session_unit_cppflags)
+tests_unit_test_session_ownership_LDADD = $(session_unit_ldadd)
