@@ -115,6 +115,29 @@ class Visitor(threading.Thread):
             session.end_acknowledged = time.monotonic()
 
 
+FLOOD = 500
+
+
+class Flood(threading.Thread):
+    """New sessions of 7 KB each, as fast as they are answered, so that a disk without room is felt."""
+
+    def __init__(self, servers):
+        super().__init__(daemon=True)
+        self.wire, self.over = Wire(servers), threading.Event()
+        self.answers = {}  # status: how often
+
+    def run(self):
+        number = 0
+        while not self.over.is_set() and number < FLOOD:
+            number += 1
+            server = number % len(self.wire.servers)
+            status, _, _ = self.wire.get(server, "/ack0/put?k=" + "x" * 7000, None)
+            self.answers[status] = self.answers.get(status, 0) + 1
+            if status != 200:
+                self.over.wait(0.005)
+        self.wire.close()
+
+
 def read(wire, server, session, seconds):
     """What a server says is in a session; asked again for so long until it answers. None if it doesn't."""
     deadline = time.monotonic() + seconds

@@ -18,6 +18,7 @@ import argparse
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import sys
@@ -34,8 +35,8 @@ import netns  # noqa: E402
 import session_report  # noqa: E402
 from farmlib.part import tail, wait_until  # noqa: E402
 from loss_hosts import FLUSH_MS, MODES, WEB_PORT, Ground, HostFarm  # noqa: E402
-from session_clients import Visitor, Wire, read  # noqa: E402
-from session_history import judge, silence  # noqa: E402
+from session_clients import Flood, Visitor, Wire, read  # noqa: E402
+from session_history import Death, judge, silence  # noqa: E402
 
 VISITORS, PER_MODE = 4, 3
 ANSWER_S = 10.0  # a read at the end that isn't answered by then counts as no answer
@@ -54,9 +55,10 @@ class Fault:
 
 def kill_web(run):
     web = run.pick_web()
-    run.deaths.append((run.farm.webs.index(web), time.monotonic()))
-    web.kill()
+    began = time.monotonic()
     run.dead.add(web)
+    web.kill()
+    run.deaths.append(Death(run.farm.webs.index(web), began, time.monotonic()))
 
 
 def return_web(run, empty=False):
@@ -80,6 +82,19 @@ def return_bank(run, empty=False, old=False):
     bank.start()
 
 
+def fill_disk(run, server, reached_by):
+    """No room is left, and much comes in."""
+    server.fill_disk()
+    run.flood = Flood([run.addresses()[run.farm.webs.index(one)] for one in reached_by])
+    run.flood.start()
+
+
+def room_again(run, server):
+    run.flood.over.set()
+    run.flood.join(10)
+    server.heal()
+
+
 FAULTS = [
     Fault("nothing", lambda run: None),
     Fault("web server dies", kill_web),
@@ -95,8 +110,9 @@ FAULTS = [
     Fault("web server doesn't hear another",
           lambda run: run.pick_web().host.lose_from(run.other_web().host),
           lambda run: run.pick_web().heal()),
-    Fault("web server's disk is full", lambda run: run.pick_web().fill_disk(),
-          lambda run: run.pick_web().heal()),
+    Fault("web server's disk is full",
+          lambda run: fill_disk(run, run.pick_web(), [run.pick_web()]),
+          lambda run: room_again(run, run.pick_web())),
     Fault("bank server dies", kill_bank),
     Fault("bank server restarts", kill_bank, return_bank),
     Fault("bank server returns empty", kill_bank, lambda run: return_bank(run, empty=True)),
@@ -105,8 +121,8 @@ FAULTS = [
           lambda run: run.pick_bank().resume()),
     Fault("bank server hears nobody", lambda run: run.pick_bank().isolate(),
           lambda run: run.pick_bank().heal()),
-    Fault("bank server's disk is full", lambda run: run.pick_bank().fill_disk(),
-          lambda run: run.pick_bank().heal()),
+    Fault("bank server's disk is full", lambda run: fill_disk(run, run.pick_bank(), run.farm.webs),
+          lambda run: room_again(run, run.pick_bank())),
 ]
 BY_NAME = {one.name: one for one in FAULTS}
 # While these last, a server can't know what others do: it serves what it has.
@@ -137,6 +153,7 @@ class Run:
         self.again = self.random.uniform(0.0, self.seconds + 1.0)
         self.after = self.random.uniform(0.3, 2.0)
         self.visitors = []
+        self.flood = None
         self.no_answer = 0
         self.said = ""
 
@@ -261,9 +278,19 @@ class Run:
                             for line in self.story(one, verdict)],
             }
         return {"seed": self.seed, "fault": self.name, "modes": modes,
-                "deaths": len(self.deaths), "silence_s": round(silence(self.sessions()), 2),
+                "deaths": len(self.deaths), "crashes": self.crashes(), "flood": self.flood and self.flood.answers,
+                "silence_s": round(silence(self.sessions()), 2),
                 "no_answer": self.no_answer}
 
+
+    def crashes(self):
+        """What ended by itself, as the logs say."""
+        found = []
+        for one in self.farm.servers():
+            with open(one.log_path(), encoding="utf-8", errors="replace") as file:
+                found += [f"{one.name}: {line.strip()}" for line in file
+                          if re.search(r"exit signal|FS0655|FS1211|FS1215", line)]
+        return found
 
     def story(self, session, verdict):
         """What is known of a session that came to grief, for who mends it."""
@@ -304,6 +331,8 @@ def broken(result):
             found.append(f"{mode}: {counts['strange_ids']} answers from another session")
         if counts["stale"] and result["fault"] not in PARTED:
             found.append(f"{mode}: {counts['stale']} stale answers")
+    if result["crashes"]:
+        found.append("; ".join(result["crashes"]))
     if result["no_answer"]:
         found.append(f"{result['no_answer']} reads without an answer within {ANSWER_S:g} s")
     return found
@@ -325,6 +354,8 @@ def one_seed(ground, seed, options):
     print(f"seed {seed}: {result['fault']}: "
           + ("; ".join(result["broken"]) or "as promised") + f" ({result['seconds']} s)",
           file=sys.stderr, flush=True)
+    if result.get("flood"):
+        print(f"    answers to the flood: {result['flood']}", file=sys.stderr)
     for counts in result["modes"].values():
         for line in counts["details"]:
             print("    " + line, file=sys.stderr)

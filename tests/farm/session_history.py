@@ -12,6 +12,9 @@ from collections import namedtuple
 # said: the status, or what else was wrong
 Update = namedtuple("Update", "mark server sent answered ok before said", defaults=("",))
 
+# A web server was killed, somewhere between these moments.
+Death = namedtuple("Death", "server begun done")
+
 Verdict = namedtuple("Verdict", "lost lost_sessions forked resurrected invented stale worst_age")
 
 
@@ -48,14 +51,13 @@ class Session:
 
 def excused(update, deaths, flush):
     """Whether an unconfirmed update may be gone: its server died within a flush time after it."""
-    return any(update.server == server and update.answered <= when <= update.answered + flush
-               for server, when in deaths)
+    return any(update.server == death.server
+               and death.begun - flush <= update.answered <= death.done for death in deaths)
 
 
 def judge(session, deaths=(), flush=0.0, unconfirmed=False):
     """
-    A Verdict over a session's final reads. `deaths`: (server, when) of web servers that were killed;
-    updates that were not confirmed by a bank server before they were acknowledged may be lost for
+    A Verdict over a session's final reads. `deaths`: of web servers that were killed; updates that were not confirmed by a bank server before they were acknowledged may be lost for
     `flush` seconds before.
     """
     reads = [marks for marks in session.reads.values() if marks is not None]
@@ -65,8 +67,8 @@ def judge(session, deaths=(), flush=0.0, unconfirmed=False):
         return Verdict([], 0, 0, int(resurrected), 0, 0, 0.0)
     acknowledged = session.acknowledged()
     gone = [one for mark, one in acknowledged.items() if mark not in union]
-    age = max((when - one.answered for one in gone for server, when in deaths
-               if one.server == server and when >= one.answered), default=0.0)
+    age = max((death.begun - one.answered for one in gone for death in deaths
+               if one.server == death.server and death.done >= one.answered), default=0.0)
     lost = [one for one in gone if not (unconfirmed and excused(one, deaths, flush))]
     whole = bool(acknowledged) and not union and bool(lost)
     forked = len({frozenset(marks) for marks in reads}) > 1

@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from conftest import LONG
-from session_history import Session, Update, judge, silence
+from session_history import Death, Session, Update, judge, silence
 
 HARNESS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "session_harness.py")
 # In CI: one of each kind, in one run of the harness.
@@ -70,10 +70,10 @@ def test_stale_answers_are_seen():
 
 def test_only_the_last_flush_interval_of_a_killed_server_is_excused_and_only_unconfirmed():
     one = session(("m1", 0, 1.0, True, set()), ("m2", 0, 1.9, True, {"m1"}), s1=set())
-    lost = judge(one, [(0, 2.0)], flush=0.2, unconfirmed=True)
+    lost = judge(one, [Death(0, 2.0, 2.1)], flush=0.2, unconfirmed=True)
     assert [update.mark for update in lost.lost] == ["m1"] and lost.worst_age == 1.0
-    assert len(judge(one, [(1, 2.0)], flush=0.2, unconfirmed=True).lost) == 2, "another server died"
-    assert len(judge(one, [(0, 2.0)], flush=0.2).lost) == 2, "they were confirmed"
+    assert len(judge(one, [Death(1, 2.0, 2.1)], flush=0.2, unconfirmed=True).lost) == 2, "another server died"
+    assert len(judge(one, [Death(0, 2.0, 2.1)], flush=0.2).lost) == 2, "they were confirmed"
 
 
 def test_silence_is_until_the_next_answer():
