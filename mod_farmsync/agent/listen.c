@@ -127,8 +127,9 @@ static int is_there(const fs_agent_t *agent)
     return !lstat(path_of(agent, FS_LISTEN_SOCKET, path), &info) && S_ISSOCK(info.st_mode);
 }
 
-void fs_listen_take_over(fs_agent_t *agent)
+int fs_listen_take_over(void *baton)
 {
+    fs_agent_t *agent = baton;
     fs_listen_t *listen = listen_of(agent);
     const char *wanted = agent->config.listen ? agent->config.listen : "";
     int fds[FS_UNIX_FDS], fd;
@@ -136,9 +137,11 @@ void fs_listen_take_over(fs_agent_t *agent)
     handover_t said;
     unsigned count;
 
+    if (!listen || listen->socket_fd)
+        return listen != NULL;
     fd = fs_unix_connect(path_of(agent, HANDOVER_FILE, path));
-    if (fd < 0 || !listen)
-        return;
+    if (fd < 0)
+        return 0;
     count = receive(fd, &said, fds);
     close(fd);
     if (count && is_there(agent))
@@ -149,6 +152,7 @@ void fs_listen_take_over(fs_agent_t *agent)
         listen->listen_fd = fds[1];
     else if (count == 2)
         close(fds[1]);
+    return listen->socket_fd > 0;
 }
 
 /* --- take-over, the old agent's side ---------------------------------------------------------- */

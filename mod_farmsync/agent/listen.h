@@ -41,8 +41,8 @@ struct event_base *fs_listen_base(fs_agent_t *agent);
  */
 const char *fs_listen_url(const fs_agent_t *agent);
 
-/* Before the lock is taken: gets the sockets of the agent before this one, if there is one. */
-void fs_listen_take_over(fs_agent_t *agent);
+/* Before the agent before this one is ended: gets its sockets. 1 if they are here. */
+int fs_listen_take_over(void *agent);
 
 apr_status_t fs_listen_open(fs_agent_t *agent, fs_result_t *result);
 apr_status_t fs_listen_start(fs_agent_t *agent, fs_result_t *result);

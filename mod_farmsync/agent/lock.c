@@ -14,11 +14,12 @@
 #include "base/fs_log.h"
 #include "base/fs_time.h"
 
-#define ASK_FOR   (2 * FS_USEC_PER_SEC) /* SIGTERM, then ... */
-#define KILL_FOR  (2 * FS_USEC_PER_SEC) /* ... SIGKILL, then give up */
-#define OTHER_FOR (3 * FS_USEC_PER_SEC) /* for another httpd to be gone */
-#define LOOK      (5 * FS_USEC_PER_MSEC)
-#define FILE_SIZE 128
+#define ASK_FOR      (2 * FS_USEC_PER_SEC) /* SIGTERM, then ... */
+#define KILL_FOR     (2 * FS_USEC_PER_SEC) /* ... SIGKILL, then give up */
+#define OTHER_FOR    (3 * FS_USEC_PER_SEC) /* for another httpd to be gone */
+#define LOOK         (5 * FS_USEC_PER_MSEC)
+#define FILE_SIZE    128
+#define HANDOVER_FOR (300 * FS_USEC_PER_MSEC) /* an agent that just started gets to hand over */
 
 /* Who holds the lock, as it wrote into the file. */
 typedef struct holder_t {
@@ -26,6 +27,12 @@ typedef struct holder_t {
     long parent;
     int standalone;
 } holder_t;
+
+/* Since when (mono) a holder is waited for. */
+typedef struct waited_t {
+    long pid;
+    fs_usec_t since;
+} waited_t;
 
 static void read_holder(int fd, holder_t *holder)
 {
@@ -121,10 +128,24 @@ static int locked(int fd)
     return !status;
 }
 
+/*
+ * Whether `holder` may be ended: it has handed over what it has. One that started a moment ago gets
+ * the time to be able to.
+ */
+static int may_end(const fs_agent_heir_t *heir, const holder_t *holder, waited_t *waited)
+{
+    fs_usec_t now = fs_time_mono();
+
+    if (waited->pid != holder->pid)
+        *waited = (waited_t){.pid = holder->pid, .since = now};
+    return heir->take(heir->baton) || now - waited->since >= HANDOVER_FOR;
+}
+
 /* Sends `sig` to whoever holds the lock until it is free or `span` is over; -1: it isn't for us. */
-static int end_holder(int fd, int standalone, int sig, fs_usec_t span)
+static int end_holder(int fd, int standalone, int sig, const fs_agent_heir_t *heir, fs_usec_t span)
 {
     fs_usec_t now = fs_time_mono(), until = now + span;
+    waited_t waited = {0};
     long told = 0, parent;
     holder_t holder;
 
@@ -134,7 +155,8 @@ static int end_holder(int fd, int standalone, int sig, fs_usec_t span)
         read_holder(fd, &holder);
         if (is_younger(&holder, standalone))
             return -1;
-        if (holder.pid != told && is_agent(&holder, &parent) && !kill((pid_t)holder.pid, sig))
+        if (holder.pid != told && is_agent(&holder, &parent) &&
+            (sig == SIGKILL || may_end(heir, &holder, &waited)) && !kill((pid_t)holder.pid, sig))
             told = holder.pid;
         fs_time_sleep_until(now + LOOK);
     }
@@ -163,21 +185,22 @@ static apr_status_t wait_for_other(int fd, int standalone, const char *state_dir
     }
 }
 
-static apr_status_t take_over(int fd, int standalone, const char *state_dir, fs_result_t *result)
+static apr_status_t take_over(int fd, int standalone, const char *state_dir,
+                              const fs_agent_heir_t *heir, fs_result_t *result)
 {
     apr_status_t status = wait_for_other(fd, standalone, state_dir, result);
     int ended;
 
     if (status != APR_EBUSY)
         return status;
-    ended = end_holder(fd, standalone, SIGTERM, ASK_FOR);
+    ended = end_holder(fd, standalone, SIGTERM, heir, ASK_FOR);
     if (ended > 0)
         return APR_SUCCESS;
     if (ended < 0)
         return fs_result_set(result, APR_EOF, "FS0628",
                              "httpd was restarted again meanwhile and has a newer agent: ends");
     fs_log(FS_LOG_WARNING, "FS0613", "the agent before this one does not end by itself: killed");
-    if (end_holder(fd, standalone, SIGKILL, KILL_FOR) > 0)
+    if (end_holder(fd, standalone, SIGKILL, heir, KILL_FOR) > 0)
         return APR_SUCCESS;
     return fs_result_set(result, APR_EBUSY, "FS0612",
                          "%s/agent.lock is held by something that doesn't go away; see who it is "
@@ -185,7 +208,8 @@ static apr_status_t take_over(int fd, int standalone, const char *state_dir, fs_
                          state_dir);
 }
 
-apr_status_t fs_agent_lock_take(const char *state_dir, int standalone, fs_result_t *result)
+apr_status_t fs_agent_lock_take(const char *state_dir, int standalone, const fs_agent_heir_t *heir,
+                                fs_result_t *result)
 {
     char path[PATH_MAX];
     apr_status_t status = APR_SUCCESS;
@@ -198,7 +222,7 @@ apr_status_t fs_agent_lock_take(const char *state_dir, int standalone, fs_result
                              "cannot open %s: %s; the state directory must belong to httpd's user",
                              path, strerror(errno));
     if (!locked(fd))
-        status = take_over(fd, standalone, state_dir, result);
+        status = take_over(fd, standalone, state_dir, heir, result);
     if (!status && write_holder(fd, standalone))
         status = fs_result_set(result, APR_FROM_OS_ERROR(errno), "FS0610", "cannot write %s: %s",
                                path, strerror(errno));

@@ -14,12 +14,23 @@
 #include "base/fs_result.h"
 
 /*
+ * Who takes over: `take` is called before the holder is ended, and gets from it what mustn't be
+ * lost; 1 if it has that.
+ */
+typedef struct fs_agent_heir_t {
+    int (*take)(void *baton);
+    void *baton;
+} fs_agent_heir_t;
+
+/*
  * Takes StateDir/agent.lock, ending whoever holds it: SIGTERM, after 2 s SIGKILL. An agent whose
  * own httpd is alive and isn't ours is left alone: two httpd must not share a state directory. The
  * lock is held until the process ends. Errors: FS0610 cannot open, FS0611 another httpd's, FS0612
- * won't go, FS0628 (APR_EOF) a newer agent of the same httpd has it: this one is to end, all is well.
+ * won't go, FS0628 (APR_EOF) a newer agent of the same httpd has it: this one is to end, all is
+ * well.
  */
-apr_status_t fs_agent_lock_take(const char *state_dir, int standalone, fs_result_t *result);
+apr_status_t fs_agent_lock_take(const char *state_dir, int standalone, const fs_agent_heir_t *heir,
+                                fs_result_t *result);
 
 /* Whether any httpd child still holds StateDir/children.lock. Not being able to tell counts as yes.
  */

@@ -125,14 +125,13 @@ static void load_clock(fs_agent_t *agent)
 static apr_status_t open_state(fs_agent_t *agent, const options_t *options, fs_result_t *result)
 {
     const char *state_dir = agent->config.state_dir;
+    const fs_agent_heir_t heir = {fs_listen_take_over, agent};
     apr_status_t status = fs_dir_make(state_dir, result);
 
     if (!status && asprintf(&agent->image_dir, "%s/images", state_dir) < 0)
         status = fs_result_set(result, APR_ENOMEM, "FS0621", "out of memory");
-    if (!status) {
-        fs_listen_take_over(agent);
-        status = fs_agent_lock_take(state_dir, options->standalone, result);
-    }
+    if (!status)
+        status = fs_agent_lock_take(state_dir, options->standalone, &heir, result);
     if (!status)
         status = fs_control_open_writer(&agent->control, state_dir, result);
     if (status)

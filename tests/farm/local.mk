@@ -23,6 +23,7 @@ EXTRA_DIST += tests/check_messages.sh \
 	tests/farm/test_availability.py \
 	tests/farm/test_availability_state.py \
 	tests/farm/test_backplane.py \
+	tests/farm/test_backplane_httpd.py \
 	tests/farm/test_c_api.py \
 	tests/farm/test_cli.py \
 	tests/farm/test_checks.py \
