@@ -26,7 +26,7 @@ from farmlib.part import wait_until  # noqa: E402
 from farmlib.progress import step  # noqa: E402
 import bank_client  # noqa: E402
 
-BYTES, CONNECTIONS, VALUES, BATCH = 1024, 16, 200000, 64
+BYTES, CONNECTIONS, VALUES, BATCH = 1024, 16, 100000, 64
 
 
 def resident_kib(process):
@@ -143,8 +143,8 @@ def table(found, memory):
     return "\n".join(lines)
 
 
-def section(quick=False):
-    rounds, values = (1, 20000) if quick else (5, VALUES)
+def section(quick=False, rounds=5, values=VALUES):
+    rounds, values = (1, 20000) if quick else (rounds, values)
     directory = tempfile.mkdtemp(prefix="fsbench-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
     key = bank_client.Key()
     kinds = {"farmsync": [Ours(directory, key, f"bank{i}") for i in range(2)],

@@ -15,6 +15,7 @@ import pytest
 from bank_client import (ENDED, FENCED, FULL, GRANTED, HAVE, IN_SYNC, MERGE, OFFER, OFFERED, OWNED,
                          PASS, RELEASED, STORED, UNKNOWN, WANTED, ALL, DIFFERS, Key, batch, item,
                          make_banks, new_key)
+from farmlib import paths
 from farmlib.part import wait_until
 from test_datasrv import Database
 
@@ -460,3 +461,20 @@ def test_two_servers_do_not_share_a_directory(banks):
     two.settings["SessionDir"] = one.data
     two.start()
     assert two.said("FS1401") == 1
+
+
+@pytest.mark.parametrize("line, remedy", [
+    ("Peer 10.0.0.6:4470", "http://HOST:PORT"),
+    ("Peer http://10.0.0.6:4470 weight=2", "name=NAME and rack=RACK"),
+    ("Peer http://10.0.0.6:4470 name=a name=b", "once each"),
+    ("Peer http://10.0.0.6:4470 name=self", "is this data server itself"),
+    ("SessionSync perhaps", "on or off"),
+    ("SessionMemory 0", "whole number from 1"),
+    ("SessionCopies 5", "whole number from 1 to 4"),
+])
+def test_wrong_settings_are_refused_with_the_remedy(banks, line, remedy):
+    [bank] = banks(start=False, SessionName="self", **{line.split()[0]: line.split(" ", 1)[1]})
+    bank.write("datasrv.conf", "".join(f"{name} {value}\n" for name, value in bank.settings.items()))
+    done = subprocess.run([paths.built("datasrv/datasrv"), "-t", "-c", bank.conf], text=True,
+                          capture_output=True, check=False)
+    assert done.returncode == 1 and remedy in done.stderr, done.stderr
