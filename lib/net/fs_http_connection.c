@@ -273,6 +273,12 @@ static int authenticate(fs_http_call_t *call)
 /* --- reading ------------------------------------------------------------------------------------
  */
 
+static void refuse_stopping(fs_http_call_t *call)
+{
+    fs_http_call_set_header(call, "Retry-After", "1");
+    fs_http_call_refuse(call, 503, "FS0252", "this server is stopping; ask another one");
+}
+
 /* The request is whole. */
 static void dispatch(fs_http_connection_t *connection)
 {
@@ -286,7 +292,9 @@ static void dispatch(fs_http_connection_t *connection)
     set_input_limit(connection, 0);
     if (!authenticate(call))
         return;
-    if (call->route) {
+    if (connection->server->stopping) {
+        refuse_stopping(call); /* nobody would wait for what takes time */
+    } else if (call->route) {
         call->route->handler(connection->server->baton, call);
     } else if (call->allow[0]) {
         fs_http_call_set_header(call, "Allow", call->allow);
@@ -530,8 +538,7 @@ void fs_http_connection_stop(fs_http_connection_t *connection)
     if (connection->state == FS_HTTP_HANDLING) {
         tell_gone(connection);
         connection->keep_alive = 0;
-        fs_http_call_set_header(call, "Retry-After", "1");
-        fs_http_call_refuse(call, 503, "FS0252", "this server is stopping; ask another one");
+        refuse_stopping(call);
     } else if (connection->state == FS_HTTP_SENDING) {
         connection->keep_alive = 0;
     } else if (connection->state == FS_HTTP_HEAD && !connection->begun && !connection->served) {
