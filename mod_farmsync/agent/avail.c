@@ -12,9 +12,8 @@
 #define FIRST_WAIT (3 * FS_USEC_PER_SEC) /* for the others, before nothing is published */
 #define LOOK_EVERY (2 * FS_USEC_PER_SEC) /* beginnings, ends and peers change what is heeded */
 #define GATHER_FOR (5 * FS_USEC_PER_MSEC)
-#define REST_FACTOR                                                                                \
-    4 /* a publication that took long is followed by a rest of so many times that                  \
-       */
+/* A publication that took long is followed by a rest of so many times that. */
+#define REST_FACTOR  9
 #define SERVERS_MOST 512
 
 /* --- what the map says --------------------------------------------------------------------------
@@ -106,7 +105,7 @@ static apr_status_t publish_entries(fs_agent_t *agent, fs_avail_entry_t **entrie
 
     fs_avail_begin(writer, farm);
     for (unsigned i = 0; i < count && !status; i++)
-        if (entries[i]->heeded)
+        if (entries[i]->heeded && fs_notice_for_server(entries[i]->notice, agent->config.server))
             status = fs_avail_add(writer, entries[i]->notice, result);
     return status ? status : fs_avail_commit(writer, result);
 }

@@ -79,7 +79,9 @@ typedef struct fs_avail_agent_t {
     uint64_t told, refused, limited;       /* the loop's */
     char probe[FS_AVAIL_PROBE_SIZE];
 
-    pthread_mutex_t history_lock;
+    pthread_mutex_t history_lock; /* the file, and what follows */
+    fs_avail_bucket_t history_bucket;
+    unsigned history_left_out;
 
     unsigned monitor_count;
     fs_monitor_t monitors[FS_MONITORS_MAX];

@@ -2,7 +2,8 @@
 /*
  * StateDir/notices.log: what was told, changed and taken back, by whom, one JSON object a line. For
  * people who ask afterwards; nothing is decided by it. When it has FS_AVAIL_HISTORY_LIMIT bytes it
- * becomes notices.log.1, so that a flood fills no disk.
+ * becomes notices.log.1; of a flood of monitors some lines a second are written, and how many
+ * weren't.
  */
 #include "avail.h"
 
@@ -32,7 +33,8 @@ static void set_text(json_t *object, const char *name, const char *value)
 }
 
 static char *make_line(const char *act, const char *key, const fs_notice_t *notice,
-                       const char *origin, const char *by, const char *why, fs_usec_t farm)
+                       const char *origin, const char *by, const char *why, fs_usec_t farm,
+                       unsigned left_out)
 {
     json_t *line = json_object();
     char when[FS_TIME_TEXT_SIZE], *json = NULL, *text;
@@ -49,6 +51,8 @@ static char *make_line(const char *act, const char *key, const fs_notice_t *noti
         json = fs_notice_print(notice, &length, &ignored);
     if (json)
         json_object_set_new(line, "notice", json_loads(json, 0, NULL));
+    if (left_out)
+        json_object_set_new(line, "left_out_before", json_integer(left_out));
     text = json_dumps(line, JSON_COMPACT);
     json_decref(line);
     free(json);
@@ -74,18 +78,35 @@ static void append(const fs_agent_t *agent, const char *line)
         close(fd);
 }
 
+/* Monitors that tell very much fill neither the disk nor what people want to read. history_lock is
+ * held. */
+static int is_too_much(fs_avail_agent_t *avail, const fs_notice_t *notice)
+{
+    if (!notice || notice->role != FS_NOTICE_MONITOR ||
+        fs_avail_bucket_take(&avail->history_bucket, fs_time_mono()))
+        return 0;
+    avail->history_left_out++;
+    return 1;
+}
+
 void fs_avail_remember(fs_agent_t *agent, const char *act, const char *key,
                        const fs_notice_t *notice, const char *origin, const char *by,
                        const char *why)
 {
-    char *text = make_line(act, key, notice, origin, by, why, fs_backplane_time(agent)), *line;
+    fs_avail_agent_t *avail = agent->avail;
+    char *text = NULL, *line;
 
+    pthread_mutex_lock(&avail->history_lock);
+    if (!is_too_much(avail, notice)) {
+        text = make_line(act, key, notice, origin, by, why, fs_backplane_time(agent),
+                         avail->history_left_out);
+        avail->history_left_out = 0;
+    }
     if (text && asprintf(&line, "%s\n", text) > 0) {
-        pthread_mutex_lock(&agent->avail->history_lock);
         append(agent, line);
-        pthread_mutex_unlock(&agent->avail->history_lock);
         free(line);
     }
+    pthread_mutex_unlock(&avail->history_lock);
     free(text);
 }
 

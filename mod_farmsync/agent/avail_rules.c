@@ -175,14 +175,17 @@ static int take(taken_t *taken, const fs_notice_t *notice, unsigned servers, uns
     return 0;
 }
 
-static int is_limited(const fs_notice_t *notice, fs_usec_t farm)
+int fs_avail_is_limited(const fs_notice_t *notice)
+{
+    return notice->role == FS_NOTICE_MONITOR && notice->state == FS_NOTICE_DOWN;
+}
+
+static int counts_now(const fs_notice_t *notice, fs_usec_t farm)
 {
     fs_window_at_t at;
 
-    if (notice->role != FS_NOTICE_MONITOR || notice->state != FS_NOTICE_DOWN)
-        return 0;
     fs_window_at(&notice->window, farm, &at);
-    return at.in_force;
+    return at.in_force && fs_avail_is_limited(notice);
 }
 
 /* By application, then by beginning; then by key, so that all servers have the same order. */
@@ -215,7 +218,7 @@ unsigned fs_avail_share(fs_avail_item_t *items, unsigned count, unsigned servers
             taken.count = 0;
             taken.all = 0;
         }
-        items[i].heeded = !is_limited(notice, farm) || take(&taken, notice, servers, allowed);
+        items[i].heeded = !counts_now(notice, farm) || take(&taken, notice, servers, allowed);
         left_out += !items[i].heeded;
     }
     return left_out;

@@ -83,6 +83,8 @@ typedef struct fs_avail_item_t {
     void *baton; /* the caller's */
 } fs_avail_item_t;
 
+/* Whether it is of those whose number is limited: a monitor's that takes an application down. */
+int fs_avail_is_limited(const fs_notice_t *notice);
 /* On how many of `servers` servers monitors may take an application down. */
 unsigned fs_avail_allowed(unsigned servers, unsigned percent);
 /*

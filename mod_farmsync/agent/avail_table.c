@@ -125,6 +125,7 @@ fs_avail_entry_t **fs_avail_table_weigh(fs_avail_table_t *table, unsigned server
 {
     fs_avail_entry_t **entries = fs_avail_table_list(table, count);
     fs_avail_item_t *items = entries ? calloc(*count, sizeof(*items)) : NULL;
+    unsigned limited = 0;
 
     *left_out = 0;
     if (!items) {
@@ -132,13 +133,15 @@ fs_avail_entry_t **fs_avail_table_weigh(fs_avail_table_t *table, unsigned server
         *count = 0;
         return NULL;
     }
-    for (unsigned i = 0; i < *count; i++)
-        items[i] = (fs_avail_item_t){.notice = entries[i]->notice, .baton = entries[i]};
-    *left_out = fs_avail_share(items, *count, servers, percent, farm);
+    /* The others need no place in the order. */
     for (unsigned i = 0; i < *count; i++) {
-        entries[i] = items[i].baton;
-        entries[i]->heeded = items[i].heeded;
+        entries[i]->heeded = 1;
+        if (fs_avail_is_limited(entries[i]->notice))
+            items[limited++] = (fs_avail_item_t){.notice = entries[i]->notice, .baton = entries[i]};
     }
+    *left_out = fs_avail_share(items, limited, servers, percent, farm);
+    for (unsigned i = 0; i < limited; i++)
+        ((fs_avail_entry_t *)items[i].baton)->heeded = items[i].heeded;
     free(items);
     return entries;
 }

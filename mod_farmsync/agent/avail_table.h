@@ -29,7 +29,7 @@ unsigned fs_avail_table_count(const fs_avail_table_t *table);
 /* All entries by their keys, malloc'ed; NULL if there are none or memory is short. */
 fs_avail_entry_t **fs_avail_table_list(const fs_avail_table_t *table, unsigned *count);
 /*
- * All entries, in the order of fs_avail_share, each said whether it is heeded at `farm` in a farm
+ * All entries by their keys, each said whether it is heeded at `farm` in a farm
  * of so many servers; malloc'ed, NULL if there are none or memory is short. *left_out is how many
  * aren't.
  */

@@ -216,7 +216,7 @@ static void log_told(const fs_avail_task_t *task)
 {
     const fs_notice_t *notice = task->notice;
     char until[FS_TIME_TEXT_SIZE] = "";
-    const char *note = task->role == FS_AVAIL_OPERATOR
+    const char *note = notice->role == FS_NOTICE_OPERATOR
                            ? ""
                            : fs_log_gate(&task->agent->avail->told_gate, fs_time_mono());
 
@@ -621,8 +621,8 @@ void fs_avail_delete(void *baton, fs_http_call_t *call)
         return;
     }
     if ((size_t)snprintf(task->application, sizeof(task->application), "%.*s",
-                         (int)(slash ? slash - rest : (long)strlen(rest)), rest) >=
-        sizeof(task->application))
+                         (int)(slash ? slash - rest : (long)strlen(rest)),
+                         rest) >= sizeof(task->application))
         task->application[0] = '\0'; /* no name is so long */
     status = check_caller(task, &http, &result);
     if (!status) {
