@@ -9,6 +9,7 @@ include tests/unit/source.mk
 include tests/unit/agent.mk
 include tests/unit/ready.mk
 include tests/unit/session.mk
+include tests/unit/session_module.mk
 include tests/unit/backplane.mk
 include tests/unit/avail.mk
 include tests/unit/route.mk
