@@ -18,6 +18,7 @@
 #define EXPIRE_STEP   500             /* copies looked at in one transaction */
 #define PATIENCE      FS_USEC_PER_SEC /* after it a patient job goes, whoever else waits */
 #define HOSTS_TO_KEEP 64
+#define SAY_AGAIN     (60 * FS_USEC_PER_SEC) /* after so long without a failure it is a new one */
 
 typedef STAILQ_HEAD(job_list_t, fs_bank_job_t) job_list_t;
 
@@ -47,7 +48,7 @@ struct fs_bank_threads_t {
     unsigned host_count;
     job_list_t finished; /* for the HTTP thread */
     int posted;
-    fs_log_gate_t failures;
+    _Atomic fs_usec_t failed; /* mono, the latest; a failure is said when it begins */
 };
 
 /* --- jobs ----------------------------------------------------------------------------------------
@@ -209,13 +210,11 @@ static void fail_group(fs_bank_t *bank, job_list_t *group, int error)
     int no_room = error == ENOSPC || error == MDB_MAP_FULL;
     fs_bank_job_t *job;
     fs_result_t result;
-    const char *note;
 
     bank->counts.failed++;
     fs_bank_failed(error, &result);
-    note = fs_log_gate(&bank->threads->failures, fs_time_mono());
-    if (note)
-        fs_log(FS_LOG_ERROR, "FS1404", "%s%s", result.detail, note);
+    if (fs_time_mono() - atomic_exchange(&bank->threads->failed, fs_time_mono()) > SAY_AGAIN)
+        fs_log_result(FS_LOG_ERROR, &result);
     STAILQ_FOREACH(job, group, link)
     {
         free(job->answer.bytes);
@@ -424,6 +423,7 @@ static apr_status_t fill(fs_bank_t *bank, fs_result_t *result)
     if (!bank->threads || !bank->hosts || apr_pool_create(&bank->pool, NULL) != APR_SUCCESS)
         return APR_ENOMEM;
     pthread_mutex_init(&bank->threads->lock, NULL);
+    bank->threads->failed = -SAY_AGAIN - 1;
     STAILQ_INIT(&bank->threads->finished);
     init_queue(bank, &bank->threads->writer, 1);
     init_queue(bank, &bank->threads->reader, 0);

@@ -28,7 +28,7 @@
 #define MAP_MORE      (UINT64_C(64) << 20)
 #define PATH_ROOM     (PATH_MAX + 64)
 #define RESERVE_FIRST (UINT64_C(1) << 20)
-#define RESERVE_STEP  (UINT64_C(16) << 20) /* at once, once there are sessions */
+#define RESERVE_STEP  (UINT64_C(16) << 20) /* at most at once */
 #ifndef XFS_MAGIC
 #define XFS_MAGIC 0x58465342
 #endif
@@ -138,7 +138,8 @@ int fs_bank_reserve(fs_bank_store_t *store, size_t ahead)
     needed = (uint64_t)(info.me_last_pgno + 1) * (uint64_t)sysconf(_SC_PAGESIZE) + ahead;
     if (needed <= store->reserved)
         return 0;
-    needed = needed < RESERVE_STEP ? needed : needed + RESERVE_STEP;
+    if (needed > RESERVE_FIRST) /* in steps of an eighth of what there is */
+        needed += needed / 8 < RESERVE_STEP ? needed / 8 : RESERVE_STEP;
     if (needed > info.me_mapsize)
         needed = info.me_mapsize;
     error = mdb_env_get_fd(store->env, &fd);

@@ -12,12 +12,10 @@
 /* A change copies pages of the trees, each for the first time in a transaction: of the deepest ones
  * that the limits allow, with splits, no more than these on the average. */
 #define CHANGE_BYTES ((size_t)20 * 4096)
-#define SPEND_LIMIT  ((size_t)20 << 20)
-/* What the last one may use beyond: both copies of a session, and one that is indexed anew. */
-#define LARGEST_CHANGE ((size_t)4 * FS_SESSION_BATCH_LIMIT)
-#define LEAST_AHEAD    ((size_t)1 << 20) /* for what isn't a copy */
-/* On a full disk what has expired can still go, in small steps. */
-#define EXPIRE_AHEAD ((size_t)8 << 20)
+#define SPEND_LIMIT  ((size_t)4 << 20)
+#define LEAST_AHEAD  ((size_t)512 << 10) /* for what isn't a copy */
+/* Kept free of copies, so that on a full disk what has expired can still go. */
+#define KEEP_AHEAD   ((size_t)2 << 20)
 #define EXPIRE_FIRST 8 /* looked at for a new copy when it is full */
 #define GROWTH       4 /* what is held may grow beyond the limit by a fourth of it */
 
@@ -57,10 +55,15 @@ static int get_number(const fs_bank_work_t *work, const char *name, uint64_t *nu
     return error;
 }
 
-/* Before copies are changed. LMDB has one writer, and who began is it. */
-static int claim_space(fs_bank_work_t *work)
+/* Before a change that may use so many bytes more of the file. LMDB has one writer, and who began
+ * is it; what a transaction adds is behind what was used when it began. */
+static int claim_space(fs_bank_work_t *work, size_t bytes, size_t keep)
 {
-    return work->spent ? 0 : fs_bank_reserve(work->store, SPEND_LIMIT + LARGEST_CHANGE);
+    int error = fs_bank_reserve(work->store, work->spent + CHANGE_BYTES + bytes + keep);
+
+    if (!error)
+        work->spent += CHANGE_BYTES + bytes;
+    return error;
 }
 
 static int begin_txn(fs_bank_work_t *work)
@@ -224,9 +227,8 @@ static int put_slot(fs_bank_work_t *work, fs_bank_table_t table, const fs_sessio
 
     slot->owner = (uint8_t)strlen(owner);
     value.mv_size = sizeof(*slot) + slot->owner + length;
-    if ((error = claim_space(work)))
+    if ((error = claim_space(work, value.mv_size, KEEP_AHEAD)))
         return error;
-    work->spent += CHANGE_BYTES + value.mv_size;
     error = mdb_put(work->txn, work->store->tables[table], &name, &value, MDB_RESERVE);
     if (error)
         return error;
@@ -328,11 +330,10 @@ static int has_room(fs_bank_work_t *work, const held_t *held, size_t length, int
 int fs_bank_expire(fs_bank_work_t *work, unsigned limit, int *more)
 {
     MDB_dbi expiry = work->store->tables[BANK_EXPIRY];
-    size_t most = SPEND_LIMIT;
     int error = 0;
 
     *more = 0;
-    for (unsigned i = 0; work->now && i < limit && work->spent <= most; i++) {
+    for (unsigned i = 0; work->now && i < limit && work->spent <= SPEND_LIMIT; i++) {
         char owner[FS_SESSION_NAME_SIZE];
         const uint8_t *sealed;
         fs_bank_slot_t slot;
@@ -357,12 +358,8 @@ int fs_bank_expire(fs_bank_work_t *work, unsigned limit, int *more)
         memcpy(key.bytes, (const uint8_t *)name.mv_data + 8, FS_SESSION_KEY_BYTES);
         if (time > work->now)
             return 0;
-        if (claim_space(work)) {
-            if ((error = fs_bank_reserve(work->store, EXPIRE_AHEAD)))
-                return error;
-            most = EXPIRE_AHEAD / 4;
-            work->spent++; /* it is claimed */
-        }
+        if ((error = claim_space(work, 0, LEAST_AHEAD)))
+            return error;
         error = look_up(work, BANK_MAIN, &key, &slot, owner, &sealed, &length);
         if (error && error != MDB_NOTFOUND)
             return error;
@@ -381,7 +378,6 @@ int fs_bank_expire(fs_bank_work_t *work, unsigned limit, int *more)
             error = remove_key(work, BANK_MAIN, &key);
             if (!error)
                 error = remove_key(work, BANK_ASIDE, &key);
-            work->spent += CHANGE_BYTES;
             work->removed++;
         }
         if (!error || error == MDB_NOTFOUND)

@@ -40,7 +40,7 @@ static int do_offers(fs_bank_job_t *job, fs_bank_work_t *work)
     fs_session_item_t item, answer;
     int error = begin_answer(job, work, FS_SESSION_BATCH_OFFERED);
 
-    while (!error && fs_session_batch_next(&reader, &item)) {
+    while (!error && fs_session_batch_next(&reader, &item) && !(error = fs_bank_step(work))) {
         error =
             fs_bank_offer(work, job->origin, &item, room_in(&job->answer, reader.left), &answer);
         if (!error)
