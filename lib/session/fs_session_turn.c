@@ -10,7 +10,7 @@
  * byte is not locked belongs to a dead process, and who gets a number first clears what its last
  * holder left.
  *
- * A session's places are all in the shard of its key; the one with the lowest ticket has the turn.
+ * A session's places are all in the shard of its key; the one with the lowest ticket is next.
  * Nothing else is stored, so there is nothing that a process could leave half changed: whoever
  * finds the shard's lock held by a dead process just takes it.
  */
@@ -164,13 +164,14 @@ static int is_in_queue(const place_t *place, const fs_session_key_t *key)
     return (state == WAITING || state == HOLDING) && !fs_session_key_compare(&place->key, key);
 }
 
-/* Gives the turn to the one with the lowest ticket; places of the dead are cleared first if
- * `check`.
+/* If nobody has the turn, gives it to the one with the lowest ticket; places of the dead are
+ * cleared first if `check`.
  */
 static void pass_on(fs_session_turns_t *turns, shard_t *shard, const fs_session_key_t *key,
                     int check)
 {
     place_t *first = NULL;
+    int held = 0;
 
     for (unsigned i = 0; i < PLACES; i++) {
         place_t *place = &shard->places[i];
@@ -179,10 +180,12 @@ static void pass_on(fs_session_turns_t *turns, shard_t *shard, const fs_session_
             continue;
         if (check && !is_alive(turns, atomic_load(&place->process)))
             atomic_store(&place->state, FREE);
+        else if (atomic_load(&place->state) == HOLDING)
+            held = 1;
         else if (!first || atomic_load(&place->ticket) < atomic_load(&first->ticket))
             first = place;
     }
-    if (first && atomic_load(&first->state) != HOLDING) {
+    if (first && !held) {
         atomic_store(&first->state, HOLDING);
         wake_all(&first->state);
     }
