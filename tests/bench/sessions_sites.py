@@ -354,6 +354,7 @@ LoadModule counter_module "{counter}"
 <Location "/">
     Session On
     SessionFarmSyncCookieName session path=/
+    SessionFarmSyncOnUnknown 503
 </Location>
 <Location "/counter">
     SetHandler counter
