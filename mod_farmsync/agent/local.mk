@@ -11,6 +11,7 @@ mod_farmsync_agent_libagent_la_SOURCES = \
 	mod_farmsync/agent/monitor_config.c \
 	mod_farmsync/agent/session_bases.c mod_farmsync/agent/session_bases.h \
 	mod_farmsync/agent/session_flight.c mod_farmsync/agent/session_flight.h \
+	mod_farmsync/agent/session_release.c mod_farmsync/agent/session_release.h \
 	mod_farmsync/agent/session_table.c mod_farmsync/agent/session_table.h \
 	mod_farmsync/agent/session_unknown.c mod_farmsync/agent/session_unknown.h
 mod_farmsync_agent_libagent_la_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS)

@@ -107,13 +107,15 @@ static apr_status_t open_memory(fs_sessions_t *sessions, fs_result_t *result)
     sessions->fetch_at = INT64_MAX;
     most = !most ? BASES_DEFAULT : most > BASES_MOST ? BASES_MOST : most;
     sessions->bases = fs_bases_make((uint32_t)most, sessions->count);
-    if (!sessions->bases || fs_key_table_init(&sessions->fetches) ||
+    if (!sessions->bases || fs_releases_init(&sessions->releases) ||
+        fs_key_table_init(&sessions->fetches) ||
         fs_flights_init(&sessions->flights, sessions->count))
         return fs_result_set(result, APR_ENOMEM, "FS0621", "out of memory");
     fs_session_trust_read(sessions->trust, &trusted);
     sessions->vouching.lease = sessions->config->lease_ms * FS_USEC_PER_MSEC;
     sessions->vouching.count = sessions->count;
     sessions->vouching.trusted.generation = trusted.generation;
+    fs_compare_want(sessions, 1);
     return APR_SUCCESS;
 }
 

@@ -29,6 +29,7 @@
 #include "session/fs_session_turn.h"
 #include "session_bases.h"
 #include "session_flight.h"
+#include "session_release.h"
 #include "session_unknown.h"
 
 #define FS_SESSION_ASK_BATCH   512 /* sessions in one question to a bank server */
@@ -127,6 +128,8 @@ struct fs_sessions_t {
     fs_flights_t flights;
     fs_bases_t *bases;
     fs_unknown_t unknown;
+    fs_releases_t releases;
+    fs_disclaimed_t disclaimed;
     fs_key_table_t fetches;
     fs_usec_t fetch_at; /* when the soonest of them wants to be looked at; INT64_MAX none */
     STAILQ_HEAD(, fs_leaving_t) leaving;
@@ -211,6 +214,8 @@ fs_usec_t fs_copy_collect(fs_sessions_t *sessions, apr_pool_t *pool);
 /* Looks at all flights again, as other servers are up now. The lock is held, and released for a
  * while. */
 void fs_copy_retarget(fs_sessions_t *sessions);
+/* It was released just now: the bank is told, and it is forgotten when all is safe. No lock. */
+void fs_copy_released(fs_sessions_t *sessions, const fs_session_key_t *key, apr_pool_t *pool);
 /* Lets a session go that was of this version when another host was found to have it: unless it has
  * changed, or come back, since. Returns whether it is let go. No lock. */
 int fs_copy_let_go(fs_sessions_t *sessions, const fs_session_key_t *key, const char *owner,
@@ -288,8 +293,8 @@ fs_usec_t fs_ack_step(fs_sessions_t *sessions, fs_usec_t now);
 /* --- session_compare.c --------------------------------------------------------------------------
  */
 
-/* Sessions are to be compared with the bank: those that weren't in this generation, and with servers
- * that want a pass; `all`: all, as they belong elsewhere now. The lock is held. */
+/* Sessions are to be compared with the bank: those that weren't in this generation, and with
+ * servers that want a pass; `all`: all, as they belong elsewhere now. The lock is held. */
 void fs_compare_want(fs_sessions_t *sessions, int all);
 /* Goes on with the walk. Keeper's. Returns when to call it again. */
 fs_usec_t fs_compare_step(fs_sessions_t *sessions, apr_pool_t *pool);

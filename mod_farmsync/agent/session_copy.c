@@ -135,7 +135,9 @@ static void note_known(fs_sessions_t *sessions, fs_flight_t *flight)
         unsigned server = flight->targets[i].server;
         const fs_session_stamp_t *held = fs_bases_get(sessions->bases, &flight->keyed.key, server);
 
-        if (held && !fs_session_stamp_compare(held, &flight->copy->label.version))
+        if (held && !fs_session_stamp_compare(held, &flight->copy->label.version) &&
+            (!flight->copy->owner[0] ||
+             fs_release_is_told(&sessions->releases, &flight->keyed.key, server)))
             fs_flight_confirmed(&sessions->flights, flight, server, held);
     }
 }
@@ -279,7 +281,7 @@ typedef struct collect_t {
 } collect_t;
 
 static int is_under_way(fs_sessions_t *sessions, const fs_session_key_t *key,
-                        const fs_session_stamp_t *version)
+                        const fs_session_stamp_t *version, int released)
 {
     const fs_flight_t *flight;
     int same;
@@ -287,6 +289,8 @@ static int is_under_way(fs_sessions_t *sessions, const fs_session_key_t *key,
     pthread_mutex_lock(&sessions->lock);
     flight = fs_flight_find(&sessions->flights, key);
     same = flight && !fs_session_stamp_compare(&flight->copy->label.version, version);
+    /* A session whose owner is in question isn't claimed. */
+    same |= !released && fs_key_table_find(&sessions->fetches, key) != NULL;
     pthread_mutex_unlock(&sessions->lock);
     return same;
 }
@@ -297,7 +301,7 @@ static int collect_one(void *baton, const fs_session_key_t *key, const fs_sessio
     collect_t *collect = baton;
     due_t *due = &collect->due[collect->count];
 
-    if (is_under_way(collect->sessions, key, &note->version))
+    if (is_under_way(collect->sessions, key, &note->version, note->released != 0))
         return 0;
     due->key = *key;
     due->note = *note;
@@ -416,6 +420,15 @@ void fs_copy_leaves(fs_sessions_t *sessions, const fs_session_key_t *key)
     STAILQ_INSERT_TAIL(&sessions->leaving, leaving, link);
 }
 
+void fs_copy_released(fs_sessions_t *sessions, const fs_session_key_t *key, apr_pool_t *pool)
+{
+    pthread_mutex_lock(&sessions->lock);
+    fs_release_begin(&sessions->releases, key);
+    fs_copy_leaves(sessions, key);
+    pthread_mutex_unlock(&sessions->lock);
+    fs_copy_send_now(sessions, key, 1, pool);
+}
+
 int fs_copy_let_go(fs_sessions_t *sessions, const fs_session_key_t *key, const char *owner,
                    const fs_session_stamp_t *version, apr_pool_t *pool)
 {
@@ -436,9 +449,7 @@ int fs_copy_let_go(fs_sessions_t *sessions, const fs_session_key_t *key, const c
             fs_log_result(FS_LOG_ERROR, &result);
         return 0;
     }
-    pthread_mutex_lock(&sessions->lock);
-    fs_copy_leaves(sessions, key);
-    pthread_mutex_unlock(&sessions->lock);
+    fs_copy_released(sessions, key, pool);
     return 1;
 }
 
@@ -451,12 +462,6 @@ void fs_copy_yield(fs_sessions_t *sessions, const fs_session_key_t *key, const c
     if (fs_session_store_look(sessions->store, key, keep_look, &look, &result) ||
         look.note.released || !fs_copy_let_go(sessions, key, owner, &look.note.version, pool))
         return;
-    if (fs_session_store_doubt(sessions->store, key, fs_sessions_farm(sessions), &result))
-        fs_log_result(FS_LOG_ERROR, &result);
-    pthread_mutex_lock(&sessions->lock);
-    fs_bases_forget(sessions->bases, key); /* so that it is sent although they have it */
-    pthread_mutex_unlock(&sessions->lock);
-    fs_copy_send_now(sessions, key, 1, pool);
     fs_log(FS_LOG_INFO, "FS1375", "a session goes to %s, which can't reach this host", owner);
 }
 
@@ -473,8 +478,12 @@ static int forget_one(fs_sessions_t *sessions, const fs_session_key_t *key)
     if (!fs_session_store_look(sessions->store, key, keep_look, &look, &result) &&
         look.note.released) {
         left = !look.note.dirty_since;
-        if (left)
-            fs_session_store_forget(sessions->store, key, &look.note.version, &result);
+        if (left && !fs_session_store_forget(sessions->store, key, &look.note.version, &result)) {
+            pthread_mutex_lock(&sessions->lock);
+            fs_release_end(&sessions->releases, key);
+            fs_bases_forget(sessions->bases, key);
+            pthread_mutex_unlock(&sessions->lock);
+        }
     }
     apr_pool_destroy(pool);
     return left;

@@ -19,6 +19,7 @@
 #define PEERS_STEP 16
 #define COPIES     64
 /* So much before its time is over a request gets what there is, whoever has not answered. */
+#define SAYING        (3 * FS_USEC_PER_MSEC) /* until an offer may have been answered */
 #define FORMER_MARGIN (50 * FS_USEC_PER_MSEC)
 
 typedef struct fs_waiter_t {
@@ -215,6 +216,28 @@ static void choose_candidates(fs_fetch_t *fetch)
     }
 }
 
+/* What this host said of the session's owner before must not arrive after the question. */
+static int is_being_said(const fs_fetch_t *fetch)
+{
+    fs_sessions_t *sessions = fetch->sessions;
+    const fs_session_key_t *key = &fetch->keyed.key;
+    const fs_flight_t *flight = fs_flight_find(&sessions->flights, key);
+
+    for (unsigned i = 0; i < fetch->candidate_count; i++) {
+        unsigned server = fetch->servers[i];
+
+        if (!sessions->vouching.servers[server].up)
+            continue;
+        if (fetch->here && fetch->released[0] &&
+            !fs_release_is_told(&sessions->releases, key, server))
+            return 1;
+        for (unsigned j = 0; flight && j < flight->count; j++)
+            if (flight->targets[j].server == server && flight->targets[j].state == FS_TARGET_SENT)
+                return 1;
+    }
+    return 0;
+}
+
 static void ask_round(fs_fetch_t *fetch, const char *from, int wanted)
 {
     fetch->round++;
@@ -223,6 +246,16 @@ static void ask_round(fs_fetch_t *fetch, const char *from, int wanted)
     fetch->peer_count = 0;
     fetch->generation = fetch->sessions->vouching.trusted.generation;
     choose_candidates(fetch);
+    if (is_being_said(fetch)) {
+        fetch->candidate_count = 0;
+        fetch->again = 1;
+        fetch->next.step = FS_SESSION_STEP_TAKE;
+        fetch->next.wanted = wanted;
+        if (from != fetch->next.whom)
+            snprintf(fetch->next.whom, sizeof(fetch->next.whom), "%s", from);
+        look_again_at(fetch, fs_session_clock() + SAYING);
+        return;
+    }
     for (unsigned i = 0; i < fetch->candidate_count; i++)
         ask_server(fetch, i, from, wanted);
 }
@@ -297,7 +330,10 @@ static void note_here(fs_fetch_t *fetch, const here_t *here)
 {
     fetch->here = here->is;
     fetch->version = here->note.version;
-    memcpy(fetch->released, here->released, sizeof(fetch->released));
+    snprintf(fetch->released, sizeof(fetch->released), "%s",
+             here->is ? here->released
+                      : fs_disclaimed_to(&fetch->sessions->disclaimed, &fetch->keyed.key,
+                                         fs_session_clock()));
 }
 
 static void step(fs_fetch_t *fetch);
@@ -400,10 +436,12 @@ static int adopt(fs_fetch_t *fetch, apr_pool_t *pool)
         return status == APR_NOTFOUND ? 404 : 503;
     }
     pthread_mutex_lock(&sessions->lock);
+    fs_release_end(&sessions->releases, &fetch->keyed.key);
     if (!fetch->here)
         fs_bases_forget(sessions->bases, &fetch->keyed.key);
     note_bases(fetch);
     pthread_mutex_unlock(&sessions->lock);
+    fs_copy_send_now(sessions, &fetch->keyed.key, 1, pool); /* so that the bank knows whose it is */
     return 200;
 }
 
@@ -448,7 +486,7 @@ static int nobody_answered(const fs_fetch_t *fetch)
 
 static int conclude(fs_fetch_t *fetch, apr_pool_t *pool)
 {
-    int own = fetch->here && !fetch->released[0];
+    int own = fetch->here && !fetch->released[0]; /* `released` also says whom else to ask */
 
     switch (fetch->next.step) {
     case FS_SESSION_STEP_ADOPT:
@@ -456,7 +494,7 @@ static int conclude(fs_fetch_t *fetch, apr_pool_t *pool)
     case FS_SESSION_STEP_UNKNOWN:
         return own ? keep_own(fetch) : fetch->here ? adopt(fetch, pool) : 404;
     default:
-        return own && nobody_answered(fetch) ? keep_own(fetch) : 503;
+        return own && !fetch->again && nobody_answered(fetch) ? keep_own(fetch) : 503;
     }
 }
 
@@ -489,7 +527,8 @@ static int was_released(fs_fetch_t *fetch)
     here_t here;
 
     look_here(sessions, &fetch->keyed.key, &here);
-    if (!strcmp(here.released, fetch->released) || fs_session_clock() >= fetch->deadline)
+    if ((here.is == fetch->here && (!here.is || !strcmp(here.released, fetch->released))) ||
+        fs_session_clock() >= fetch->deadline)
         return 0;
     pthread_mutex_lock(&sessions->lock);
     note_here(fetch, &here);
@@ -703,13 +742,21 @@ static void end_waiters(fs_fetch_t *fetch, fs_usec_t now)
     }
 }
 
+static void give_up(fs_fetch_t *fetch)
+{
+    fetch->next.step = FS_SESSION_STEP_GIVE_UP;
+    finish(fetch);
+}
+
 static void step_one(void *baton, fs_keyed_t *keyed)
 {
     fs_fetch_t *fetch = (fs_fetch_t *)keyed;
     timers_t *timers = baton;
 
     if (fetch->at <= timers->now && !fetch->finishing) {
-        if (fetch->again)
+        if (fetch->again && timers->now >= fetch->deadline)
+            give_up(fetch);
+        else if (fetch->again)
             ask_round(fetch, fetch->next.whom, fetch->next.wanted);
         step(fetch);
         if (!fetch->finishing && fetch->deadline + FS_USEC_PER_MSEC < timers->now)

@@ -201,6 +201,9 @@ fs_flight_t *fs_flight_put(fs_flights_t *flights, fs_sealed_t *sealed, const uns
         fs_sealed_drop(sealed);
         return NULL;
     }
+    if (flight->copy && strcmp(flight->copy->owner, sealed->owner) != 0)
+        for (unsigned i = 0; i < flight->count; i++) /* whose it is, nobody has been told */
+            flight->targets[i].confirmed = 0;
     if (flight->copy)
         flights->bytes -= flight->copy->length;
     fs_sealed_drop(flight->copy);

@@ -185,8 +185,25 @@ static void give(asked_t *asked, handing_t *handing, apr_pool_t *pool)
     handing->answer.what = FS_SESSION_WHAT_GRANTED;
     add_copy(handing);
     name_bases(sessions, handing);
+    fs_copy_released(sessions, &handing->key, pool);
+}
+
+/*
+ * This host doesn't have it, or may not have it any more: then it is the asker's now, and what is
+ * here of it comes along. If it is asked for here within the moment, the asker is asked first: the
+ * bank may still take this host for the owner.
+ */
+static void disclaim(asked_t *asked, handing_t *handing, apr_pool_t *pool)
+{
+    fs_sessions_t *sessions = asked->sessions;
+    fs_usec_t until = fs_session_clock() + sessions->config->timeout_ms * FS_USEC_PER_MSEC;
+
+    if (handing->there)
+        give(asked, handing, pool);
+    handing->answer.what = FS_SESSION_WHAT_UNKNOWN;
+    handing->answer.parts &= ~(unsigned)FS_SESSION_PART_BASES;
     pthread_mutex_lock(&sessions->lock);
-    fs_copy_leaves(sessions, &handing->key);
+    fs_disclaimed_add(&sessions->disclaimed, &handing->key, asked->from, until);
     pthread_mutex_unlock(&sessions->lock);
 }
 
@@ -238,8 +255,7 @@ static int hand_over(asked_t *asked, handing_t *handing, fs_usec_t patience, apr
         handing->answer.lease = mine.rank;
         break;
     case FS_SESSION_HAND_NONE:
-        handing->answer.what = FS_SESSION_WHAT_UNKNOWN;
-        show(asked, handing, pool);
+        disclaim(asked, handing, pool);
         break;
     }
     if (handing->has_turn)

@@ -180,6 +180,19 @@ static void look_at_owner(fs_bank_server_t *server, const fs_session_item_t *ite
     fs_peer_tell_late(sessions, &sealed->label.key, item->owner);
 }
 
+/* The lock is held. Whether the server knows by this answer whose the session is now. */
+static int was_said(const sending_t *sending, unsigned i, const fs_session_item_t *item)
+{
+    fs_sessions_t *sessions = sending->server->sessions;
+    const fs_sealed_t *sealed = sending->sealed[i];
+    const fs_flight_t *flight = fs_flight_find(&sessions->flights, &sealed->label.key);
+
+    if (sealed->owner[0] && (!(item->parts & FS_SESSION_PART_OWNER) ||
+                             strcmp(item->owner, sessions->agent->config.server) != 0))
+        fs_release_told(&sessions->releases, &sealed->label.key, sending->server->index);
+    return !flight || !strcmp(flight->copy->owner, sealed->owner);
+}
+
 static void one_came_back(sending_t *sending, unsigned i, const fs_session_item_t *item,
                           apr_pool_t *pool)
 {
@@ -197,7 +210,7 @@ static void one_came_back(sending_t *sending, unsigned i, const fs_session_item_
     if (item->what == FS_SESSION_WHAT_STORED || item->what == FS_SESSION_WHAT_HAVE) {
         fs_bases_set(sessions->bases, &sealed->label.key, server->index, version);
         server->confirmed++;
-        what = FS_ANSWER_CONFIRMED;
+        what = was_said(sending, i, item) ? FS_ANSWER_CONFIRMED : FS_ANSWER_AGAIN;
     } else if (item->what == FS_SESSION_WHAT_FULL) {
         what = FS_ANSWER_FULL;
     }

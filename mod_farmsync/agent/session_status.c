@@ -25,7 +25,7 @@ static json_t *bank_server_json(fs_sessions_t *sessions, unsigned i, fs_usec_t n
 
 /* The lock is held. Sessions that aren't where they belong, `dirty` of them because they changed.
  */
-static uint64_t count_unprotected(const fs_sessions_t *sessions, uint64_t dirty)
+static uint64_t count_unprotected(const fs_sessions_t *sessions, uint64_t held, uint64_t dirty)
 {
     uint64_t behind = dirty;
 
@@ -33,7 +33,7 @@ static uint64_t count_unprotected(const fs_sessions_t *sessions, uint64_t dirty)
         return 0;
     for (unsigned i = 0; i < sessions->count; i++)
         behind += sessions->flights.low_waiting[i];
-    if (!behind && (sessions->walking || sessions->walk_wanted > sessions->walk_done))
+    if (!behind && held && (sessions->walking || sessions->walk_wanted > sessions->walk_done))
         behind = 1; /* it isn't known yet */
     return behind;
 }
@@ -54,12 +54,12 @@ json_t *fs_session_status_json(fs_sessions_t *sessions, fs_result_t *result)
     json = json_pack(
         "{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:b, s:b, s:o}", "server",
         sessions->agent->config.server, "sessions", (json_int_t)counts.sessions, "unprotected",
-        (json_int_t)count_unprotected(sessions, counts.dirty), "oldest_unprotected_ms",
-        (json_int_t)(oldest / FS_USEC_PER_MSEC), "bytes", (json_int_t)counts.bytes,
-        "limit_sessions", (json_int_t)sessions->config->sessions, "limit_bytes",
-        (json_int_t)sessions->config->store_bytes, "copies", (int)sessions->config->copies, "alone",
-        sessions->count && sessions->vouching.trusted.alone, "draining", sessions->draining, "bank",
-        bank);
+        (json_int_t)count_unprotected(sessions, counts.sessions, counts.dirty),
+        "oldest_unprotected_ms", (json_int_t)(oldest / FS_USEC_PER_MSEC), "bytes",
+        (json_int_t)counts.bytes, "limit_sessions", (json_int_t)sessions->config->sessions,
+        "limit_bytes", (json_int_t)sessions->config->store_bytes, "copies",
+        (int)sessions->config->copies, "alone", sessions->count && sessions->vouching.trusted.alone,
+        "draining", sessions->draining, "bank", bank);
     pthread_mutex_unlock(&sessions->lock);
     return json;
 }
