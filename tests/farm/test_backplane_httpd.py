@@ -54,7 +54,7 @@ def down(web, application):
     def told():
         try:
             status, answer = raw(web, "POST", "/v1/notices", body)
-        except http.client.RemoteDisconnected:
+        except (http.client.RemoteDisconnected, ConnectionResetError):
             return None
         assert status == 200 or answer["problem"] == "FS0252", answer
         return status == 200 and answer
@@ -98,7 +98,7 @@ def test_graceful_restarts_of_httpd_lose_nothing(farm):
         for web in farm.webs:
             proc.send(web.process, signal.SIGUSR1)
         wait_until(lambda: time.monotonic() >= due, SECONDS, "the next restart")
+    settle(farm)
     for web in farm.webs:
         wait_until(lambda one=web: set(notices(one)) >= told, SECONDS, f"{web.name} to know all",
                    lambda one=web: str(told - set(notices(one))))
-    settle(farm)

@@ -1,5 +1,6 @@
 net_unit_tests = tests/unit/test_net tests/unit/test_net_key tests/unit/test_net_parse \
-	tests/unit/test_net_server tests/unit/test_net_sql tests/unit/test_net_tls
+	tests/unit/test_net_server tests/unit/test_net_sql tests/unit/test_net_tls \
+	tests/unit/test_net_unix
 check_PROGRAMS += $(net_unit_tests)
 TESTS += $(net_unit_tests)
 net_unit_cppflags = $(AM_CPPFLAGS) $(CHECK_CFLAGS) $(EVENT_CFLAGS) $(CRYPTO_CFLAGS)
@@ -30,3 +31,8 @@ tests_unit_test_net_tls_SOURCES = tests/unit/test_net_tls.c tests/unit/fs_test_h
 	tests/unit/fs_test.h
 tests_unit_test_net_tls_CPPFLAGS = $(net_unit_cppflags)
 tests_unit_test_net_tls_LDADD = $(net_unit_ldadd)
+
+tests_unit_test_net_unix_SOURCES = tests/unit/test_net_unix.c tests/unit/fs_test_http.h \
+	tests/unit/fs_test.h
+tests_unit_test_net_unix_CPPFLAGS = $(net_unit_cppflags)
+tests_unit_test_net_unix_LDADD = $(net_unit_ldadd)
