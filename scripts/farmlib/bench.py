@@ -300,7 +300,7 @@ def parser():
     top.add_argument("part", nargs="?", choices=("loss",), help="loss: instead of measuring, count "
                      "what is lost of sessions when servers fail, over so many --seeds")
     top.add_argument("--seeds", type=int, default=100, metavar="N")
-    top.add_argument("--only", choices=("requests", "image", "availability", "sessions"),
+    top.add_argument("--only", choices=("requests", "image", "availability", "sessions", "reuse"),
                      help="this part alone; its sections of doc/benchmarks.md are replaced")
     return top
 
@@ -312,7 +312,7 @@ def main():
     try:
         if not os.environ.get("FARMSYNC_BUILD"):
             setup.install_packages()
-            if options.only in (None, "sessions"):
+            if options.only in (None, "sessions", "reuse"):
                 setup.install_packages(setup.listed_packages(BENCH_PACKAGES))
             setup.build()
     except FarmError as error:
@@ -329,6 +329,8 @@ def main():
         sections += bench_image.sections(options.quick, problems)
     if options.only in (None, "availability"):
         sections += bench_avail.sections(options.quick, problems, attempt)
+    if options.only in (None, "reuse"):
+        sections += bench_avail.reuse_sections(options.quick, problems, attempt)
     if options.only in (None, "sessions"):
         sections += bench_sessions.sections(options.quick, problems, attempt)
     text = page(sections)

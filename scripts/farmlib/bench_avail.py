@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sections of doc/benchmarks.md on availability; tests/bench/availability.py and down.py measure."""
+"""The sections of doc/benchmarks.md on availability and reuse; tests/bench/{availability,down,reuse}.py measure."""
 
 from .bench_sessions import printed_by
 
@@ -11,3 +11,7 @@ def sections(quick, problems, attempt):
     arguments = ["--quick"] if quick else []
     return (attempt(lambda: [printed_by("availability.py", arguments)], TITLE, problems)
             + attempt(lambda: [printed_by("down.py", arguments)], DOWN_TITLE, problems))
+
+
+def reuse_sections(quick, problems, attempt):
+    return attempt(lambda: [printed_by("reuse.py", ["--quick"] if quick else [])], "Reuse", problems)

@@ -1,2 +1,2 @@
 # Run by scripts/bench.
-EXTRA_DIST += tests/bench/availability.py
+EXTRA_DIST += tests/bench/availability.py tests/bench/reuse.py

@@ -224,4 +224,13 @@ FarmSyncAgent "{self.agent}"
 
     def remove(self):
         self.stop()
-        shutil.rmtree(self.directory)
+        wait_for(self._removed, "the agent to end, which still writes to its directory")
+
+    def _removed(self):
+        try:
+            shutil.rmtree(self.directory)
+        except FileNotFoundError:
+            return not os.path.exists(self.directory)
+        except OSError:
+            return False
+        return True
