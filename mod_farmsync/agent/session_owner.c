@@ -224,6 +224,14 @@ static void name(handing_t *handing)
     memcpy(handing->answer.owner, handing->released, sizeof(handing->answer.owner));
 }
 
+/* What was given to the asker, and is being taken back, may be on its way here already. */
+static fs_session_hand_t decide(const asked_t *asked, const fs_session_mine_t *mine)
+{
+    if (mine->taking && mine->there && mine->released[0])
+        return FS_SESSION_HAND_TAKING;
+    return fs_session_hand_over(mine, asked->from, fs_session_clock());
+}
+
 /* Decides about one session; 0 if it has to wait. */
 static int hand_over(asked_t *asked, handing_t *handing, fs_usec_t patience, apr_pool_t *pool)
 {
@@ -239,7 +247,7 @@ static int hand_over(asked_t *asked, handing_t *handing, fs_usec_t patience, apr
     pthread_mutex_unlock(&sessions->lock);
     mine.pending = fs_session_store_pending(sessions->store, &handing->key);
     mine.turn = !mine.there || mine.doubt || mine.released[0] || has_turn(asked, handing, patience);
-    switch (fs_session_hand_over(&mine, asked->from, fs_session_clock())) {
+    switch (decide(asked, &mine)) {
     case FS_SESSION_HAND_WAIT:
         return 0;
     case FS_SESSION_HAND_GIVE:
