@@ -73,7 +73,7 @@ static int refuse_early(request_rec *r)
     const fs_session_request_t *session;
 
     if (!place->cookie ||
-        (place->on_unknown != FS_SESSION_UNKNOWN_503 && place->lock != FS_SESSION_LOCK_EXCLUSIVE) ||
+        (place->on_unknown == FS_SESSION_UNKNOWN_NEW && place->lock != FS_SESSION_LOCK_EXCLUSIVE) ||
         !fs_session_is_on(r) || is_error_page(r))
         return DECLINED;
     session = fs_session_load(r);

@@ -72,7 +72,8 @@ void fs_session_rules_of(fs_session_rules_t *rules, const request_rec *r)
     rules->timeout_ms = fs_session_or(place->timeout_ms, FS_SESSION_TIMEOUT_DEFAULT);
     rules->lock_ms = fs_session_or(place->lock_ms, FS_SESSION_LOCK_MS_DEFAULT);
     rules->exclusive = place->lock == FS_SESSION_LOCK_EXCLUSIVE;
-    rules->refuse_unknown = place->on_unknown == FS_SESSION_UNKNOWN_503;
+    rules->refuse_unknown =
+        fs_session_or(place->on_unknown, FS_SESSION_UNKNOWN_DEFAULT) == FS_SESSION_UNKNOWN_503;
 }
 
 /* --- reading the store --------------------------------------------------------------------------

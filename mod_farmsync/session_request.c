@@ -199,8 +199,12 @@ void fs_session_decoded(request_rec *r, session_rec *z)
 
 static void find(fs_session_request_t *session)
 {
-    if (!session->host) {
-        session->found.what = FS_SESSION_FOUND_UNANSWERED;
+    if (!session->host) { /* whoever may have a session must not lose it for that */
+        const char *at = apr_table_get(session->first->headers_in, "Cookie"), *value;
+        size_t length;
+
+        if (at && fs_cookie_next(&at, session->cookie->name, &value, &length))
+            session->found.what = FS_SESSION_FOUND_UNANSWERED;
         return;
     }
     read_cookie(session);

@@ -349,6 +349,11 @@ static void store(saving_t *saving, fs_session_wish_t wish)
 
     if (!is_live && !delta->after_count)
         return; /* an anonymous visitor */
+    if (session->found.what == FS_SESSION_FOUND_UNANSWERED && session->rules.refuse_unknown) {
+        /* The page that says so: the visitor keeps the id of his session, which may be alive. */
+        fs_session_counters_add(session->host->counters, FS_SESSION_DROPPED);
+        return;
+    }
     if (is_live && !delta->count && !wish && !use_is_due(session, saving->act.now))
         return;
     if (is_live && !delta->after_count && delta->count) {

@@ -353,8 +353,8 @@ const command_rec fs_session_commands[] = {
     AP_INIT_TAKE1("SessionFarmSyncTimeout", set_timeout, PLACE(timeout_ms, 1, 60000, "ms"),
                   ANYWHERE, "how long a request may wait for other servers; default 500 ms"),
     AP_INIT_TAKE1("SessionFarmSyncOnUnknown", set_on_unknown, NULL, ANYWHERE,
-                  "what a visitor gets if nobody could say in time what his session is: new "
-                  "(default), or 503"),
+                  "what a visitor gets if nobody could say in time what his session is: 503 "
+                  "(default), or new"),
     AP_INIT_TAKE1("SessionFarmSyncIdle", set_place_number, PLACE(idle_s, 1, 31536000, "s"),
                   ANYWHERE,
                   "seconds after its last use that a session ends; default SessionMaxAge, or 1800"),

@@ -24,11 +24,12 @@ typedef struct fs_session_place_t {
     int lifetime_s; /* 0: no limit */
     int alias_s;
 } fs_session_place_t;
-#define FS_SESSION_LOCK_NONE      0
-#define FS_SESSION_LOCK_EXCLUSIVE 1
-#define FS_SESSION_UNKNOWN_NEW    0
-#define FS_SESSION_UNKNOWN_503    1
-#define FS_SESSION_IDLE_DEFAULT   1800
+#define FS_SESSION_LOCK_NONE       0
+#define FS_SESSION_LOCK_EXCLUSIVE  1
+#define FS_SESSION_UNKNOWN_NEW     0
+#define FS_SESSION_UNKNOWN_503     1
+#define FS_SESSION_UNKNOWN_DEFAULT FS_SESSION_UNKNOWN_503
+#define FS_SESSION_IDLE_DEFAULT    1800
 
 typedef struct fs_session_bank_server_t {
     const char *url;

@@ -176,7 +176,7 @@ static void dump_place(fs_text_t *text, const fs_session_place_t *place)
     LINE(text, "SessionFarmSyncTimeout", "%d ms",
          fs_session_or(place->timeout_ms, FS_SESSION_TIMEOUT_DEFAULT));
     LINE(text, "SessionFarmSyncOnUnknown", "%s",
-         place->on_unknown == FS_SESSION_UNKNOWN_503 ? "503" : "new");
+         place->on_unknown == FS_SESSION_UNKNOWN_NEW ? "new" : "503");
     if (place->idle_s != FS_UNSET)
         LINE(text, "SessionFarmSyncIdle", "%d s", place->idle_s);
     else

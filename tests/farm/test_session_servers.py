@@ -45,14 +45,15 @@ PLACES = """
     SessionFarmSyncCookieName session
     SessionFarmSyncTimeout 100ms
     SessionFarmSyncAck 2
+    SessionFarmSyncOnUnknown new
 </Location>
 <Location "/strict">
     SetHandler counter
     Session On
     SessionFarmSyncCookieName session
     SessionFarmSyncTimeout 100ms
-    SessionFarmSyncOnUnknown 503
 </Location>
+ErrorDocument 503 /strict/add?page
 <Location "/farmsync/session">
     SetHandler farmsync-session
     SessionFarmSyncTimeout 10s
@@ -294,6 +295,7 @@ def test_without_the_bank_everybody_is_answered(own):
     web1.die()
     refused = web2.visitor(visitor.cookie).ask("/strict/get?n")
     assert refused.status == 503 and refused.headers["Retry-After"]
+    assert refused.cookies == [], "the page that says so must not take his session's place"
     assert web2.visitor().ask("/hasty/get?n", cookie=f"{COOKIE}={visitor.cookie}").text == "-"
     assert counter(web2, "unanswered") >= 2
     for bank in own.banks:
