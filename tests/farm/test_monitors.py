@@ -88,14 +88,18 @@ def test_visitors_cannot_pass_as_checks(farm):
     assert status(web, "/mail/", **{"FarmSync-Probe": ""}) == 503
 
 
+def heeded(web):
+    return {key for key, one in notices(web).items() if one["heeded"]}
+
+
 def test_no_more_than_the_share(farm):
     """All four say that it is down: two of them are heeded, alike on all servers."""
     for web in farm.webs:
         breaks(farm, web)
     wait_until(lambda: len(notices(farm.web(1))) == 4, 20, "all monitors to have spoken")
     wait_until(lambda: sorted(status(web) for web in farm.webs) == [200, 200, 503, 503], 20, "two of four")
-    heeded = [{key for key, one in notices(web).items() if one["heeded"]} for web in farm.webs]
-    wait_until(lambda: all(one == heeded[0] for one in heeded) and len(heeded[0]) == 2, 20, "all to agree")
+    wait_until(lambda: len(heeded(farm.web(1))) == 2 and all(heeded(web) == heeded(farm.web(1)) for web in farm.webs), 20,
+               "all to agree")
     down = [web for web in farm.webs if status(web) == 503]
     works(farm, down[0])  # makes room for the next one
     wait_until(lambda: status(down[0]) == 200 and sorted(status(web) for web in farm.webs) == [200, 200, 503, 503],
