@@ -297,12 +297,12 @@ fs_session_next_t fs_session_take_next(const fs_session_taking_t *taking, fs_use
 fs_session_hand_t fs_session_hand_over(const fs_session_mine_t *mine, const char *asker,
                                        fs_usec_t now)
 {
-    if (mine->there && !mine->doubt && same(mine->released, asker))
-        return FS_SESSION_HAND_GIVE; /* again: the answer was lost */
     if (mine->taking && (!mine->there || mine->released[0] || mine->doubt))
-        return FS_SESSION_HAND_TAKING;
+        return FS_SESSION_HAND_TAKING; /* even to whom it was released: he may be giving it back */
     if (!mine->there)
         return FS_SESSION_HAND_NONE;
+    if (!mine->doubt && same(mine->released, asker))
+        return FS_SESSION_HAND_GIVE; /* again: the answer was lost */
     if (mine->released[0])
         return FS_SESSION_HAND_NAME;
     if (mine->doubt)
