@@ -12,6 +12,7 @@ import json
 import os
 import random
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
@@ -20,12 +21,13 @@ import tempfile
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "..", "scripts"))
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "farm"))
 
-from farmlib import paths, ports  # noqa: E402
+from farmlib import paths, ports, setup  # noqa: E402
 from farmlib.errors import FarmError  # noqa: E402
 from farmlib.part import wait_until  # noqa: E402
 from farmlib.progress import step  # noqa: E402
 import bank_client  # noqa: E402
 
+PROGRAM = "tests/bench/bench_bank"
 BYTES, CONNECTIONS, VALUES, BATCH = 1024, 16, 100000, 64
 
 
@@ -67,7 +69,6 @@ class Rival:
 
 
 def _connect_fails(port):
-    import socket
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port))
 
@@ -91,7 +92,7 @@ class Ours(bank_client.Bank):
 def load(servers, batch, values):
     """{stored, fetched}: sessions a second, on one or two servers."""
     first = servers[0]
-    command = [paths.built("tests/bench/bench_bank"), first.name,
+    command = [paths.built(PROGRAM), first.name,
                ",".join(one.address for one in servers), str(CONNECTIONS), str(values), str(batch),
                str(BYTES)] + ([first.key_file] if first.key_file else [])
     done = subprocess.run(command, text=True, capture_output=True, check=False)
@@ -145,6 +146,7 @@ def table(found, memory):
 
 def section(quick=False, rounds=5, values=VALUES):
     rounds, values = (1, 20000) if quick else (rounds, values)
+    setup.build(paths.BUILD, targets=(PROGRAM,), title="Building the session bank's benchmark")
     directory = tempfile.mkdtemp(prefix="fsbench-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
     key = bank_client.Key()
     kinds = {"farmsync": [Ours(directory, key, f"bank{i}") for i in range(2)],
