@@ -8,6 +8,7 @@ import http.client
 import http.server
 import os
 import re
+import socket
 import stat
 import threading
 
@@ -385,3 +386,26 @@ def test_digests_for_who_wants_them(server, path, encoding):
 def test_a_page_in_pieces_has_no_digest(server):
     answer = ask(server, "/bare/cgi/page?large", Want_Content_Digest="sha-256=1")
     assert answer.body == b"x" * 300000 and answer.headers["Content-Digest"] is None
+
+
+def test_a_slow_client_holds_nobody_up(server):
+    """It takes its page when it likes, whole and right; all others are served meanwhile."""
+    text = "".join(f"line {n} of a page that is too long for the buffers on the way\n" for n in range(2900))
+    assert 150000 < len(text) < 200 << 10
+    with open(server.path("htdocs", "long.shtml"), "w", encoding="ascii") as file:
+        file.write(text)
+    slow = []
+    for _ in range(8):
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.settimeout(20)
+        client.connect(("127.0.0.1", server.port))
+        client.sendall(b"GET /long.shtml HTTP/1.0\r\nHost: x\r\n\r\n")
+        slow.append(client)
+    tag = tag_of(server, "/long.shtml")
+    for _ in range(40):
+        assert ask(server, "/long.shtml", If_None_Match=tag).status == 304
+    for client in slow:
+        with client, client.makefile("rb") as stream:
+            head, _, body = stream.read().partition(b"\r\n\r\n")
+        assert f"ETag: {tag}".encode() in head and body.decode() == text

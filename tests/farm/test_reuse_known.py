@@ -165,7 +165,7 @@ def test_a_name_that_changes_while_the_page_is_made(farm):
     wait_until(lambda: made(farm, web) > before, 20, "the page to be begun")
     assert ctl(farm, web, "shipping")[0] == 0
     with open(os.path.join(farm.directory, web.name, "gate"), "w", encoding="ascii") as gate:
-        gate.write("\\n")
+        gate.write("\n")
     thread.join()
     status, fields, _ = answers[0]
     assert status == 200
@@ -175,7 +175,7 @@ def test_a_name_that_changes_while_the_page_is_made(farm):
     with_gate.start()
     wait_until(lambda: made(farm, web) > before, 20, "the page to be made again")
     with open(os.path.join(farm.directory, web.name, "gate"), "w", encoding="ascii") as gate:
-        gate.write("\\n")
+        gate.write("\n")
     with_gate.join()
     assert answers[1][0] == 304
 
