@@ -256,7 +256,7 @@ static int somebody_gave(const fs_session_taking_t *taking)
 
 static fs_session_next_t next_of(const fs_session_taking_t *taking, fs_usec_t now)
 {
-    unsigned silent = 0, in_sync = 0, unknown = 0, known = 0;
+    unsigned silent = 0, in_sync = 0, unknown = 0, known = 0, unheard = 0;
     fs_session_next_t next;
 
     for (unsigned i = 0; i < taking->candidate_count; i++) {
@@ -265,6 +265,7 @@ static fs_session_next_t next_of(const fs_session_taking_t *taking, fs_usec_t no
         if (candidate->heard == FS_SESSION_HEARD_NOTHING)
             return next_step(FS_SESSION_STEP_WAIT, "", taking->deadline);
         silent += candidate->heard == FS_SESSION_HEARD_FAILED;
+        unheard += candidate->heard == FS_SESSION_HEARD_FAILED && candidate->up;
         unknown += candidate->heard == FS_SESSION_HEARD_UNKNOWN;
         known += candidate->heard >= FS_SESSION_HEARD_GRANTED;
         in_sync += candidate->heard != FS_SESSION_HEARD_FAILED && candidate->in_sync;
@@ -272,7 +273,11 @@ static fs_session_next_t next_of(const fs_session_taking_t *taking, fs_usec_t no
     if (taking->stale)
         return next_step(FS_SESSION_STEP_TAKE, "", now);
     next = settle_owners(taking, now);
-    if (next.step != FS_SESSION_STEP_ADOPT || somebody_gave(taking) || (known && in_sync))
+    if (next.step != FS_SESSION_STEP_ADOPT || somebody_gave(taking))
+        return next;
+    if (unheard)
+        return next_step(FS_SESSION_STEP_TAKE, "", now + FS_SESSION_RETRY);
+    if (known && in_sync)
         return next;
     if (known) /* copies of servers that may have missed something, and nobody else's */
         return taking->asked_all ? next_step(FS_SESSION_STEP_TAKE, "", now + FS_SESSION_RETRY)

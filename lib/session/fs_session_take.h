@@ -88,6 +88,9 @@ typedef enum fs_session_heard_t {
 
 typedef struct fs_session_candidate_t {
     fs_session_heard_t heard;
+    int up; /* this host has a lease there (fs_session_lease.h) at the moment: if it FAILED,
+               somebody else may have had an answer, so it is asked again until it answers or counts
+               as down */
     int in_sync;
     char owner[FS_SESSION_NAME_SIZE]; /* OWNED */
     fs_usec_t until; /* OWNED: when the owner's lease has run out there, by the taker's clock */

@@ -649,6 +649,8 @@ static void step_taking(unsigned self)
 
     while (host->taking && !host->again) {
         taking.candidate_count = host->candidate_count;
+        for (unsigned i = 0; i < host->candidate_count; i++)
+            host->candidates[i].up = host->vouching.servers[host->servers[i]].up;
         taking.peer_count = host->peer_count;
         taking.asked_all = host->asked_all;
         taking.stale = host->taking_generation != host->vouching.trusted.generation;
