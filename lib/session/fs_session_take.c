@@ -194,9 +194,7 @@ static fs_session_next_t settle_released(const fs_session_taking_t *taking, fs_u
     peer = find_peer(taking, taking->released);
     if (peer && (peer->said == FS_SESSION_SAID_NONE || peer->said == FS_SESSION_SAID_FAILED))
         return next_step(FS_SESSION_STEP_ADOPT, "", now); /* the bank decides */
-    if (peer && peer->said == FS_SESSION_SAID_TAKING)
-        return next_step(FS_SESSION_STEP_TAKE, "", now + FS_SESSION_RETRY);
-    return settle_owner(taking, taking->released, 0, now, now);
+    return settle_owner(taking, taking->released, FS_SESSION_NO_RANK, now, now);
 }
 
 /* Those that the bank names, the best candidate's first. */
