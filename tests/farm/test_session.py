@@ -660,6 +660,41 @@ def test_sessions_survive_a_stop_which_settles_the_store(application):
         server.remove()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="httpd must not be the owner of what it can't open")
+def test_a_process_that_cant_open_the_store_takes_nobodys_session(application):
+    server = make("event", application)
+    store = os.path.join(server.state, "sessions")
+
+    def renew_children():
+        before = server.children()
+        for child in before:
+            os.kill(child, signal.SIGKILL)
+        wait_for(lambda: server.children() and not server.children() & before, "new children")
+
+    def status(cookie):
+        try:
+            return server.visitor().ask("/app/get?a", cookie=cookie, once=True).status
+        except Exception:  # noqa: BLE001: a child that was killed had accepted it
+            return None
+
+    try:
+        server.start()
+        visitor = session_of(server, a=1)
+        cookie = f"{COOKIE}={visitor.cookie}"
+        os.chown(store, 0, 0)
+        os.chmod(store, 0o700)
+        renew_children()
+        wait_for(lambda: status(cookie) == 503, "a refusal")
+        wait_for(lambda: status(None) == 200, "an answer for who has no session")
+        assert "FS1309" in server.log()
+        os.chmod(store, 0o755)
+        renew_children()
+        wait_for(lambda: status(cookie) == 200, "the session")
+        assert visitor.get("/app/get?a") == "1"
+    finally:
+        server.remove()
+
+
 # --- configuration and status ----------------------------------------------------------------------
 
 
