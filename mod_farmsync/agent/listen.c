@@ -118,6 +118,20 @@ static unsigned receive(int fd, handover_t *said, int fds[FS_UNIX_FDS])
     return 0;
 }
 
+/* Whether who connects by the name comes to this socket: another agent may have replaced it since.
+ */
+static int is_behind_name(const fs_agent_t *agent, int fd)
+{
+    struct pollfd ready = {.fd = fd, .events = POLLIN};
+    char path[PATH_MAX];
+    int caller = fs_unix_connect(path_of(agent, FS_LISTEN_SOCKET, path));
+    int reached = caller >= 0 && poll(&ready, 1, 0) == 1;
+
+    if (caller >= 0)
+        close(caller);
+    return reached;
+}
+
 /* A socket whose name somebody took away is of no use. */
 static int is_there(const fs_agent_t *agent)
 {
@@ -127,7 +141,14 @@ static int is_there(const fs_agent_t *agent)
     return !lstat(path_of(agent, FS_LISTEN_SOCKET, path), &info) && S_ISSOCK(info.st_mode);
 }
 
-int fs_listen_take_over(void *baton)
+static void let_go(int *fd)
+{
+    if (*fd > 0)
+        close(*fd);
+    *fd = 0;
+}
+
+int fs_listen_take_over(void *baton, int another)
 {
     fs_agent_t *agent = baton;
     fs_listen_t *listen = listen_of(agent);
@@ -137,6 +158,10 @@ int fs_listen_take_over(void *baton)
     handover_t said;
     unsigned count;
 
+    if (listen && another) {
+        let_go(&listen->socket_fd);
+        let_go(&listen->listen_fd);
+    }
     if (!listen || listen->socket_fd)
         return listen != NULL;
     fd = fs_unix_connect(path_of(agent, HANDOVER_FILE, path));
@@ -311,6 +336,8 @@ apr_status_t fs_listen_open(fs_agent_t *agent, fs_result_t *result)
 
     if (status)
         return status;
+    if (listen->socket_fd && !is_behind_name(agent, listen->socket_fd))
+        let_go(&listen->socket_fd);
     fs_http_server_settings_t settings = {.listen = config->listen,
                                           .listen_fd = listen->listen_fd,
                                           .socket = path_of(agent, FS_LISTEN_SOCKET, path),

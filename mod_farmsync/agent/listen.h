@@ -42,7 +42,7 @@ struct event_base *fs_listen_base(fs_agent_t *agent);
 const char *fs_listen_url(const fs_agent_t *agent);
 
 /* Before the agent before this one is ended: gets its sockets. 1 if they are here. */
-int fs_listen_take_over(void *agent);
+int fs_listen_take_over(void *agent, int another);
 
 apr_status_t fs_listen_open(fs_agent_t *agent, fs_result_t *result);
 apr_status_t fs_listen_start(fs_agent_t *agent, fs_result_t *result);

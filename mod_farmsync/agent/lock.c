@@ -19,7 +19,7 @@
 #define OTHER_FOR    (3 * FS_USEC_PER_SEC) /* for another httpd to be gone */
 #define LOOK         (5 * FS_USEC_PER_MSEC)
 #define FILE_SIZE    128
-#define HANDOVER_FOR (300 * FS_USEC_PER_MSEC) /* an agent that just started gets to hand over */
+#define HANDOVER_FOR (1500 * FS_USEC_PER_MSEC) /* an agent that just started gets to hand over */
 
 /* Who holds the lock, as it wrote into the file. */
 typedef struct holder_t {
@@ -136,9 +136,11 @@ static int may_end(const fs_agent_heir_t *heir, const holder_t *holder, waited_t
 {
     fs_usec_t now = fs_time_mono();
 
-    if (waited->pid != holder->pid)
+    int another = waited->pid != holder->pid;
+
+    if (another)
         *waited = (waited_t){.pid = holder->pid, .since = now};
-    return heir->take(heir->baton) || now - waited->since >= HANDOVER_FOR;
+    return heir->take(heir->baton, another) || now - waited->since >= HANDOVER_FOR;
 }
 
 /* Sends `sig` to whoever holds the lock until it is free or `span` is over; -1: it isn't for us. */
@@ -156,8 +158,10 @@ static int end_holder(int fd, int standalone, int sig, const fs_agent_heir_t *he
         if (is_younger(&holder, standalone))
             return -1;
         if (holder.pid != told && is_agent(&holder, &parent) &&
-            (sig == SIGKILL || may_end(heir, &holder, &waited)) && !kill((pid_t)holder.pid, sig))
+            (sig == SIGKILL || may_end(heir, &holder, &waited)) && !kill((pid_t)holder.pid, sig)) {
             told = holder.pid;
+            until = fs_time_mono() + span;
+        }
         fs_time_sleep_until(now + LOOK);
     }
     return locked(fd);

@@ -15,10 +15,11 @@
 
 /*
  * Who takes over: `take` is called before the holder is ended, and gets from it what mustn't be
- * lost; 1 if it has that.
+ * lost; 1 if it has that. `another`: the holder isn't that of the last call, whose things may be
+ * stale.
  */
 typedef struct fs_agent_heir_t {
-    int (*take)(void *baton);
+    int (*take)(void *baton, int another);
     void *baton;
 } fs_agent_heir_t;
 
