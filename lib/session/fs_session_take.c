@@ -144,6 +144,8 @@ static int rival_is_better(const fs_session_taking_t *taking, const fs_session_p
     unsigned mine = fs_session_take_rank(taking);
 
     rank = rival->rank < rank ? rival->rank : rank;
+    if (rank == mine && rival->has != taking->own)
+        return rival->has;
     return rank < mine || (rank == mine && strcmp(rival->name, taking->self) < 0);
 }
 
@@ -217,6 +219,13 @@ static fs_session_next_t settle_owners(const fs_session_taking_t *taking, fs_use
     return next_step(FS_SESSION_STEP_ADOPT, "", now);
 }
 
+/* One that takes it, too, and has nothing, is in the same position; if only one has something, he
+ * goes on. */
+static int may_have_it(const fs_session_peer_t *peer)
+{
+    return peer->said == FS_SESSION_SAID_TAKING && peer->has;
+}
+
 /* Nobody that was asked at the bank holds it: perhaps a host has one that is younger than that. */
 static fs_session_next_t settle_unknown(const fs_session_taking_t *taking, int all_in_sync,
                                         fs_usec_t now)
@@ -228,7 +237,7 @@ static fs_session_next_t settle_unknown(const fs_session_taking_t *taking, int a
     for (unsigned i = 0; i < taking->peer_count; i++) {
         const fs_session_peer_t *peer = &taking->peers[i];
 
-        if (peer->said == FS_SESSION_SAID_NAMED || peer->said == FS_SESSION_SAID_TAKING) {
+        if (peer->said == FS_SESSION_SAID_NAMED || may_have_it(peer)) {
             fs_session_next_t next = settle_owner(taking, peer->name, FS_SESSION_NO_RANK, now, now);
 
             if (next.step != FS_SESSION_STEP_ADOPT)
@@ -239,6 +248,8 @@ static fs_session_next_t settle_unknown(const fs_session_taking_t *taking, int a
     }
     if (waiting)
         return next_step(FS_SESSION_STEP_WAIT, "", taking->deadline);
+    if (!failed && taking->own)
+        return next_step(FS_SESSION_STEP_ADOPT, "", now); /* nobody else has it */
     if (all_in_sync && !failed)
         return next_step(FS_SESSION_STEP_UNKNOWN, "", now);
     return next_step(FS_SESSION_STEP_TAKE, "", now + FS_SESSION_RETRY);

@@ -103,13 +103,14 @@ typedef enum fs_session_said_t {
     FS_SESSION_SAID_NONE,        /* it doesn't have it */
     FS_SESSION_SAID_GAVE,        /* the copy came with the answer */
     FS_SESSION_SAID_NAMED,       /* it let another one have it: `named`; its copy came too */
-    FS_SESSION_SAID_TAKING       /* it is taking it itself: `rank` */
+    FS_SESSION_SAID_TAKING       /* it is taking it itself: `rank`, `has` */
 } fs_session_said_t;
 
 typedef struct fs_session_peer_t {
     char name[FS_SESSION_NAME_SIZE];
     fs_session_said_t said;
     char named[FS_SESSION_NAME_SIZE];
+    int has;       /* TAKING: what it has came with the answer */
     unsigned rank; /* TAKING: of the best candidate that granted it; FS_SESSION_NO_RANK: none */
 } fs_session_peer_t;
 
@@ -126,6 +127,7 @@ typedef struct fs_session_taking_t {
     const fs_session_peer_t *peers; /* that were asked */
     unsigned peer_count;
     int asked_all; /* all living peers are among them */
+    int own;       /* this host has it, in doubt, and hasn't released it */
     int stale;     /* the generation (fs_session_trust.h) rose since the candidates were asked: what
                       they     granted may have been granted to another one since */
 } fs_session_taking_t;
@@ -176,9 +178,10 @@ typedef enum fs_session_hand_t {
     FS_SESSION_HAND_WAIT = 1, /* look again when a request is done or at asked + patience */
     FS_SESSION_HAND_GIVE,     /* release it to `asker` and answer GAVE with it */
     FS_SESSION_HAND_NAME,     /* answer NAMED with `released` */
-    FS_SESSION_HAND_TAKING,   /* answer TAKING with `rank`: not now, ask again */
-    FS_SESSION_HAND_NONE      /* answer NONE; if it is there, release it to `asker` nevertheless and
-                                 answer with what is there: the bank says whose it is */
+    FS_SESSION_HAND_TAKING, /* answer TAKING with `rank`, and with what is there: not now, ask again
+                             */
+    FS_SESSION_HAND_NONE    /* answer NONE; if it is there, release it to `asker` nevertheless and
+                               answer with what is there: the bank says whose it is */
 } fs_session_hand_t;
 fs_session_hand_t fs_session_hand_over(const fs_session_mine_t *mine, const char *asker,
                                        fs_usec_t now);
