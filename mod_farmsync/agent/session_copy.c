@@ -245,7 +245,8 @@ void fs_copy_settle(fs_sessions_t *sessions, fs_flight_t *flight)
     if (flight->confirming || !fs_flight_is_done(flight))
         return;
     if (!fs_flight_wanted(flight)) { /* nobody is there: it stays dirty */
-        fs_flight_remove(&sessions->flights, flight);
+        if (!fs_flight_full_again(&sessions->flights, flight, fs_session_clock()))
+            fs_flight_remove(&sessions->flights, flight);
         return;
     }
     copies = count_copies(sessions, flight, &version);

@@ -264,6 +264,18 @@ static void try_later(fs_flights_t *flights, fs_target_t *target, int refused, f
     set_state(flights, target, FS_TARGET_LATER, 0);
 }
 
+int fs_flight_full_again(fs_flights_t *flights, fs_flight_t *flight, fs_usec_t now)
+{
+    int any = 0;
+
+    for (unsigned i = 0; i < flight->count; i++)
+        if (flight->targets[i].state == FS_TARGET_FULL) {
+            try_later(flights, &flight->targets[i], 1, now);
+            any = 1;
+        }
+    return any;
+}
+
 void fs_flight_confirmed(fs_flights_t *flights, fs_flight_t *flight, unsigned server,
                          const fs_session_stamp_t *version)
 {

@@ -23,7 +23,7 @@
 
 #define FS_FLIGHT_TARGETS 12
 #define FS_FLIGHT_AGAIN   (100 * FS_USEC_PER_MSEC) /* until a server that failed is tried again */
-#define FS_FLIGHT_LATEST  (30 * FS_USEC_PER_SEC)
+#define FS_FLIGHT_LATEST  (2 * FS_USEC_PER_SEC)
 
 /* A copy as it is sent, shared by all who send it. */
 typedef struct fs_sealed_t {
@@ -117,6 +117,9 @@ unsigned fs_flight_copies(const fs_flight_t *flight, const fs_session_stamp_t *v
 unsigned fs_flight_wanted(const fs_flight_t *flight);
 /* 1 if all that are wanted have the newest copy; also if none is wanted. */
 int fs_flight_is_done(const fs_flight_t *flight);
+/* Those that were full are tried again later, as nobody else is there. Returns whether there are
+ * any. */
+int fs_flight_full_again(fs_flights_t *flights, fs_flight_t *flight, fs_usec_t now);
 /* It is not sent to this server any more. */
 void fs_flight_leave(fs_flights_t *flights, fs_flight_t *flight, unsigned server);
 void fs_flight_remove(fs_flights_t *flights, fs_flight_t *flight);

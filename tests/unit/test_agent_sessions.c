@@ -7,6 +7,7 @@
 
 #include "session_bases.h"
 #include "session_flight.h"
+#include "session_release.h"
 #include "session_unknown.h"
 
 #define SEC FS_USEC_PER_SEC
@@ -189,6 +190,27 @@ START_TEST(a_full_server_is_not_waited_for_and_not_asked_again)
 }
 END_TEST
 
+START_TEST(when_all_are_full_they_are_tried_again)
+{
+    fs_flight_t *flight = put(1, 5, 0, 0);
+
+    next(0);
+    next(2);
+    answer(1, 0, 5, FS_ANSWER_FULL);
+    answer(1, 2, 5, FS_ANSWER_FULL);
+    ck_assert_uint_eq(fs_flight_wanted(flight), 0);
+    ck_assert_int_eq(fs_flight_full_again(&flights, flight, SEC), 1);
+    ck_assert_uint_eq(next(0), 0);
+    fs_flights_again(&flights, SEC + FS_FLIGHT_LATEST);
+    ck_assert_uint_eq(next(0), 5);
+    ck_assert_uint_eq(next(2), 5);
+    answer(1, 0, 5, FS_ANSWER_CONFIRMED);
+    answer(1, 2, 5, FS_ANSWER_CONFIRMED);
+    ck_assert_int_eq(fs_flight_is_done(flight), 1);
+    ck_assert_uint_eq(fs_flight_wanted(flight), 2);
+}
+END_TEST
+
 START_TEST(a_server_that_went_is_not_waited_for)
 {
     static const unsigned others[] = {2, 3};
@@ -346,6 +368,31 @@ START_TEST(an_unknown_id_is_remembered_for_a_moment)
 }
 END_TEST
 
+START_TEST(a_release_is_told_server_by_server)
+{
+    static fs_disclaimed_t disclaimed;
+    fs_session_key_t one = key_of(1), two = key_of(2);
+    fs_releases_t releases;
+
+    ck_assert_int_eq(fs_releases_init(&releases), APR_SUCCESS);
+    ck_assert_int_eq(fs_release_is_told(&releases, &one, 3), 1); /* it isn't released */
+    fs_release_begin(&releases, &one);
+    fs_release_told(&releases, &one, 3);
+    ck_assert_int_eq(fs_release_is_told(&releases, &one, 3), 1);
+    ck_assert_int_eq(fs_release_is_told(&releases, &one, 2), 0);
+    fs_release_begin(&releases, &one); /* to another one */
+    ck_assert_int_eq(fs_release_is_told(&releases, &one, 3), 0);
+    fs_release_begin(&releases, &two);
+    fs_release_end(&releases, &one);
+    ck_assert_int_eq(fs_release_is_told(&releases, &one, 2), 1);
+    fs_releases_end(&releases);
+    fs_disclaimed_add(&disclaimed, &one, "web2", 10 * SEC);
+    ck_assert_str_eq(fs_disclaimed_to(&disclaimed, &one, 9 * SEC), "web2");
+    ck_assert_str_eq(fs_disclaimed_to(&disclaimed, &two, 9 * SEC), "");
+    ck_assert_str_eq(fs_disclaimed_to(&disclaimed, &one, 10 * SEC), "");
+}
+END_TEST
+
 static void count_and_remove(void *baton, fs_keyed_t *keyed)
 {
     fs_key_table_t *table = baton;
@@ -390,12 +437,14 @@ static Suite *agent_sessions_suite(void)
     tcase_add_test(flying, what_a_server_missed_delays_nothing_that_is_on_its_way_to_others);
     tcase_add_test(flying, a_server_that_fails_is_tried_soon_one_that_refuses_later_and_later);
     tcase_add_test(flying, a_full_server_is_not_waited_for_and_not_asked_again);
+    tcase_add_test(flying, when_all_are_full_they_are_tried_again);
     tcase_add_test(flying, a_server_that_went_is_not_waited_for);
     tcase_add_test(flying, any_order_of_events_keeps_the_numbers_right);
     suite_add_tcase(suite, flying);
     tcase_add_test(memory, a_base_is_forgotten_with_the_copy_and_with_the_server);
     tcase_add_test(memory, the_memory_of_bases_is_bounded);
     tcase_add_test(memory, an_unknown_id_is_remembered_for_a_moment);
+    tcase_add_test(memory, a_release_is_told_server_by_server);
     tcase_add_test(memory, the_table_finds_what_was_added_and_not_removed);
     suite_add_tcase(suite, memory);
     return suite;
