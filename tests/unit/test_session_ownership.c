@@ -490,6 +490,7 @@ static void let_go(host_t *host, const char *owner)
         return;
     snprintf(host->released, sizeof(host->released), "%s", owner);
     memset(host->told, 0, sizeof(host->told));
+    host->taking_generation = 0; /* what was granted before is void */
     let_go_all++;
 }
 
@@ -653,6 +654,7 @@ static void step_taking(unsigned self)
             host->candidates[i].up = host->vouching.servers[host->servers[i]].up;
         taking.peer_count = host->peer_count;
         taking.asked_all = host->asked_all;
+        taking.own = host->own && !host->released[0];
         taking.stale = host->taking_generation != host->vouching.trusted.generation;
         host->next = fs_session_take_next(&taking, world.now);
         switch (host->next.step) {
@@ -674,8 +676,14 @@ static void step_taking(unsigned self)
             adopt(self);
             end_taking(self);
             break;
-        case FS_SESSION_STEP_UNKNOWN:
         case FS_SESSION_STEP_GIVE_UP:
+            if (getenv("GU") && !world.lossy && !world.partitions && !world.may_die &&
+                !world.may_pause && !world.servers_fail)
+                fprintf(stderr, "run %u %lld %s gives up\n", run, (long long)(world.now / MS),
+                        names[self]);
+            end_taking(self);
+            break;
+        case FS_SESSION_STEP_UNKNOWN:
             end_taking(self);
             break;
         }
@@ -750,6 +758,7 @@ static void hear_handed(unsigned self, const message_t *answer)
             return;
         peer->said = (fs_session_said_t)answer->what;
         peer->rank = (unsigned)answer->flag;
+        peer->has = answer->copy != NULL;
         memcpy(peer->named, answer->name, sizeof(peer->named));
         step_taking(self);
         return;
@@ -789,6 +798,7 @@ static void hear_hand(unsigned self, const message_t *asked)
     case FS_SESSION_HAND_TAKING:
         answer.what = FS_SESSION_SAID_TAKING;
         answer.flag = (int)mine.rank;
+        answer.copy = host->own;
         break;
     case FS_SESSION_HAND_NONE:
     case FS_SESSION_HAND_WAIT:
@@ -827,6 +837,8 @@ static void act_on(unsigned self, unsigned server, const fs_session_hold_t *held
 {
     host_t *host = &world.hosts[self];
 
+    if (host->own->state != FS_SESSION_LIVE) /* it is everybody's */
+        return;
     switch (fs_session_keep(names[self], held, &host->own->version,
                             host->known[server] ? &host->base[server] : NULL)) {
     case FS_SESSION_KEEP:
