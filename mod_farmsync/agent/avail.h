@@ -6,8 +6,8 @@
  *   avail.c          the map's notices -> this server's publication      any thread that merges;
  *                    windows, the share of monitors                      a thread for the rest
  *   avail_http.c     /v1/notices                                         listeners' loop
- *   avail_tell.c     a notice on its way: condition, rules, map, answer  loop, and a thread for
- *                                                                        conditions
+ *   avail_tell.c     a notice on its way: condition, rules, map, answer; loop, and a thread for
+ *   avail_take.c     what is taken back                                  conditions
  *   avail_history.c  StateDir/notices.log                                any thread
  *   monitor_run.c    a thread for each monitor
  *

@@ -3,13 +3,13 @@
  * A change on its way from who says it to the whole farm, and the answer: what became of it on each
  * server.
  *
- *   loop      read, judge by role                               fs_avail_post, fs_avail_delete
+ *   loop      read, judge by role                               fs_avail_post; avail_take.c
  *   checker   a condition: does httpd understand it             fs_avail_check_run
  *   loop      into the map, which publishes it here and sends it to all others
  *   backplane's thread: all who live have confirmed, or time is over
  *   loop      answer
  */
-#include "avail.h"
+#include "avail_task.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -20,26 +20,6 @@
 
 #define CHECK_FOR  (2 * FS_USEC_PER_SEC) /* httpd's helpers look each second at least */
 #define TASKS_MOST 256                   /* that wait for httpd */
-#define KEYS_MOST  64                    /* that one DELETE takes back */
-
-struct fs_avail_task_t {
-    fs_avail_task_t *next;
-    fs_agent_t *agent;
-    fs_http_call_t *call; /* NULL: whoever asked has gone */
-    fs_notice_t *notice;  /* NULL: something is taken back */
-    char id[FS_NOTICE_NAME_SIZE];
-    char who[FS_NOTICE_WHO_SIZE];
-    char by[FS_NOTICE_WHO_SIZE]; /* from where */
-    char application[FS_NOTICE_NAME_SIZE];
-    fs_avail_role_t role;
-    fs_usec_t began, wait, here; /* mono; span; span until it was in force on this server */
-    json_t *keys;                /* that were put or taken back */
-    json_t *servers;
-    unsigned told, servers_count;
-    int saved;
-    apr_status_t status; /* of the condition's check */
-    fs_result_t result;
-};
 
 static void free_task(fs_avail_task_t *task)
 {
@@ -49,13 +29,13 @@ static void free_task(fs_avail_task_t *task)
     free(task);
 }
 
-static void on_gone(void *baton, fs_http_call_t *call)
+void fs_avail_task_gone(void *baton, fs_http_call_t *call)
 {
     ((fs_avail_task_t *)baton)->call = NULL;
 }
 
 /* Refuses; the task is over. */
-static void refuse(fs_avail_task_t *task, int status, const fs_result_t *result)
+void fs_avail_task_refuse(fs_avail_task_t *task, int status, const fs_result_t *result)
 {
     fs_avail_agent_t *avail = task->agent->avail;
     const char *note = fs_log_gate(&avail->refused_gate, fs_time_mono());
@@ -69,7 +49,7 @@ static void refuse(fs_avail_task_t *task, int status, const fs_result_t *result)
     free_task(task);
 }
 
-static int status_of(apr_status_t status)
+int fs_avail_task_status(apr_status_t status)
 {
     switch (status) {
     case APR_EACCES:
@@ -127,7 +107,7 @@ static json_t *describe_result(const fs_avail_task_t *task)
 }
 
 /* In the loop. */
-static void finish(void *baton)
+void fs_avail_task_finish(void *baton)
 {
     fs_avail_task_t *task = baton;
 
@@ -153,7 +133,7 @@ static void add_server(fs_avail_task_t *task, const char *name, const char *url,
 }
 
 /* fs_backplane_told_fn: in the backplane's thread. */
-static void on_told(void *baton, const fs_told_t *told)
+void fs_avail_task_told(void *baton, const fs_told_t *told)
 {
     static const char *const states[] = {"unknown", "alive", "suspect", "dead"};
     fs_avail_task_t *task = baton;
@@ -165,7 +145,7 @@ static void on_told(void *baton, const fs_told_t *told)
         add_server(task, peer->name, peer->url, peer->confirmed, states[peer->state], peer->took,
                    peer->heard);
     }
-    fs_listen_post(task->agent, finish, task);
+    fs_listen_post(task->agent, fs_avail_task_finish, task);
 }
 
 /* --- into the map -------------------------------------------------------------------------------
@@ -177,24 +157,24 @@ static fs_priority_t priority_of(const fs_notice_t *notice)
 }
 
 /* After the last put of the task: what is wrong with it ends the task here. */
-static void put_done(fs_avail_task_t *task, apr_status_t status, const fs_result_t *result)
+void fs_avail_task_put_done(fs_avail_task_t *task, apr_status_t status, const fs_result_t *result)
 {
     if (!status)
         return; /* on_told has the task now, and may have ended it */
     if (!strcmp(result->problem, "FS1474")) {
         task->saved = 0; /* it was put, but nobody waits for the others */
-        finish(task);
+        fs_avail_task_finish(task);
     } else {
-        refuse(task, 503, result);
+        fs_avail_task_refuse(task, 503, result);
     }
 }
 
-static void begin_answer(fs_avail_task_t *task, fs_usec_t took)
+void fs_avail_task_begin(fs_avail_task_t *task, fs_usec_t took)
 {
     add_server(task, task->agent->config.server, fs_listen_url(task->agent), 1, "alive", took, 0);
 }
 
-static apr_status_t put_notice(fs_avail_task_t *task, const fs_notice_t *notice, int last,
+apr_status_t fs_avail_task_put(fs_avail_task_t *task, const fs_notice_t *notice, int last,
                                fs_result_t *result)
 {
     char key[FS_NOTICE_KEY_SIZE], *json;
@@ -206,8 +186,8 @@ static apr_status_t put_notice(fs_avail_task_t *task, const fs_notice_t *notice,
         return result->status;
     fs_notice_key(notice, key);
     status = fs_backplane_put(task->agent, FS_NOTICE_KIND, key, json, length, priority_of(notice),
-                              fs_avail_expires(notice), task->wait, last ? on_told : NULL,
-                              last ? task : NULL, result);
+                              fs_avail_expires(notice), task->wait,
+                              last ? fs_avail_task_told : NULL, last ? task : NULL, result);
     free(json);
     return status;
 }
@@ -239,13 +219,13 @@ static void tell(fs_avail_task_t *task)
     fs_notice_key(task->notice, key);
     json_array_append_new(task->keys, json_string(key));
     if (fs_notice_check(task->notice, &result)) {
-        refuse(task, 400, &result);
+        fs_avail_task_refuse(task, 400, &result);
         return;
     }
     task->agent->avail->told++;
     log_told(task);
-    begin_answer(task, fs_time_mono() - task->began);
-    put_done(task, put_notice(task, task->notice, 1, &result), &result);
+    fs_avail_task_begin(task, fs_time_mono() - task->began);
+    fs_avail_task_put_done(task, fs_avail_task_put(task, task->notice, 1, &result), &result);
 }
 
 /* --- conditions ---------------------------------------------------------------------------------
@@ -257,7 +237,7 @@ static void checked(void *baton)
     fs_avail_task_t *task = baton;
 
     if (task->status)
-        refuse(task, task->status == APR_EINVAL ? 422 : 503, &task->result);
+        fs_avail_task_refuse(task, task->status == APR_EINVAL ? 422 : 503, &task->result);
     else
         tell(task);
 }
@@ -320,7 +300,7 @@ static void check_condition(fs_avail_task_t *task)
         return;
     fs_result_set(&result, APR_TIMEUP, "FS1586",
                   "%d conditions wait to be checked by httpd already: come again", TASKS_MOST);
-    refuse(task, 503, &result);
+    fs_avail_task_refuse(task, 503, &result);
 }
 
 /* --- requests -----------------------------------------------------------------------------------
@@ -336,7 +316,7 @@ static fs_usec_t wait_of(const fs_http_call_t *call)
 }
 
 /* Copies what somebody says of himself; control characters would end a line of the log. */
-static void copy_plain(char *out, size_t size, const char *text)
+void fs_avail_task_copy(char *out, size_t size, const char *text)
 {
     snprintf(out, size, "%s", text);
     for (; *out; out++)
@@ -344,7 +324,7 @@ static void copy_plain(char *out, size_t size, const char *text)
             *out = '?';
 }
 
-static fs_avail_task_t *make_task(fs_agent_t *agent, fs_http_call_t *call)
+fs_avail_task_t *fs_avail_task_make(fs_agent_t *agent, fs_http_call_t *call)
 {
     fs_avail_task_t *task = calloc(1, sizeof(*task));
     const char *who = fs_http_call_query(call, "who");
@@ -358,7 +338,7 @@ static fs_avail_task_t *make_task(fs_agent_t *agent, fs_http_call_t *call)
     task->keys = json_array();
     task->servers = json_array();
     fs_avail_caller(agent, call, &task->role, task->by, sizeof(task->by));
-    copy_plain(task->who, sizeof(task->who), who && *who ? who : task->by);
+    fs_avail_task_copy(task->who, sizeof(task->who), who && *who ? who : task->by);
     return task;
 }
 
@@ -367,7 +347,7 @@ static fs_avail_task_t *make_task(fs_agent_t *agent, fs_http_call_t *call)
  * what was said in the database says until when it may (?before=): if it was held up, another one
  * has done it since, and something later may have been said.
  */
-static apr_status_t check_caller(fs_avail_task_t *task, int *status, fs_result_t *result)
+apr_status_t fs_avail_task_check(fs_avail_task_t *task, int *status, fs_result_t *result)
 {
     const char *before = fs_http_call_query(task->call, "before");
 
@@ -409,7 +389,7 @@ static apr_status_t take_notice(fs_avail_task_t *task, fs_result_t *result)
     if (status)
         return status;
     if (task->notice->who && task->notice->who[0])
-        copy_plain(task->who, sizeof(task->who), task->notice->who);
+        fs_avail_task_copy(task->who, sizeof(task->who), task->notice->who);
     status = fs_avail_admit(task->notice, task->role, task->id, 0, farm, result);
     if (status || task->notice->role != FS_NOTICE_MONITOR)
         return status;
@@ -423,7 +403,7 @@ static apr_status_t take_notice(fs_avail_task_t *task, fs_result_t *result)
 /* POST /v1/notices[?wait=MS][&unchecked=1][&before=US] */
 void fs_avail_post(void *baton, fs_http_call_t *call)
 {
-    fs_avail_task_t *task = make_task(baton, call);
+    fs_avail_task_t *task = fs_avail_task_make(baton, call);
     fs_result_t result;
     apr_status_t status;
     int http = 400;
@@ -433,204 +413,18 @@ void fs_avail_post(void *baton, fs_http_call_t *call)
         fs_http_call_problem(call, 500, &result);
         return;
     }
-    status = check_caller(task, &http, &result);
+    status = fs_avail_task_check(task, &http, &result);
     if (!status) {
         status = take_notice(task, &result);
-        http = status_of(status);
+        http = fs_avail_task_status(status);
     }
     if (status) {
-        refuse(task, http, &result);
+        fs_avail_task_refuse(task, http, &result);
         return;
     }
-    fs_http_call_defer(call, on_gone, task);
+    fs_http_call_defer(call, fs_avail_task_gone, task);
     if (task->notice->condition && !fs_http_call_query(call, "unchecked"))
         check_condition(task);
     else
         tell(task);
-}
-
-/* --- taking back --------------------------------------------------------------------------------
- */
-
-/* What a DELETE is about: the keys, and where only the present occurrence is, the notice anew. */
-typedef struct taken_back_t {
-    unsigned count;
-    struct {
-        char key[FS_NOTICE_KEY_SIZE];
-        fs_usec_t from; /* 0: the whole notice goes; else it goes on from then */
-        fs_notice_role_t role;
-    } one[KEYS_MOST];
-} taken_back_t;
-
-static void take_entry(taken_back_t *taken, const fs_avail_entry_t *entry, fs_usec_t from)
-{
-    if (taken->count == KEYS_MOST)
-        return;
-    snprintf(taken->one[taken->count].key, FS_NOTICE_KEY_SIZE, "%s", entry->key);
-    taken->one[taken->count].from = from;
-    taken->one[taken->count++].role = entry->notice->role;
-}
-
-/* What operators say that makes the application unavailable now. avail->lock is held. */
-static void choose_in_force(fs_avail_task_t *task, fs_usec_t farm, taken_back_t *taken)
-{
-    fs_avail_agent_t *avail = task->agent->avail;
-    unsigned count;
-    fs_avail_entry_t **entries = fs_avail_table_list(avail->table, &count);
-    fs_window_at_t at;
-
-    for (unsigned i = 0; i < count; i++) {
-        const fs_notice_t *notice = entries[i]->notice;
-
-        fs_window_at(&notice->window, farm, &at);
-        if (at.in_force && notice->role == FS_NOTICE_OPERATOR && notice->state != FS_NOTICE_UP &&
-            !strcmp(notice->application, task->application))
-            take_entry(taken, entries[i], notice->window.days ? at.end : 0);
-    }
-    free(entries);
-}
-
-static void choose(fs_avail_task_t *task, const char *id, taken_back_t *taken)
-{
-    fs_avail_agent_t *avail = task->agent->avail;
-    fs_usec_t farm = fs_backplane_time(task->agent);
-    char key[FS_NOTICE_KEY_SIZE];
-    fs_avail_entry_t *entry;
-
-    taken->count = 0;
-    pthread_mutex_lock(&avail->lock);
-    if (id) {
-        snprintf(key, sizeof(key), "%s/%s", task->application, id);
-        entry = fs_avail_table_get(avail->table, key);
-        if (entry)
-            take_entry(taken, entry, 0);
-    } else {
-        choose_in_force(task, farm, taken);
-    }
-    pthread_mutex_unlock(&avail->lock);
-}
-
-/* A weekly notice goes on with its next occurrence. */
-static apr_status_t put_off(fs_avail_task_t *task, const char *key, fs_usec_t from, int last,
-                            fs_result_t *result)
-{
-    fs_record_t *record = fs_backplane_get(task->agent, FS_NOTICE_KIND, key);
-    fs_notice_t *notice = NULL;
-    apr_status_t status = APR_SUCCESS;
-
-    if (record)
-        status = fs_notice_parse(&notice, record->value, record->length, 0, result);
-    free(record);
-    if (notice) {
-        notice->window.from = from;
-        notice->time = fs_backplane_time(task->agent);
-        status = put_notice(task, notice, last, result);
-    } else if (!status) {
-        status = fs_result_set(result, APR_NOTFOUND, "FS1583", "there is no notice %s here", key);
-    }
-    free(notice);
-    return status;
-}
-
-/* The last one carries the task: what it confirms was confirmed of those before. */
-static void take_all_back(fs_avail_task_t *task, const taken_back_t *taken, const char *why)
-{
-    fs_agent_t *agent = task->agent;
-    apr_status_t status = APR_SUCCESS;
-    fs_result_t result;
-
-    for (unsigned i = 0; i < taken->count; i++) {
-        fs_log(FS_LOG_NOTICE, "FS1588", "%s is taken back by %s (%s, %s)%s%s", taken->one[i].key,
-               task->who, fs_avail_role_name(task->role), task->by, *why ? ": " : "", why);
-        fs_avail_remember(agent, "taken back", taken->one[i].key, NULL, agent->config.server,
-                          task->who, why);
-        json_array_append_new(task->keys, json_string(taken->one[i].key));
-    }
-    begin_answer(task, fs_time_mono() - task->began);
-    for (unsigned i = 0; i < taken->count && !status; i++) {
-        int last = i + 1 == taken->count;
-
-        if (taken->one[i].from)
-            status = put_off(task, taken->one[i].key, taken->one[i].from, last, &result);
-        else
-            status =
-                fs_backplane_put(agent, FS_NOTICE_KIND, taken->one[i].key, NULL, 0,
-                                 taken->one[i].role == FS_NOTICE_OPERATOR ? FS_PRIORITY_OPERATOR
-                                                                          : FS_PRIORITY_MONITOR,
-                                 0, task->wait, last ? on_told : NULL, last ? task : NULL, &result);
-    }
-    put_done(task, status, &result);
-}
-
-/* A monitor takes back its own kind, one by one. `id` is replaced by the whole one. */
-static apr_status_t check_taker(const fs_avail_task_t *task, const char **id,
-                                char room[FS_NOTICE_NAME_SIZE], fs_result_t *result)
-{
-    if (!fs_notice_is_name(task->application) && strcmp(task->application, FS_NOTICE_EVERY))
-        return fs_result_set(result, APR_EINVAL, "FS1589",
-                             "DELETE /v1/notices/APPLICATION, or .../APPLICATION/ID");
-    if (task->role == FS_AVAIL_OPERATOR)
-        return APR_SUCCESS;
-    if (!*id)
-        return fs_result_set(result, APR_EACCES, "FS1571",
-                             "a monitor takes back one notice of its own: give its id");
-    if (strncmp(*id, FS_AVAIL_MONITOR_PREFIX, strlen(FS_AVAIL_MONITOR_PREFIX)) != 0) {
-        fs_avail_monitor_id(*id, "", room);
-        *id = room;
-    }
-    return APR_SUCCESS;
-}
-
-static void take_back(fs_avail_task_t *task, const char *id)
-{
-    const char *why = fs_http_call_query(task->call, "why");
-    char plain[256] = "";
-    taken_back_t taken;
-    fs_result_t result;
-
-    if (why)
-        copy_plain(plain, sizeof(plain), why);
-    choose(task, id, &taken);
-    if (!taken.count && id) {
-        fs_result_set(&result, APR_NOTFOUND, "FS1583", "there is no notice %s/%s here",
-                      task->application, id);
-        refuse(task, 404, &result);
-        return;
-    }
-    fs_http_call_defer(task->call, on_gone, task);
-    if (taken.count)
-        take_all_back(task, &taken, plain);
-    else
-        finish(task);
-}
-
-/* DELETE /v1/notices/APPLICATION[/ID][?wait=MS][&before=US][&who=NAME][&why=TEXT] */
-void fs_avail_delete(void *baton, fs_http_call_t *call)
-{
-    fs_avail_task_t *task = make_task(baton, call);
-    const char *rest = fs_http_call_rest(call), *slash = strchr(rest, '/');
-    const char *id = slash ? slash + 1 : NULL;
-    char room[FS_NOTICE_NAME_SIZE];
-    fs_result_t result;
-    apr_status_t status;
-    int http = 403;
-
-    if (!task) {
-        fs_result_set(&result, APR_ENOMEM, "FS0621", "out of memory");
-        fs_http_call_problem(call, 500, &result);
-        return;
-    }
-    if ((size_t)snprintf(task->application, sizeof(task->application), "%.*s",
-                         (int)(slash ? slash - rest : (long)strlen(rest)),
-                         rest) >= sizeof(task->application))
-        task->application[0] = '\0'; /* no name is so long */
-    status = check_caller(task, &http, &result);
-    if (!status) {
-        status = check_taker(task, &id, room, &result);
-        http = status_of(status);
-    }
-    if (status)
-        refuse(task, http, &result);
-    else
-        take_back(task, id);
 }

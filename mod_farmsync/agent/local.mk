@@ -22,6 +22,7 @@ farmsync_agent_SOURCES = \
 	mod_farmsync/agent/agent.c mod_farmsync/agent/agent.h \
 	mod_farmsync/agent/avail.c mod_farmsync/agent/avail.h \
 	mod_farmsync/agent/avail_history.c mod_farmsync/agent/avail_http.c \
+	mod_farmsync/agent/avail_take.c mod_farmsync/agent/avail_task.h \
 	mod_farmsync/agent/avail_tell.c \
 	mod_farmsync/agent/backplane.c mod_farmsync/agent/backplane.h \
 	mod_farmsync/agent/backplane_internal.h mod_farmsync/agent/backplane_http.c \
