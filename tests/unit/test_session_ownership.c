@@ -154,7 +154,7 @@ typedef struct world_t {
     made_t made[CHANGES];
     unsigned made_count;
     int ended, ended_by, ended_life, ended_confirmed, ended_seen;
-    unsigned stale;
+    unsigned given_up;
 } world_t;
 
 static apr_pool_t *pool;
@@ -163,7 +163,7 @@ static fs_session_key_t key;
 static const char *const names[NODES] = {"h0", "h1", "h2", "b0", "b1", "b2"};
 static world_t world;
 static unsigned run;
-static unsigned served, confirmed_all, handed_all, adopted_all, let_go_all;
+static unsigned faultless, given_up, served, confirmed_all, handed_all, adopted_all, let_go_all;
 
 /* --- network and clock ---------------------------------------------------------------------------
  */
@@ -677,10 +677,7 @@ static void step_taking(unsigned self)
             end_taking(self);
             break;
         case FS_SESSION_STEP_GIVE_UP:
-            if (getenv("GU") && !world.lossy && !world.partitions && !world.may_die &&
-                !world.may_pause && !world.servers_fail)
-                fprintf(stderr, "run %u %lld %s gives up\n", run, (long long)(world.now / MS),
-                        names[self]);
+            world.given_up++;
             end_taking(self);
             break;
         case FS_SESSION_STEP_UNKNOWN:
@@ -837,8 +834,6 @@ static void act_on(unsigned self, unsigned server, const fs_session_hold_t *held
 {
     host_t *host = &world.hosts[self];
 
-    if (host->own->state != FS_SESSION_LIVE) /* it is everybody's */
-        return;
     switch (fs_session_keep(names[self], held, &host->own->version,
                             host->known[server] ? &host->base[server] : NULL)) {
     case FS_SESSION_KEEP:
@@ -1347,6 +1342,16 @@ static void check_world(void)
                 world.made[i].confirmed ? ", confirmed," : "");
 }
 
+/* Three messages take up to 300 of the 500 ms here, so a visitor may be too late without a fault,
+ * but seldom. */
+static void count_given_up(void)
+{
+    if (world.lossy || world.partitions || world.may_die || world.may_pause || world.servers_fail)
+        return;
+    faultless++;
+    given_up += world.given_up;
+}
+
 START_TEST(a_session_has_one_owner_and_loses_nothing)
 {
     const char *only = getenv("FARMSYNC_TEST_SEED");
@@ -1357,6 +1362,7 @@ START_TEST(a_session_has_one_owner_and_loses_nothing)
         begin_world();
         live();
         check_world();
+        count_given_up();
         apr_pool_clear(pool);
     }
     if (only)
@@ -1367,6 +1373,8 @@ START_TEST(a_session_has_one_owner_and_loses_nothing)
     ck_assert_uint_gt(handed_all, RUNS / 2);
     ck_assert_uint_gt(adopted_all, RUNS);
     ck_assert_uint_gt(let_go_all, RUNS);
+    ck_assert_uint_gt(faultless, RUNS / 100);
+    ck_assert_uint_lt(given_up, faultless / 2); /* two that take at once wait for nobody */
 }
 END_TEST
 
