@@ -19,6 +19,7 @@
 #define OTHER_FOR    (3 * FS_USEC_PER_SEC) /* for another httpd to be gone */
 #define LOOK         (5 * FS_USEC_PER_MSEC)
 #define FILE_SIZE    128
+#define HEIR_FOR     (4 * FS_USEC_PER_SEC)     /* for another who takes over */
 #define HANDOVER_FOR (1500 * FS_USEC_PER_MSEC) /* an agent that just started gets to hand over */
 
 /* Who holds the lock, as it wrote into the file. */
@@ -233,6 +234,19 @@ apr_status_t fs_agent_lock_take(const char *state_dir, int standalone, const fs_
     if (status)
         close(fd);
     return status; /* the descriptor is meant to stay open */
+}
+
+int fs_agent_heir_begin(const char *state_dir)
+{
+    fs_usec_t until = fs_time_mono() + HEIR_FOR;
+    char path[PATH_MAX];
+    int fd;
+
+    snprintf(path, sizeof(path), "%s/agent.heir", state_dir);
+    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
+    while (fd >= 0 && !locked(fd) && fs_time_mono() < until)
+        fs_time_sleep_until(fs_time_mono() + LOOK);
+    return fd;
 }
 
 int fs_agent_children_left(const char *state_dir)

@@ -33,6 +33,13 @@ typedef struct fs_agent_heir_t {
 apr_status_t fs_agent_lock_take(const char *state_dir, int standalone, const fs_agent_heir_t *heir,
                                 fs_result_t *result);
 
+/*
+ * Those who take over do so one after the other, so that none ends a holder whose sockets another
+ * is about to get: waits for StateDir/agent.heir, for some seconds at most. Close what is returned
+ * when the listeners are open; -1 is fine.
+ */
+int fs_agent_heir_begin(const char *state_dir);
+
 /* Whether any httpd child still holds StateDir/children.lock. Not being able to tell counts as yes.
  */
 int fs_agent_children_left(const char *state_dir);

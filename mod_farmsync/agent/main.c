@@ -318,12 +318,19 @@ static void beat(fs_agent_t *agent, const options_t *options, const sigset_t *en
 static int run(fs_agent_t *agent, const options_t *options, const sigset_t *ends, pid_t parent)
 {
     fs_result_t result;
-    apr_status_t status = open_state(agent, options, &result);
+    apr_status_t status;
+    int heir;
+
+    (void)fs_dir_make(agent->config.state_dir, &result); /* open_state says why it can't be */
+    heir = fs_agent_heir_begin(agent->config.state_dir);
+    status = open_state(agent, options, &result);
 
     if (!status)
         status = open_network(agent, &result);
     if (!status)
         status = fs_agent_parts_open(agent, &result);
+    if (heir >= 0)
+        close(heir);
     if (!status)
         status = start_threads(agent, &result);
     if (!status)

@@ -118,12 +118,15 @@ def test_configuration_is_written_for_httpd_user_only(server):
     path = os.path.join(server.state, "agent.json")
     with open(path, encoding="utf-8") as file:
         written = json.load(file)
-    assert written == {
+    expected = {
         "server": "web1", "address": f"127.0.0.1:{server.port}", "state_dir": server.state,
         "groups": ["default", "other"], "database": server.path("my.cnf"),
         "data_servers": ["http://127.0.0.1:1", "https://ds2.example:4470"],
         "key_file": server.path("farm.key"), "ca_file": None, "cert_file": None,
+        "listen": None, "advertise": None, "peers": [], "suspect_ms": 3000, "dead_ms": 10000,
+        "outage_s": 7 * 86400,
         "log_level": "debug", "poll_ms": 2000}
+    assert {name: written[name] for name in expected} == expected
     info = os.stat(path)
     assert stat.S_IMODE(info.st_mode) == 0o640
     if USER:
