@@ -61,24 +61,31 @@ static int open_connection(const char *path)
     memcpy(address.sun_path, path, strlen(path) + 1);
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address))) {
+        int error = errno;
+
         close(fd);
+        errno = error;
         fd = -1;
     }
     return fd;
 }
 
-/* -1: there is nobody. */
+/* -1: there is nobody; -2: there is somebody, who has no time. */
 static int reach(const fs_session_host_t *host, fs_usec_t deadline)
 {
     fs_usec_t now = fs_time_mono();
-    int fd = -1, waits = host->farm->host->agent && now >= atomic_load(&away_until);
+    int fd, busy, waits = host->farm->host->agent && now >= atomic_load(&away_until);
 
-    do {
+    for (;;) {
         fd = open_connection(host->agent_socket);
-        if (fd < 0 && waits && now < deadline)
-            fs_time_sleep_until(now + RETRY_PAUSE);
+        busy = fd < 0 && errno == EAGAIN; /* its queue of connections is full */
+        if (fd >= 0 || !(waits || busy) || now >= deadline)
+            break;
+        fs_time_sleep_until(now + RETRY_PAUSE);
         now = fs_time_mono();
-    } while (fd < 0 && waits && now < deadline);
+    }
+    if (busy)
+        return -2;
     atomic_store(&away_until, fd < 0 ? now + AWAY_PAUSE : 0);
     return fd;
 }
@@ -205,7 +212,7 @@ static fs_session_answer_t ask(const fs_session_host_t *host, const char *path, 
     for (int tries = 0; answer.closed && tries < 2; tries++) {
         fd = reach(host, deadline);
         if (fd < 0)
-            return FS_SESSION_AWAY;
+            return fd == -1 ? FS_SESSION_AWAY : FS_SESSION_LATE;
         exchange(fd, request, (size_t)length + body_length, &answer, deadline + GRACE);
     }
     explicit_bzero(request, sizeof(request));
