@@ -265,8 +265,8 @@ fs_usec_t fs_fetch_step_all(fs_sessions_t *sessions);
  */
 
 unsigned fs_session_handover_ms(const fs_sessions_t *sessions);
-/* Asks a host to hand a session over. The lock is held. */
-void fs_peer_ask(fs_sessions_t *sessions, fs_fetch_t *fetch, unsigned round, const char *peer);
+/* Asks a host to hand a session over. 0: it didn't answer just now, and isn't asked. The lock is held. */
+int fs_peer_ask(fs_sessions_t *sessions, fs_fetch_t *fetch, unsigned round, const char *peer);
 /* Whether a host lives, as far as is known, and answered the last question. The lock is held. */
 int fs_peer_answers(fs_sessions_t *sessions, const char *name);
 /* Names of the hosts that live and can be asked. */

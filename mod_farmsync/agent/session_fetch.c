@@ -277,7 +277,8 @@ static void ask_peer(fs_fetch_t *fetch, const char *name)
     memset(peer, 0, sizeof(*peer));
     snprintf(peer->name, sizeof(peer->name), "%s", name);
     peer->rank = FS_SESSION_NO_RANK;
-    fs_peer_ask(fetch->sessions, fetch, fetch->round, name);
+    if (!fs_peer_ask(fetch->sessions, fetch, fetch->round, name))
+        peer->said = FS_SESSION_SAID_FAILED;
 }
 
 static void ask_all_peers(fs_fetch_t *fetch)
@@ -589,9 +590,12 @@ static void step(fs_fetch_t *fetch)
     const fs_sessions_t *sessions = fetch->sessions;
     fs_session_taking_t taking = {.self = sessions->agent->config.server,
                                   .released = fetch->released,
+                                  .own = fetch->here && !fetch->released[0],
                                   .deadline = fetch->deadline};
 
     while (!fetch->finishing && !fetch->again) {
+        for (unsigned i = 0; i < fetch->candidate_count; i++)
+            fetch->candidates[i].up = sessions->vouching.servers[fetch->servers[i]].up;
         taking.candidates = fetch->candidates;
         taking.candidate_count = fetch->candidate_count;
         taking.peers = fetch->peers;
@@ -703,6 +707,7 @@ void fs_fetch_said(fs_sessions_t *sessions, fs_fetch_t *fetch, unsigned round, c
             memcpy(peer->named, item->owner, sizeof(peer->named));
         if (peer->said == FS_SESSION_SAID_TAKING)
             peer->rank = item->lease;
+        peer->has = item && item->parts & FS_SESSION_PART_SEALED ? 1 : 0;
     }
     step(fetch);
 }

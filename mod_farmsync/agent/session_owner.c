@@ -261,6 +261,7 @@ static int hand_over(asked_t *asked, handing_t *handing, fs_usec_t patience, apr
         handing->answer.what = FS_SESSION_WHAT_TAKING;
         handing->answer.parts = FS_SESSION_PART_LEASE;
         handing->answer.lease = mine.rank;
+        show(asked, handing, pool);
         break;
     case FS_SESSION_HAND_NONE:
         disclaim(asked, handing, pool);

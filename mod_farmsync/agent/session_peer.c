@@ -13,7 +13,8 @@
 #define AT_ONCE       4 /* batches to one host */
 #define BATCH         128
 #define LATE_LIMIT_MS 3000
-#define SILENT_FOR    (5 * FS_USEC_PER_SEC) /* after a question that wasn't answered */
+#define SILENT_FOR    (5 * FS_USEC_PER_SEC)    /* after a question that wasn't answered */
+#define REST          (200 * FS_USEC_PER_MSEC) /* before one that didn't answer is asked again */
 #define WAY_MS        150 /* there and back, beyond what requests are waited for */
 
 typedef struct question_t {
@@ -136,6 +137,10 @@ static void ask_run(fs_sessions_t *sessions, fs_work_t *work, fs_http_client_t *
         pthread_mutex_lock(&sessions->lock);
         batch->peer->failed = status ? fs_session_clock() : 0;
         tell_fetches(sessions, batch, status ? NULL : &reader);
+        while (status && STAILQ_FIRST(&batch->peer->questions)) { /* it won't answer these either */
+            fill(batch);
+            tell_fetches(sessions, batch, NULL);
+        }
         if (!status)
             fs_http_answer_clear(&answer);
     }
@@ -160,27 +165,29 @@ static struct fs_asked_peer_t *find_peer(fs_sessions_t *sessions, const char *na
     return peer;
 }
 
-void fs_peer_ask(fs_sessions_t *sessions, fs_fetch_t *fetch, unsigned round, const char *name)
+int fs_peer_ask(fs_sessions_t *sessions, fs_fetch_t *fetch, unsigned round, const char *name)
 {
     struct fs_asked_peer_t *peer = find_peer(sessions, name);
-    question_t *question = peer ? calloc(1, sizeof(*question)) : NULL;
+    question_t *question;
     batch_t *batch;
 
+    if (!peer || (peer->failed && fs_session_clock() - peer->failed < REST))
+        return 0;
+    question = calloc(1, sizeof(*question));
     if (!question)
-        return; /* the deadline ends it */
+        return 0;
     question->fetch = fetch;
     question->round = round;
     fs_fetch_hold(fetch);
     STAILQ_INSERT_TAIL(&peer->questions, question, link);
-    if (peer->batches >= AT_ONCE)
-        return;
-    batch = calloc(1, sizeof(*batch));
+    batch = peer->batches < AT_ONCE ? calloc(1, sizeof(*batch)) : NULL;
     if (!batch)
-        return;
+        return 1; /* one that is on its way takes it along, or the deadline ends it */
     batch->peer = peer;
     batch->work.run = ask_run;
     peer->batches++;
     fs_work_add(sessions, &batch->work);
+    return 1;
 }
 
 int fs_peer_answers(fs_sessions_t *sessions, const char *name)
