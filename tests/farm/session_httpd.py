@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One httpd with mod_session_farmsync, without agent and bank; and visitors with a cookie jar."""
 
+import atexit
 import http.client
 import os
 import re
@@ -20,6 +21,7 @@ TIMEOUT_S = 20
 def build_module(source):
     """A module built with apxs; its path."""
     directory = tempfile.mkdtemp(prefix="farmsync-apxs-")
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
     shutil.copy(source, directory)
     apxs = shutil.which("apxs") or shutil.which("apxs2")
     name = os.path.basename(source)

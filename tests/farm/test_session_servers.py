@@ -113,7 +113,14 @@ class Web(SessionHttpd):
 class Servers:
     def __init__(self, application):
         self.directory = tempfile.mkdtemp(prefix="fsweb-", dir="/tmp")
-        key = Key()
+        self.banks, self.webs = [], []
+        try:
+            self.begin(application, Key())
+        except BaseException:
+            self.end()
+            raise
+
+    def begin(self, application, key):
         self.banks = [Bank(self.directory, key, f"bank{number}", port) for number, port in enumerate(ports.take(2))]
         for bank in self.banks:
             bank.peers = [other for other in self.banks if other is not bank]
