@@ -226,12 +226,13 @@ static int may_have_it(const fs_session_peer_t *peer)
     return peer->said == FS_SESSION_SAID_TAKING && peer->has;
 }
 
-/* Nobody that was asked at the bank holds it: perhaps a host has one that is younger than that. */
-static fs_session_next_t settle_unknown(const fs_session_taking_t *taking, int all_in_sync,
-                                        fs_usec_t now)
+/* What the bank says isn't enough: all living peers are asked. ADOPT: nothing is left to do about
+ * them, and none of them `failed` to answer or some did. */
+static fs_session_next_t settle_peers(const fs_session_taking_t *taking, fs_usec_t now, int *failed)
 {
-    int waiting = 0, failed = 0;
+    int waiting = 0;
 
+    *failed = 0;
     if (!taking->asked_all)
         return next_step(FS_SESSION_STEP_ASK_ALL, "", now);
     for (unsigned i = 0; i < taking->peer_count; i++) {
@@ -244,15 +245,39 @@ static fs_session_next_t settle_unknown(const fs_session_taking_t *taking, int a
                 return next;
         }
         waiting += peer->said == FS_SESSION_SAID_NOTHING;
-        failed += peer->said == FS_SESSION_SAID_FAILED;
+        *failed += peer->said == FS_SESSION_SAID_FAILED;
     }
-    if (waiting)
-        return next_step(FS_SESSION_STEP_WAIT, "", taking->deadline);
-    if (!failed && taking->own)
-        return next_step(FS_SESSION_STEP_ADOPT, "", now); /* nobody else has it */
+    return waiting ? next_step(FS_SESSION_STEP_WAIT, "", taking->deadline)
+                   : next_step(FS_SESSION_STEP_ADOPT, "", now);
+}
+
+/* Nobody that was asked at the bank holds it: perhaps a host has one that is younger than that. */
+static fs_session_next_t settle_unknown(const fs_session_taking_t *taking, int all_in_sync,
+                                        fs_usec_t now)
+{
+    int failed;
+    fs_session_next_t next = settle_peers(taking, now, &failed);
+
+    if (next.step != FS_SESSION_STEP_ADOPT || (!failed && taking->own))
+        return next; /* ADOPT: nobody else has it */
     if (all_in_sync && !failed)
         return next_step(FS_SESSION_STEP_UNKNOWN, "", now);
     return next_step(FS_SESSION_STEP_TAKE, "", now + FS_SESSION_RETRY);
+}
+
+/*
+ * Only bank servers that may have missed something hold it. Who could have brought it to them is
+ * asked himself; what they hold and what the peers have together is all there is, if everybody
+ * answered.
+ */
+static fs_session_next_t settle_behind(const fs_session_taking_t *taking, int silent, fs_usec_t now)
+{
+    int failed;
+    fs_session_next_t next = settle_peers(taking, now, &failed);
+
+    if (next.step == FS_SESSION_STEP_ADOPT && (failed || silent))
+        return next_step(FS_SESSION_STEP_TAKE, "", now + FS_SESSION_RETRY);
+    return next;
 }
 
 static int somebody_gave(const fs_session_taking_t *taking)
@@ -288,9 +313,8 @@ static fs_session_next_t next_of(const fs_session_taking_t *taking, fs_usec_t no
         return next_step(FS_SESSION_STEP_TAKE, "", now + FS_SESSION_RETRY);
     if (known && in_sync)
         return next;
-    if (known) /* copies of servers that may have missed something, and nobody else's */
-        return taking->asked_all ? next_step(FS_SESSION_STEP_TAKE, "", now + FS_SESSION_RETRY)
-                                 : next_step(FS_SESSION_STEP_ASK_ALL, "", now);
+    if (known)
+        return settle_behind(taking, silent != 0, now);
     return settle_unknown(taking, unknown && !silent && in_sync == unknown, now);
 }
 
