@@ -173,8 +173,8 @@ static fs_session_next_t settle_owner(const fs_session_taking_t *taking, const c
                        ? next_step(FS_SESSION_STEP_TAKE, "", now + FS_SESSION_RETRY)
                        : next_step(FS_SESSION_STEP_ADOPT, "", now);
         case FS_SESSION_SAID_NAMED:
-            if (same(peer->named, taking->self))
-                return next_step(FS_SESSION_STEP_TAKE, owner, now);
+            if (same(peer->named, taking->self)) /* and what it had came with that */
+                return next_step(FS_SESSION_STEP_ADOPT, "", now);
             whom = peer->named;
             break;
         case FS_SESSION_SAID_NONE:
@@ -339,7 +339,7 @@ fs_session_hand_t fs_session_hand_over(const fs_session_mine_t *mine, const char
         return FS_SESSION_HAND_TAKING; /* even to whom it was released: he may be giving it back */
     if (!mine->there)
         return FS_SESSION_HAND_NONE;
-    if (!mine->doubt && same(mine->released, asker))
+    if (same(mine->released, asker))
         return FS_SESSION_HAND_GIVE; /* again: the answer was lost */
     if (mine->released[0])
         return FS_SESSION_HAND_NAME;
