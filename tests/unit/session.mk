@@ -1,7 +1,7 @@
 session_unit_tests = tests/unit/test_session tests/unit/test_session_bank \
 	tests/unit/test_session_store tests/unit/test_session_hand \
 	tests/unit/test_session_turn tests/unit/test_session_disk \
-	tests/unit/test_session_ownership \
+	tests/unit/test_session_ownership tests/unit/test_session_take \
 	tests/unit/test_session_farm tests/unit/test_session_batch
 check_PROGRAMS += $(session_unit_tests)
 TESTS += $(session_unit_tests)
@@ -52,3 +52,8 @@ tests_unit_test_session_ownership_SOURCES = tests/unit/test_session_ownership.c 
 	tests/unit/fs_test_session.h tests/unit/fs_test.h
 tests_unit_test_session_ownership_CPPFLAGS = $(session_unit_cppflags)
 tests_unit_test_session_ownership_LDADD = $(session_unit_ldadd)
+
+tests_unit_test_session_take_SOURCES = tests/unit/test_session_take.c \
+	tests/unit/fs_test_session.h tests/unit/fs_test.h
+tests_unit_test_session_take_CPPFLAGS = $(session_unit_cppflags)
+tests_unit_test_session_take_LDADD = $(session_unit_ldadd)

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Single decisions about ownership; test_session_ownership.c has whole farms. */
+#include "fs_test.h"
+#include "fs_test_session.h"
+#include "session/fs_session_lease.h"
+#include "session/fs_session_resync.h"
+#include "session/fs_session_take.h"
+
+#define MS FS_USEC_PER_MSEC
+
+static fs_session_candidate_t candidates[2];
+static fs_session_peer_t peers[2];
+
+static fs_session_taking_t taking_of(unsigned peer_count)
+{
+    fs_session_taking_t taking = {.self = "web1",
+                                  .deadline = 500 * MS,
+                                  .candidates = candidates,
+                                  .candidate_count = 2,
+                                  .peers = peers,
+                                  .peer_count = peer_count};
+
+    return taking;
+}
+
+static fs_session_candidate_t heard(fs_session_heard_t what, int in_sync, const char *owner)
+{
+    fs_session_candidate_t candidate = {.heard = what, .in_sync = in_sync, .up = 1};
+
+    snprintf(candidate.owner, sizeof(candidate.owner), "%s", owner);
+    return candidate;
+}
+
+static fs_session_peer_t said(const char *name, fs_session_said_t what, const char *named)
+{
+    fs_session_peer_t peer = {.said = what, .rank = FS_SESSION_NO_RANK};
+
+    snprintf(peer.name, sizeof(peer.name), "%s", name);
+    snprintf(peer.named, sizeof(peer.named), "%s", named);
+    return peer;
+}
+
+static fs_session_step_t step_of(const fs_session_taking_t *taking)
+{
+    return fs_session_take_next(taking, 10 * MS).step;
+}
+
+START_TEST(what_the_bank_grants_is_taken)
+{
+    fs_session_taking_t taking = taking_of(0);
+
+    candidates[0] = heard(FS_SESSION_HEARD_GRANTED, 1, "");
+    candidates[1] = heard(FS_SESSION_HEARD_NOTHING, 0, "");
+    ck_assert_int_eq(step_of(&taking), FS_SESSION_STEP_WAIT);
+    candidates[1] = heard(FS_SESSION_HEARD_GRANTED, 1, "");
+    ck_assert_int_eq(step_of(&taking), FS_SESSION_STEP_ADOPT);
+    taking.stale = 1;
+    ck_assert_int_eq(step_of(&taking), FS_SESSION_STEP_TAKE);
+}
+END_TEST
+
+/* It may have given the session to another before it fell silent. */
+START_TEST(a_silent_candidate_is_asked_again_until_it_is_down)
+{
+    fs_session_taking_t taking = taking_of(0);
+
+    candidates[0] = heard(FS_SESSION_HEARD_GRANTED, 1, "");
+    candidates[1] = heard(FS_SESSION_HEARD_FAILED, 0, "");
+    ck_assert_int_eq(step_of(&taking), FS_SESSION_STEP_TAKE);
+    candidates[1].up = 0;
+    ck_assert_int_eq(step_of(&taking), FS_SESSION_STEP_ADOPT);
+}
+END_TEST
+
+START_TEST(a_living_owner_is_asked)
+{
+    fs_session_taking_t taking = taking_of(0);
+    fs_session_next_t next;
+
+    candidates[0] = heard(FS_SESSION_HEARD_GRANTED, 1, "");
+    candidates[1] = heard(FS_SESSION_HEARD_OWNED, 1, "web2");
+    candidates[1].until = 300 * MS;
+    next = fs_session_take_next(&taking, 10 * MS);
+    ck_assert_int_eq(next.step, FS_SESSION_STEP_ASK);
+    ck_assert_str_eq(next.whom, "web2");
+    taking.peer_count = 1;
+    peers[0] = said("web2", FS_SESSION_SAID_GAVE, "");
+    ck_assert_int_eq(step_of(&taking), FS_SESSION_STEP_ADOPT);
+    peers[0] = said("web2", FS_SESSION_SAID_NONE, "");
+    next = fs_session_take_next(&taking, 10 * MS);
+    ck_assert_int_eq(next.step, FS_SESSION_STEP_TAKE);
+    ck_assert_str_eq(next.whom, "web2");
+    peers[0] = said("web2", FS_SESSION_SAID_FAILED, "");
+    next = fs_session_take_next(&taking, 10 * MS);
+    ck_assert_int_eq(next.step, FS_SESSION_STEP_TAKE);
+    ck_assert_int_eq(next.wanted, 1);
+    ck_assert_int_gt(next.at, 10 * MS);
+    ck_assert_int_eq(fs_session_take_next(&taking, 500 * MS).step, FS_SESSION_STEP_GIVE_UP);
+}
+END_TEST
+
+/* The owner let this very host have it: no round after round. */
+START_TEST(what_was_released_to_who_asks_is_his)
+{
+    fs_session_taking_t taking = taking_of(1);
+    fs_session_mine_t mine = {.there = 1, .released = "web1", .doubt = 1, .turn = 1};
+
+    candidates[0] = candidates[1] = heard(FS_SESSION_HEARD_GRANTED, 0, "");
+    taking.asked_all = 1;
+    peers[0] = said("web2", FS_SESSION_SAID_NAMED, "web1");
+    ck_assert_int_eq(step_of(&taking), FS_SESSION_STEP_ADOPT);
+    ck_assert_int_eq(fs_session_hand_over(&mine, "web1", 0), FS_SESSION_HAND_GIVE);
+    ck_assert_int_eq(fs_session_hand_over(&mine, "web3", 0), FS_SESSION_HAND_NAME);
+    mine.taking = 1;
+    ck_assert_int_eq(fs_session_hand_over(&mine, "web1", 0), FS_SESSION_HAND_TAKING);
+}
+END_TEST
+
+START_TEST(servers_that_are_behind_are_enough_with_all_hosts)
+{
+    fs_session_taking_t taking = taking_of(0);
+
+    candidates[0] = candidates[1] = heard(FS_SESSION_HEARD_GRANTED, 0, "");
+    ck_assert_int_eq(step_of(&taking), FS_SESSION_STEP_ASK_ALL);
+    taking.asked_all = 1;
+    taking.peer_count = 1;
+    peers[0] = said("web2", FS_SESSION_SAID_NONE, "");
+    ck_assert_int_eq(step_of(&taking), FS_SESSION_STEP_ADOPT);
+    peers[0] = said("web2", FS_SESSION_SAID_FAILED, "");
+    ck_assert_int_eq(step_of(&taking), FS_SESSION_STEP_TAKE);
+    peers[0] = said("web2", FS_SESSION_SAID_NONE, "");
+    candidates[0] = candidates[1] = heard(FS_SESSION_HEARD_UNKNOWN, 0, "");
+    ck_assert_int_eq(step_of(&taking), FS_SESSION_STEP_TAKE); /* "unknown" needs who is in sync */
+    candidates[0].in_sync = candidates[1].in_sync = 1;
+    ck_assert_int_eq(step_of(&taking), FS_SESSION_STEP_UNKNOWN);
+}
+END_TEST
+
+/* Of two one goes on, whoever looks. */
+START_TEST(two_that_take_at_once_dont_wait_for_each_other)
+{
+    fs_session_taking_t one = taking_of(1), two = taking_of(1);
+    fs_session_step_t first, second;
+
+    one.released = two.self = "web2";
+    two.released = one.self;
+    candidates[0] = candidates[1] = heard(FS_SESSION_HEARD_GRANTED, 1, "");
+    peers[0] = said("web2", FS_SESSION_SAID_TAKING, "");
+    first = step_of(&one);
+    candidates[0] = candidates[1] = heard(FS_SESSION_HEARD_OWNED, 1, "web1");
+    peers[0] = said("web1", FS_SESSION_SAID_TAKING, "");
+    second = step_of(&two);
+    ck_assert_int_eq(first, FS_SESSION_STEP_ADOPT);
+    ck_assert_int_eq(second, FS_SESSION_STEP_TAKE);
+}
+END_TEST
+
+/* While another request has the session for itself, nobody else gets it. */
+START_TEST(no_hand_over_without_the_turn)
+{
+    fs_session_mine_t mine = {.there = 1, .released = "", .patience = 100 * MS, .pending = 1};
+
+    ck_assert_int_eq(fs_session_hand_over(&mine, "web2", 99 * MS), FS_SESSION_HAND_WAIT);
+    ck_assert_int_eq(fs_session_hand_over(&mine, "web2", 100 * MS), FS_SESSION_HAND_TAKING);
+    mine.turn = 1;
+    ck_assert_int_eq(fs_session_hand_over(&mine, "web2", 100 * MS), FS_SESSION_HAND_GIVE);
+    mine.doubt = 1;
+    ck_assert_int_eq(fs_session_hand_over(&mine, "web2", 100 * MS), FS_SESSION_HAND_NONE);
+}
+END_TEST
+
+static Suite *session_take_suite(void)
+{
+    Suite *suite = suite_create("session take");
+    TCase *take = tcase_create("take");
+
+    tcase_add_test(take, what_the_bank_grants_is_taken);
+    tcase_add_test(take, a_silent_candidate_is_asked_again_until_it_is_down);
+    tcase_add_test(take, a_living_owner_is_asked);
+    tcase_add_test(take, what_was_released_to_who_asks_is_his);
+    tcase_add_test(take, servers_that_are_behind_are_enough_with_all_hosts);
+    tcase_add_test(take, two_that_take_at_once_dont_wait_for_each_other);
+    tcase_add_test(take, no_hand_over_without_the_turn);
+    suite_add_tcase(suite, take);
+    return suite;
+}
+
+FS_TEST_MAIN(session_take_suite)
