@@ -1137,6 +1137,15 @@ static void remember_old(void)
     server->old_aside = server->aside;
 }
 
+/* A server that returns waits for none that it can't reach: who had failed and can't be reached
+ * counts as a second failure. */
+static void block(unsigned from, unsigned to)
+{
+    if (world.servers_fail && from >= HOSTS && to >= HOSTS)
+        return;
+    world.blocked[from][to] ^= 1;
+}
+
 static void harm(void)
 {
     unsigned node = below(&world.seed, HOSTS);
@@ -1150,7 +1159,7 @@ static void harm(void)
     if (world.servers_fail && !below(&world.seed, 40) && bank_is_well())
         harm_server(HOSTS + below(&world.seed, SERVERS));
     if (world.partitions && !below(&world.seed, 30))
-        world.blocked[below(&world.seed, NODES)][below(&world.seed, NODES)] ^= 1;
+        block(below(&world.seed, NODES), below(&world.seed, NODES));
     if (!below(&world.seed, 20))
         remember_old();
 }
