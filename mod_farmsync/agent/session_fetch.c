@@ -19,7 +19,9 @@
 #define PEERS_STEP 16
 #define COPIES     64
 /* So much before its time is over a request gets what there is, whoever has not answered. */
-#define SAYING        (3 * FS_USEC_PER_MSEC) /* until an offer may have been answered */
+#define SAYING (3 * FS_USEC_PER_MSEC) /* until an offer may have been answered */
+/* Then the question goes all the same: the host that has the session since is asked, too. */
+#define SAYING_MOST   (100 * FS_USEC_PER_MSEC)
 #define FORMER_MARGIN (50 * FS_USEC_PER_MSEC)
 
 typedef struct fs_waiter_t {
@@ -49,8 +51,9 @@ struct fs_fetch_t {
     char released[FS_SESSION_NAME_SIZE]; /* to whom this host has released it; "": nobody */
     fs_session_stamp_t version;          /* here */
     fs_usec_t deadline;
-    fs_usec_t at; /* to be looked at again */
-    int again;    /* at `at`: another round */
+    fs_usec_t saying; /* since when a question waits for what is being said; 0 none does */
+    fs_usec_t at;     /* to be looked at again */
+    int again;        /* at `at`: another round */
     fs_session_next_t next;
     int finishing;
     unsigned candidate_count, asked_count;
@@ -238,6 +241,16 @@ static int is_being_said(const fs_fetch_t *fetch)
     return 0;
 }
 
+/* Whether what is being said has had its time. */
+static int said_for_long(fs_fetch_t *fetch)
+{
+    fs_usec_t now = fs_session_clock();
+
+    if (!fetch->saying)
+        fetch->saying = now;
+    return now - fetch->saying > SAYING_MOST;
+}
+
 static void ask_round(fs_fetch_t *fetch, const char *from, int wanted)
 {
     fetch->round++;
@@ -246,7 +259,7 @@ static void ask_round(fs_fetch_t *fetch, const char *from, int wanted)
     fetch->peer_count = 0;
     fetch->generation = fetch->sessions->vouching.trusted.generation;
     choose_candidates(fetch);
-    if (is_being_said(fetch)) {
+    if (is_being_said(fetch) && !said_for_long(fetch)) {
         fetch->candidate_count = 0;
         fetch->again = 1;
         fetch->next.step = FS_SESSION_STEP_TAKE;
@@ -256,6 +269,7 @@ static void ask_round(fs_fetch_t *fetch, const char *from, int wanted)
         look_again_at(fetch, fs_session_clock() + SAYING);
         return;
     }
+    fetch->saying = 0;
     for (unsigned i = 0; i < fetch->candidate_count; i++)
         ask_server(fetch, i, from, wanted);
 }
