@@ -117,18 +117,24 @@ static void look(fs_sessions_t *sessions, handing_t *handing)
         fs_session_store_released(sessions->store, &handing->key, handing->released, &result);
 }
 
-/* Its place in the queue of those who want it for themselves alone, if there is one. */
+/*
+ * Its turn among those who want it for themselves alone: also if nobody does, for somebody could
+ * between a look at the queue and the release, and would work with what is another host's by then.
+ */
 static int has_turn(asked_t *asked, handing_t *handing, fs_usec_t patience)
 {
     fs_usec_t left = asked->came + patience - fs_session_clock();
     fs_result_t result;
+    apr_status_t status;
 
-    if (handing->has_turn || !fs_session_turn_count(asked->sessions->turns, &handing->key))
+    if (handing->has_turn)
         return 1;
-    if (left > 0 &&
-        !fs_session_turn_take(asked->sessions->turns, &handing->key, left, &handing->turn, &result))
-        handing->has_turn = 1;
-    return handing->has_turn;
+    status = fs_session_turn_take(asked->sessions->turns, &handing->key, left > 0 ? left : 0,
+                                  &handing->turn, &result);
+    handing->has_turn = status == APR_SUCCESS;
+    /* Where there can be no turns nobody has one. */
+    return handing->has_turn || (!APR_STATUS_IS_TIMEUP(status) &&
+                                 !fs_session_turn_count(asked->sessions->turns, &handing->key));
 }
 
 static void name_bases(fs_sessions_t *sessions, handing_t *handing)
