@@ -110,6 +110,8 @@ def test_an_operator_is_above(farm):
     """down stays whatever monitors find; up --force serves whatever they find; up doesn't take theirs back."""
     web = farm.web(3)
     breaks(farm, web)
+    # What the test before left has been taken back, and this one counts.
+    wait_until(lambda: heeded(web) == {"shop/monitor.file.web3"}, 20, "this monitor alone to be heeded")
     wait_status([web], 503)
     ctl(web, "up", "shop", code=1)
     assert status(web) == 503
