@@ -383,11 +383,18 @@ class Ours(Site):
 def ours(place, count=1, mpm="event", datasrv=2):
     """farmsync: a farm of its own, with two data servers as the bank; one site for each of its modes."""
     farm = Farm(tempfile.mkdtemp(prefix="fsbench-", dir="/tmp"))
-    farm.create(servers=count, datasrv=datasrv, interval=60, mpm=mpm, sessions=True)
-    for web in farm.webs:
-        farm.write_file(f"{web.name}/conf/extra/counter.conf", OURS.format(counter=place.counter))
-        farm.write_file(f"{web.name}/htdocs/page.txt", PAGE)
-    farm.up()
+    try:
+        farm.create(servers=count, datasrv=datasrv, interval=60, mpm=mpm, sessions=True)
+        for web in farm.webs:
+            farm.write_file(f"{web.name}/conf/extra/counter.conf",
+                            OURS.format(counter=place.counter))
+            farm.write_file(f"{web.name}/htdocs/page.txt", PAGE)
+        farm.up()
+    except BaseException:
+        if farm.state:
+            farm.down()
+            farm.remove()
+        raise
     sites = [Ours(title, [web.port for web in farm.webs], mpm, "/page.txt?read", "/page.txt?write",
                   path, farm.webs, farm.datasrvs)
              for title, path in (("farmsync", "/counter"), ("farmsync, exclusive", "/exclusive"))]
