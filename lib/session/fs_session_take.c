@@ -343,10 +343,11 @@ fs_session_hand_t fs_session_hand_over(const fs_session_mine_t *mine, const char
         return FS_SESSION_HAND_GIVE; /* again: the answer was lost */
     if (mine->released[0])
         return FS_SESSION_HAND_NAME;
-    if (mine->doubt)
-        return FS_SESSION_HAND_NONE;
+    /* Who was told a moment ago that it may be served is at it, though it is in doubt by now. */
     if ((mine->pending || !mine->turn) && now - mine->asked < mine->patience)
         return FS_SESSION_HAND_WAIT;
+    if (mine->doubt)
+        return FS_SESSION_HAND_NONE;
     /* Who holds the turn would save over what the asker did meanwhile. */
     return mine->turn ? FS_SESSION_HAND_GIVE : FS_SESSION_HAND_TAKING;
 }

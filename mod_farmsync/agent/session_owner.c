@@ -252,7 +252,7 @@ static int hand_over(asked_t *asked, handing_t *handing, fs_usec_t patience, apr
     mine.taking = fs_fetch_is_taking(sessions, &handing->key, &mine.rank);
     pthread_mutex_unlock(&sessions->lock);
     mine.pending = fs_session_store_pending(sessions->store, &handing->key);
-    mine.turn = !mine.there || mine.doubt || mine.released[0] || has_turn(asked, handing, patience);
+    mine.turn = !mine.there || mine.released[0] || has_turn(asked, handing, patience);
     switch (decide(asked, &mine)) {
     case FS_SESSION_HAND_WAIT:
         return 0;
