@@ -278,7 +278,8 @@ class Run:
                             for line in self.story(one, verdict)],
             }
         return {"seed": self.seed, "fault": self.name, "modes": modes,
-                "deaths": len(self.deaths), "crashes": self.crashes(), "flood": self.flood and self.flood.answers,
+                "deaths": len(self.deaths), "crashes": self.crashes(),
+                "flood": self.flood and self.flood.answers,
                 "silence_s": round(silence(self.sessions()), 2),
                 "no_answer": self.no_answer}
 
@@ -396,7 +397,7 @@ def main():
             print(f'there is no fault "{name}"; --list shows them', file=sys.stderr)
             return 2
     directory = tempfile.mkdtemp(prefix="fsloss-", dir="/tmp")
-    ground = None
+    ground, results = None, []
     try:
         try:
             netns.enter()
@@ -409,7 +410,7 @@ def main():
     finally:
         if ground:
             ground.close()
-        if not options.keep:
+        if not options.keep or not any(one["broken"] for one in results):
             shutil.rmtree(directory, ignore_errors=True)
     if options.json:
         with open(options.json, "w", encoding="utf-8") as file:
