@@ -1,5 +1,9 @@
-check_PROGRAMS += tests/unit/test_base
-TESTS += tests/unit/test_base
+base_unit_tests = tests/unit/test_base tests/unit/test_known
+check_PROGRAMS += $(base_unit_tests)
+TESTS += $(base_unit_tests)
 tests_unit_test_base_SOURCES = tests/unit/test_base.c tests/unit/fs_test.h
 tests_unit_test_base_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_base_LDADD = lib/base/libfs_base.la $(CHECK_LIBS)
+tests_unit_test_known_SOURCES = tests/unit/test_known.c tests/unit/fs_test.h
+tests_unit_test_known_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_known_LDADD = lib/base/libfs_base.la $(CHECK_LIBS)
