@@ -91,6 +91,8 @@ START_TEST(known_texts_are_as_long_as_the_shape_says)
 
     add(1, longest, 1);
     ck_assert_uint_eq(find(1, longest), 0);
+    for (size_t i = 0; i < sizeof(memory) / sizeof(memory[0]); i++)
+        ck_assert_uint_eq(memory[i], 0);
     longest[TEXT] = '\0';
     add(1, longest, 2);
     ck_assert_uint_eq(find(1, longest), 2);
