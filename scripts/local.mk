@@ -2,6 +2,7 @@ EXTRA_DIST += scripts/farm scripts/test scripts/bench scripts/packages.txt scrip
 	scripts/farmlib/htdocs/index.html scripts/farmlib/htdocs/shop.shtml \
 	scripts/farmlib/htdocs/visits.lua \
 	scripts/farmlib/__init__.py \
+	scripts/farmlib/balancer.py \
 	scripts/farmlib/bench.py \
 	scripts/farmlib/bench_host.py \
 	scripts/farmlib/bench_avail.py \

@@ -20,6 +20,7 @@ import shutil
 import weakref
 
 from . import paths, ports, proc
+from .balancer import Balancer
 from .database import Database
 from .dataserver import DataServer
 from .errors import FarmError
@@ -35,6 +36,7 @@ BINARIES = {"mod_farmsync.so": "mod_farmsync/mod_farmsync.so",
             "farmsync-agent": "farmsync-agent",
             "datasrv": "datasrv/datasrv"}
 SESSION_BINARIES = {"mod_session_farmsync.so": "mod_farmsync/mod_session_farmsync.so"}
+ROUTING_BINARIES = {"mod_proxy_farmsync.so": "mod_farmsync/mod_proxy_farmsync.so"}
 
 
 class Farm:
@@ -43,7 +45,7 @@ class Farm:
         self.asked = os.path.abspath(directory or os.environ.get("FARM_DIR") or DEFAULT_DIR)
         self.directory = os.path.realpath(self.asked)
         self.state = None
-        self.webs, self.datasrvs, self.database = [], [], None
+        self.webs, self.datasrvs, self.database, self.balancer = [], [], None, None
 
     # --- state file
     @property
@@ -81,6 +83,8 @@ class Farm:
                          if name.startswith("ds")]
         self.webs = [WebServer(self, name, record) for name, record in state["parts"].items()
                      if name.startswith("web")]
+        self.balancer = Balancer(self, "lb1", state["parts"]["lb1"]) if "lb1" in state["parts"] \
+            else None
 
     def save(self):
         temporary = f"{self.state_path}.{os.getpid()}"
@@ -106,9 +110,15 @@ class Farm:
         """Whether its web servers keep sessions, and its data servers the bank."""
         return bool(self.state and self.state.get("sessions"))
 
+    @property
+    def routing(self):
+        """How many visitors each web server can be home to; None if they don't route."""
+        return self.state.get("routing") if self.state else None
+
     # --- parts
     def parts(self):
-        return [self.database, *self.datasrvs, *self.webs]
+        return [self.database, *self.datasrvs, *self.webs,
+                *([self.balancer] if self.balancer else [])]
 
     def part(self, name):
         """By name: db1, ds1, web1, agent1 (the agent of web1), ..."""
@@ -156,7 +166,9 @@ class Farm:
 
     def copy_binaries(self):
         os.makedirs(os.path.join(self.directory, "bin"), exist_ok=True)
-        for name, relative in {**BINARIES, **(SESSION_BINARIES if self.sessions else {})}.items():
+        wanted = {**BINARIES, **(SESSION_BINARIES if self.sessions else {}),
+                  **(ROUTING_BINARIES if self.routing else {})}
+        for name, relative in wanted.items():
             source, target = paths.built(relative), self.binary(name)
             if os.path.exists(target) and _same(source, target):
                 continue
@@ -166,10 +178,11 @@ class Farm:
 
     # --- up and down
     def create(self, servers=3, datasrv=2, interval=DEFAULT_INTERVAL_S, base_port=None,
-               mpm="event", sessions=False):
+               mpm="event", sessions=False, routing=None):
         """
         Lays out a farm that isn't started yet, or takes up the one that is in the directory.
-        `mpm` may be a list, given to the servers in turn.
+        `mpm` may be a list, given to the servers in turn; so is `routing`, the visitors that a
+        server can be home to, with a balancer before them that knows nothing of it.
         """
         mpms = checked_mpms(mpm)
         self.check_place()
@@ -177,7 +190,8 @@ class Farm:
         self.load()
         kept = self.state["parts"] if self.state else {}
         names = [*(f"web{n}" for n in range(1, servers + 1)),
-                 *(f"ds{n}" for n in range(1, datasrv + 1)), "db1"]
+                 *(f"ds{n}" for n in range(1, datasrv + 1)), "db1",
+                 *(["lb1"] if routing else [])]
         agents = [f"agent{n}" for n in range(1, servers + 1)]
         numbers = self._numbers([*names, *agents], kept, base_port)
         parts = {}
@@ -186,7 +200,8 @@ class Farm:
             if name.startswith("web"):
                 parts[name]["mpm"] = mpms[(int(name[3:]) - 1) % len(mpms)]
                 parts[name]["agent_port"] = numbers["agent" + name[3:]]
-        self._take({"format": FORMAT, "interval": interval, "sessions": sessions, "parts": parts})
+        self._take({"format": FORMAT, "interval": interval, "sessions": sessions,
+                    "routing": routing, "parts": parts})
         self._write_all()
         self.save()
 
@@ -268,6 +283,9 @@ class Farm:
                     one.start()
             for one in self.webs:
                 self.wait_member(one.name)
+        if self.balancer and self.balancer.pid is None:
+            with progress("Starting the balancer"):
+                self.balancer.start()
 
     def wait_member(self, name, seconds=30):
         """Waits until a server has reported its clock to the database."""
@@ -280,7 +298,8 @@ class Farm:
 
     def down(self):
         """Stops everything; a recycled pid is never touched. Ends what was lost sight of as well."""
-        for group in (self.webs, self.datasrvs, [self.database]):
+        for group in ([self.balancer] if self.balancer else [], self.webs, self.datasrvs,
+                      [self.database]):
             for part in group:
                 part.record["stopped"] = True
                 if part.process is not None or part.processes():

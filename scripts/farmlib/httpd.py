@@ -77,6 +77,7 @@ FarmSyncApplication   sample-shop /shop.shtml
 </Location>
 
 {session_places}
+{routing}
 IncludeOptional conf/extra/*.conf
 """
 
@@ -96,6 +97,17 @@ LuaMapHandler "^/visits$" "{root}/htdocs/visits.lua"
     SessionFarmSyncCookieName visitor path=/
     SessionFarmSyncAck {ack}
 </Location>
+"""
+
+# A visitor who reaches another server than his home is sent on to it through mod_proxy.
+ROUTING = """\
+LoadModule proxy_module "{modules}/mod_proxy.so"
+LoadModule proxy_http_module "{modules}/mod_proxy_http.so"
+LoadModule proxy_farmsync_module "{module}"
+FarmSyncRoute         On
+FarmSyncRouteBy       proxy
+FarmSyncCapacity      {capacity}
+FarmSyncRouteURL      http://127.0.0.1:{port}
 """
 
 LIMITS = {
@@ -151,7 +163,15 @@ class WebServer(Part):
             agent=self.farm.binary("farmsync-agent"), server_limit=server_limit, limits=limits,
             data_servers=self._data_servers(), session_modules=self._session_modules(),
             agent_port=self.record["agent_port"], peers=self._peers(),
-            session_places=self._session_places(modules))
+            session_places=self._session_places(modules), routing=self._routing())
+
+    def _routing(self):
+        if not self.farm.routing:
+            return ""
+        capacities = self.farm.routing
+        return ROUTING.format(modules=paths.httpd_modules(), port=self.port,
+                              module=self.farm.binary("mod_proxy_farmsync.so"),
+                              capacity=capacities[(self.number - 1) % len(capacities)])
 
     def _session_modules(self):
         if not self.farm.sessions:
