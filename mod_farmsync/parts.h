@@ -42,6 +42,55 @@ APR_DECLARE_OPTIONAL_FN(apr_status_t, farmsync_make_state_dir,
 /* Farm time in microseconds, in a child; 0 if it isn't known. Any thread. */
 APR_DECLARE_OPTIONAL_FN(apr_int64_t, farmsync_time, (void));
 
+/* --- routing ------------------------------------------------------------------------------------
+ */
+
+#define FARMSYNC_VISITOR_BYTES 12
+
+/* Who asks, where FarmSyncRoute is on. Names are the request's, or constant. */
+typedef struct farmsync_visitor_t {
+    unsigned char id[FARMSYNC_VISITOR_BYTES];
+    const char *primary;   /* the server that is home to him */
+    const char *alternate; /* NULL: there is no other server */
+    apr_uint32_t generation;
+    int here;  /* this server is his home */
+    int moved; /* his home or his alternate changed with this request */
+} farmsync_visitor_t;
+
+/* From header_parser on (routing runs there as APR_HOOK_REALLY_FIRST); 0: the request has none. Any
+ * request of a chain of subrequests and internal redirects gives that of the main request. */
+APR_DECLARE_OPTIONAL_FN(int, farmsync_visitor, (request_rec * r, farmsync_visitor_t *visitor));
+
+/*
+ * The first 96 bits of the visitor's session, by the session cookies that the request brings; 0: it
+ * has none. Looks nothing up. mod_session_farmsync.
+ */
+APR_DECLARE_OPTIONAL_FN(int, farmsync_session_visitor,
+                        (request_rec * r, unsigned char bytes[FARMSYNC_VISITOR_BYTES]));
+
+typedef struct farmsync_target_t {
+    const char *server; /* its name */
+    const char *url;    /* http://host:port or https://host:port, of its FarmSyncRouteURL */
+    const char *token;  /* value of the header FarmSync-Route of the request that goes there */
+} farmsync_target_t;
+
+#define FARMSYNC_TARGETS 2
+
+typedef struct farmsync_forward_t {
+    unsigned count;
+    farmsync_target_t targets[FARMSYNC_TARGETS]; /* in this order */
+    /* To be called when no connection to a target can be made, before the next one is tried. */
+    void (*failed)(request_rec *r, const farmsync_target_t *target);
+} farmsync_forward_t;
+
+/*
+ * Sends the request on and brings the answer, all of it, in header_parser, so that neither
+ * authentication nor sessions nor filters of this server see it: they run at the target. OK: it is
+ * answered; HTTP_...: it is to be answered with that error; DECLINED: no connection could be made
+ * and nothing of the body was read, so it is to be served here. mod_proxy_farmsync.
+ */
+APR_DECLARE_OPTIONAL_FN(int, farmsync_forward, (request_rec * r, const farmsync_forward_t *to));
+
 /* --- status -------------------------------------------------------------------------------------
  */
 
