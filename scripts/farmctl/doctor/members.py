@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The servers: all there, none twice, their clocks known."""
 
+import random
 import time
 from collections import defaultdict
 
@@ -11,7 +12,7 @@ from . import error, ok, skipped, warning
 BOUND_MS = 100
 WALL_MS = 1000
 FORGET_S = 24 * 3600
-PACE_S = 0.2
+PACE_S = 0.02, 0.2
 TWINS = ("FS0899", "FS1052")  # what datasrv and the database say of two servers of one name
 ONE_NAME = "give each server its own FarmSyncServer (data servers: Name)"
 
@@ -103,7 +104,10 @@ def names(patient, rows):
 
 
 def changing(patient):
-    """Names whose address changed to and fro while it was looked at: each reports once a second."""
+    """
+    Names whose address changed to and fro while it was looked at: each reports once a second. It is
+    looked at irregularly: who keeps step with those that report sees always the same one of them.
+    """
     seen = defaultdict(list)
     deadline = time.monotonic() + patient.options.seconds
     while True:
@@ -115,6 +119,6 @@ def changing(patient):
                 seen[key].append(value)
         if time.monotonic() >= deadline:
             break
-        time.sleep(PACE_S)
+        time.sleep(random.uniform(*PACE_S))
     return {name: set(values) for (name, _), values in seen.items()
             if len(values) >= 3 and len(set(values)) > 1}
