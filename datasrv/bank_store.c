@@ -480,7 +480,7 @@ static int goes_back(const held_t *held, const fs_session_item_t *item)
 
 /* The later copy wins; what only a host can merge with it goes aside. */
 static int replace(fs_bank_work_t *work, const fs_session_item_t *item, const held_t *was,
-                   const held_t *held, fs_session_item_t *answer)
+                   const held_t *held, int aside, fs_session_item_t *answer)
 {
     fs_bank_slot_t slot = was->slot;
     uint8_t *copy = malloc(was->length + 1); /* storing moves what `was` points to */
@@ -492,7 +492,7 @@ static int replace(fs_bank_work_t *work, const fs_session_item_t *item, const he
         memcpy(copy, was->sealed, was->length);
     error = store_offered(work, item, held, answer);
     slot.indexed = 0;
-    if (!error && answer->what == FS_SESSION_WHAT_STORED && held->hold.aside && !was->hold.aside)
+    if (!error && answer->what == FS_SESSION_WHAT_STORED && aside)
         error = put_slot(work, BANK_ASIDE, &item->key, &slot, was->hold.owner, copy, was->length);
     if (!error && answer->what == FS_SESSION_WHAT_STORED)
         tell_moved(work, &item->key, was->hold.owner, held->hold.owner);
@@ -507,25 +507,22 @@ static int offer_copy(fs_bank_work_t *work, const fs_session_item_t *item, held_
     fs_session_hold_t theirs = {.held = 1, .version = item->version};
     fs_bank_slot_t slot = {.version = item->version, .expires = item->expires};
     const held_t was = *held;
+    fs_session_copied_t copied;
 
     answer->what = FS_SESSION_WHAT_HAVE;
     if (item->parts & FS_SESSION_PART_OWNER)
         memcpy(theirs.owner, item->owner, sizeof(theirs.owner));
     if (goes_back(held, item))
         return 0;
-    switch (fs_session_hold_copy(&held->hold, &theirs)) {
-    case FS_SESSION_COPY_IGNORED:
+    copied = fs_session_hold_copy(&held->hold, lease_of(work, was.hold.owner, ""), &theirs);
+    if (copied == FS_SESSION_COPY_IGNORED)
         return 0;
-    case FS_SESSION_COPY_ASIDE_THEIRS:
-        answer->what = FS_SESSION_WHAT_STORED;
-        slot.flags = (uint8_t)(item->flags & STATES);
-        return put_slot(work, BANK_ASIDE, &item->key, &slot, theirs.owner, item->sealed,
-                        item->sealed_length);
-    case FS_SESSION_COPY_ASIDE:
-    case FS_SESSION_COPIED:
-        break;
-    }
-    return replace(work, item, &was, held, answer);
+    if (copied != FS_SESSION_COPY_ASIDE_THEIRS)
+        return replace(work, item, &was, held, copied == FS_SESSION_COPY_ASIDE, answer);
+    answer->what = FS_SESSION_WHAT_STORED;
+    slot.flags = (uint8_t)(item->flags & STATES);
+    return put_slot(work, BANK_ASIDE, &item->key, &slot, theirs.owner, item->sealed,
+                    item->sealed_length);
 }
 
 int fs_bank_offer(fs_bank_work_t *work, const char *origin, const fs_session_item_t *item,
@@ -669,7 +666,7 @@ int fs_bank_wants(fs_bank_work_t *work, const fs_session_item_t *label, int *wan
     *wants = !error && !goes_back(&held, label) &&
              !(held.hold.aside &&
                !fs_session_stamp_compare(&held.hold.aside_version, &label->version)) &&
-             fs_session_hold_copy(&held.hold, &theirs) != FS_SESSION_COPY_IGNORED;
+             fs_session_hold_copy(&held.hold, 0, &theirs) != FS_SESSION_COPY_IGNORED;
     return error;
 }
 

@@ -68,29 +68,41 @@ fs_session_offered_t fs_session_hold_offer(fs_session_hold_t *hold, fs_usec_t le
     return answer;
 }
 
-fs_session_copied_t fs_session_hold_copy(fs_session_hold_t *hold, const fs_session_hold_t *theirs)
+/* Did one store write both, one after the other? Then the later holds all of the earlier. */
+static int one_line(const fs_session_stamp_t *a, const fs_session_stamp_t *b)
 {
-    fs_session_hold_t ours = *hold;
-    int order = ours.held ? fs_session_stamp_compare(&ours.version, &theirs->version) : -1;
-    int apart = ours.held && !same(ours.owner, theirs->owner);
+    return a->epoch == b->epoch && a->writer == b->writer;
+}
+
+/* Of more than two that are apart the latest two are kept. */
+static int goes_aside(fs_session_hold_t *hold, const fs_session_stamp_t *version)
+{
+    if (hold->aside && fs_session_stamp_compare(version, &hold->aside_version) <= 0)
+        return 0;
+    hold->aside = 1;
+    hold->aside_version = *version;
+    return 1;
+}
+
+fs_session_copied_t fs_session_hold_copy(fs_session_hold_t *hold, fs_usec_t left,
+                                         const fs_session_hold_t *theirs)
+{
+    fs_session_stamp_t ours = hold->version;
+    int order = hold->held ? fs_session_stamp_compare(&ours, &theirs->version) : -1;
+    int line = hold->held && one_line(&ours, &theirs->version);
+    int apart = hold->held && !line &&
+                (!same(hold->owner, theirs->owner) || ours.writer != theirs->version.writer);
 
     if (!order)
         return FS_SESSION_COPY_IGNORED;
-    if (order > 0) {
-        if (!apart || ours.aside)
-            return FS_SESSION_COPY_IGNORED;
-        hold->aside = 1;
-        hold->aside_version = theirs->version;
-        return FS_SESSION_COPY_ASIDE_THEIRS;
-    }
+    if (order > 0)
+        return apart && goes_aside(hold, &theirs->version) ? FS_SESSION_COPY_ASIDE_THEIRS
+                                                           : FS_SESSION_COPY_IGNORED;
     hold->held = 1;
     hold->version = theirs->version;
-    name(hold->owner, theirs->owner);
-    if (!apart || ours.aside)
-        return FS_SESSION_COPIED;
-    hold->aside = 1;
-    hold->aside_version = ours.version;
-    return FS_SESSION_COPY_ASIDE;
+    if (!line || !hold->owner[0] || left <= 0)
+        name(hold->owner, theirs->owner);
+    return apart && goes_aside(hold, &ours) ? FS_SESSION_COPY_ASIDE : FS_SESSION_COPIED;
 }
 
 /* --- who wants a session -------------------------------------------------------------------------

@@ -364,7 +364,8 @@ static void hear_pulled(server_t *server, const message_t *answer)
     if (answer->hold.held) {
         copy_t *before = server->copy;
 
-        switch (fs_session_hold_copy(&server->hold, &answer->hold)) {
+        switch (fs_session_hold_copy(&server->hold, left_of(server, server->hold.owner),
+                                     &answer->hold)) {
         case FS_SESSION_COPY_ASIDE:
             server->aside = before;
             server->copy = answer->copy;
