@@ -8,12 +8,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fs_known.h"
+
 #define RANDOM_BYTES     20
 #define TAG_BYTES        4
 #define RAW_BYTES        (RANDOM_BYTES + TAG_BYTES)
 #define MAC_BYTES        32
 #define BLOCK_BYTES      64 /* of SHA-256 */
 #define SECRET_MIN_BYTES 16
+#define KNOWN_IDS        256 /* a thread */
 
 /* HMAC's two digests with the key already in them, so that a request pays for two blocks only. */
 typedef struct derived_t {
@@ -22,9 +25,20 @@ typedef struct derived_t {
 } derived_t;
 
 struct fs_session_keys_t {
+    uint64_t epoch;
     unsigned count;
     derived_t derived[FS_SESSION_SECRETS];
 };
+
+/* What is known of an id that this thread has read before. */
+typedef struct known_t {
+    fs_session_key_t key;
+    uint32_t secret;
+} known_t;
+
+static const fs_known_shape_t known_shape = {KNOWN_IDS, FS_SESSION_ID_LENGTH, sizeof(known_t)};
+static _Thread_local fs_known_memory_t
+    known_ids[FS_KNOWN_MEMORY(KNOWN_IDS, FS_SESSION_ID_LENGTH, sizeof(known_t))];
 
 static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
@@ -133,6 +147,7 @@ apr_status_t fs_session_keys_make(fs_session_keys_t **keys, const fs_session_sec
     if (!*keys)
         return fs_result_set(result, APR_ENOMEM, "FS1200",
                              "no memory for the keys of the sessions; free some memory");
+    (*keys)->epoch = fs_known_epoch();
     (*keys)->count = count;
     for (unsigned i = 0; i < count; i++) {
         if (!derive(&(*keys)->derived[i], &secrets[i]))
@@ -175,10 +190,9 @@ static int mac_of(const derived_t *derived, const uint8_t random[RANDOM_BYTES],
 /* --- ids -----------------------------------------------------------------------------------------
  */
 
-static void take_key(fs_session_id_t *id, const uint8_t mac[MAC_BYTES], unsigned secret)
+static void take_key(fs_session_key_t *key, const uint8_t mac[MAC_BYTES])
 {
-    memcpy(id->key.bytes, mac + MAC_BYTES - FS_SESSION_KEY_BYTES, FS_SESSION_KEY_BYTES);
-    id->secret = secret;
+    memcpy(key->bytes, mac + MAC_BYTES - FS_SESSION_KEY_BYTES, FS_SESSION_KEY_BYTES);
 }
 
 apr_status_t fs_session_id_make(fs_session_id_t *id, const fs_session_keys_t *keys,
@@ -193,30 +207,46 @@ apr_status_t fs_session_id_make(fs_session_id_t *id, const fs_session_keys_t *ke
             "the host's OpenSSL configuration");
     memcpy(raw + RANDOM_BYTES, mac, TAG_BYTES);
     write_text(raw, id->text);
-    take_key(id, mac, 0);
+    take_key(&id->key, mac);
+    id->secret = 0;
     return APR_SUCCESS;
+}
+
+static int check(known_t *known, const fs_session_keys_t *keys, const uint8_t raw[RAW_BYTES])
+{
+    uint8_t mac[MAC_BYTES];
+    int found = 0;
+
+    for (unsigned i = 0; i < keys->count; i++)
+        if (!mac_of(&keys->derived[i], raw, mac) &&
+            !CRYPTO_memcmp(mac, raw + RANDOM_BYTES, TAG_BYTES) && !found) {
+            take_key(&known->key, mac);
+            known->secret = i;
+            found = 1;
+        }
+    return found;
 }
 
 apr_status_t fs_session_id_read(fs_session_id_t *id, const fs_session_keys_t *keys,
                                 const char *text, size_t length, fs_result_t *result)
 {
-    uint8_t raw[RAW_BYTES], mac[MAC_BYTES];
-    int found = 0;
+    uint8_t raw[RAW_BYTES];
+    known_t known;
 
-    if (read_text(text, length, raw))
-        return fs_result_set(result, APR_EINVAL, "FS1201",
-                             "what was sent is no session id: it has another length or characters; "
-                             "a new session begins with the next change");
-    for (unsigned i = 0; i < keys->count; i++)
-        if (!mac_of(&keys->derived[i], raw, mac) &&
-            !CRYPTO_memcmp(mac, raw + RANDOM_BYTES, TAG_BYTES) && !found) {
-            take_key(id, mac, i);
-            found = 1;
-        }
-    if (!found)
-        return fs_result_set(result, APR_EINVAL, "FS1201",
-                             "the session id was not made by this farm, or with a key that is "
-                             "retired; a new session begins with the next change");
+    if (!fs_known_find(&known_shape, known_ids, keys->epoch, text, length, &known)) {
+        if (read_text(text, length, raw))
+            return fs_result_set(
+                result, APR_EINVAL, "FS1201",
+                "what was sent is no session id: it has another length or characters; a new "
+                "session begins with the next change");
+        if (!check(&known, keys, raw))
+            return fs_result_set(result, APR_EINVAL, "FS1201",
+                                 "the session id was not made by this farm, or with a key that is "
+                                 "retired; a new session begins with the next change");
+        fs_known_add(&known_shape, known_ids, keys->epoch, text, length, &known);
+    }
+    id->key = known.key;
+    id->secret = known.secret;
     memcpy(id->text, text, FS_SESSION_ID_LENGTH);
     id->text[FS_SESSION_ID_LENGTH] = '\0';
     return APR_SUCCESS;
