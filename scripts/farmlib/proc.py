@@ -20,7 +20,7 @@ from .errors import FarmError
 PART_VARIABLE = "FARMSYNC_PART"
 
 Process = namedtuple("Process", "pid start")
-Stat = namedtuple("Stat", "pid state ppid start name threads")
+Stat = namedtuple("Stat", "pid state ppid group start name threads")
 
 
 def read_stat(pid):
@@ -32,7 +32,8 @@ def read_stat(pid):
         return None
     name = text[text.index("(") + 1:text.rindex(")")]
     fields = text[text.rindex(")") + 2:].split()
-    return Stat(int(pid), fields[0], int(fields[1]), int(fields[19]), name, int(fields[17]))
+    return Stat(int(pid), fields[0], int(fields[1]), int(fields[2]), int(fields[19]), name,
+                int(fields[17]))
 
 
 def _ended(stat):
@@ -66,6 +67,11 @@ def snapshot():
             if stat is not None and not _ended(stat):
                 found[stat.pid] = stat
     return found
+
+
+def group(number):
+    """The processes of a process group that haven't ended."""
+    return [Process(stat.pid, stat.start) for stat in snapshot().values() if stat.group == number]
 
 
 def _part_of(pid):

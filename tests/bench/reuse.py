@@ -25,7 +25,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, "..", "..", "scripts"), os.path.join(HERE, "..", "farm")]
 
 from availability import median_and_half  # noqa: E402
-from farmlib import paths  # noqa: E402
+from farmlib import paths, ports  # noqa: E402
 from lone_httpd import LoneHttpd, wait_for  # noqa: E402
 
 SIZES = (1, 30, 300)
@@ -56,16 +56,9 @@ LuaMapHandler ^/(on|off)/made$ "{dir}/made.lua" handle
 """
 
 
-def free_port():
-    import socket
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def make_site():
     site = LoneHttpd("event", agent=paths.built("farmsync-agent"))
-    site.settings = CONF.format(dir=site.directory, agent=free_port())
+    site.settings = CONF.format(dir=site.directory, agent=ports.take(1)[0])
     for size in SIZES:
         with open(site.path("htdocs", f"{size}.shtml"), "w", encoding="ascii") as file:
             file.write("A page that is made, line by line, of so many bytes.\n" * (size * 1024 // 53))

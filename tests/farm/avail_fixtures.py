@@ -4,13 +4,12 @@
 import datetime
 import json
 import os
-import socket
 import subprocess
 
 import pytest
 
 from lone_httpd import LoneHttpd, as_httpd_user
-from farmlib import paths
+from farmlib import paths, ports
 
 SETTINGS = """
 LogFormat "%r %>s %b %{farmsync-notice}n %{FARMSYNC_REFUSED}e" avail
@@ -93,20 +92,6 @@ def when(seconds):
     return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).isoformat()
 
 
-def free_ports(count, taken):
-    """Ports that differ from each other and from one that is given away already."""
-    found = []
-    while len(found) < count:
-        probes = [socket.socket() for _ in range(count + 1)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        found = [probe.getsockname()[1] for probe in probes]
-        found = [port for port in found if port != taken][:count]
-        for probe in probes:
-            probe.close()
-    return found
-
-
 TLS = """
 Protocols h2 http/1.1
 Listen 127.0.0.1:TLS https
@@ -122,7 +107,7 @@ Listen 127.0.0.1:TLS https
 def make(mpm, *arguments, settings=SETTINGS, modules=(), start=True):
     httpd = LoneHttpd(mpm, modules=("remoteip", "auth_basic", "authn_file", "authn_core",
                                     "authz_user", *modules))
-    other, tls = free_ports(2, httpd.port)
+    other, tls = ports.take(2)
     httpd.other, httpd.tls = other, tls
     httpd.settings = (settings.replace("OTHER", str(other)).replace("127.0.0.1:TLS", f"127.0.0.1:{tls}")
                       .replace("DIR", httpd.directory))

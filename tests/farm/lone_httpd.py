@@ -19,7 +19,7 @@ import urllib.request
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "scripts"))
 
-from farmlib import paths  # noqa: E402
+from farmlib import paths, ports, proc  # noqa: E402
 
 MODULES = ("authz_core", "alias", "dir", "mime", "headers", "setenvif", "rewrite", "include",
            "status", "env", "lua", "deflate", "filter")
@@ -100,9 +100,7 @@ class LoneHttpd:
             shutil.chown(self.state, USER, USER)
         self.mpm, self.settings, self.locations, self.agent = mpm, settings, locations, agent
         self.modules = modules
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = ports.take(1)[0]
         os.mkdir(os.path.join(self.directory, "htdocs"))
         self.process = None
         self.configure()
@@ -222,8 +220,16 @@ FarmSyncAgent "{self.agent}"
             self.process.terminate()
             self.process.wait(DEADLINE_S)
 
+    def kill(self):
+        """All its processes at once, without a word. A child that is still ending has the port."""
+        group = self.process.pid
+        os.killpg(group, signal.SIGKILL)
+        self.process.wait(DEADLINE_S)
+        wait_for(lambda: not proc.group(group), "the processes of httpd to end")
+
     def remove(self):
         self.stop()
+        ports.release([self.port])
         wait_for(self._removed, "the agent to end, which still writes to its directory")
 
     def _removed(self):

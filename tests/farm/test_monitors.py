@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from notice_farm import ctl, notices, prepare, raw, run_ctl, status, wait_status
+from farmlib import ports
 from farmlib.part import tail, wait_until
 
 FAST = "interval=200ms timeout=200ms rise=2 fall=2"
@@ -200,7 +201,8 @@ def test_tcp_and_the_whole_farm(farm):
     """A port that all look at, with the whole share: down everywhere."""
     web = farm.web(2)
     with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", ports.take(1)[0]))
         listener.listen()
         for one in farm.webs:
             farm.write_file(f"{one.name}/conf/extra/share.conf", "FarmSyncMonitorShare 100\n"

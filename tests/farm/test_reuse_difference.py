@@ -15,6 +15,7 @@ import subprocess
 import pytest
 
 from lone_httpd import LoneHttpd, wait_for
+from farmlib import ports
 
 HEAD = bytes.fromhex("5e2a4d1820000000")
 TEXT = "".join(f"<p>Paragraph {n} of a page: {hashlib.sha256(str(n).encode()).hexdigest()}</p>\n"
@@ -67,16 +68,9 @@ def write(server, name, text):
     os.utime(path, (1600000000, 1600000000))
 
 
-def free_port():
-    import socket
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def make_server(mpm="event", extra=""):
     server = LoneHttpd(mpm, modules=("ssl", "socache_shmcb", "http2"))
-    server.tls = free_port()
+    server.tls = ports.take(1)[0]
     make_certificate(server.directory)
     server.locations = LOCATIONS.format(tls=server.tls, dir=server.directory)
     server.configure(extra)

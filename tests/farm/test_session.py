@@ -653,8 +653,7 @@ def test_sessions_survive_a_stop_which_settles_the_store(application):
             assert file.read().endswith(" settled\n")
         server.start()
         assert visitor.get("/app/get?a") == "1"
-        os.killpg(server.process.pid, signal.SIGKILL)  # no time to settle
-        server.process.wait()
+        server.kill()  # no time to settle
         server.start()
         assert visitor.get("/app/get?a") == "1"  # still the same boot of the host
     finally:

@@ -106,8 +106,7 @@ class Web(SessionHttpd):
 
     def die(self):
         """The whole host, without a word."""
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        self.kill()
 
 
 class Servers:
