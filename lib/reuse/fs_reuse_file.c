@@ -73,10 +73,15 @@ static int lock_init(pthread_mutex_t *lock)
     return error;
 }
 
-/* 0 or an error of the system. */
-static int fill(int fd, const char *magic, uint64_t size)
+typedef struct filling_t {
+    const char *magic;
+    uint64_t size;
+} filling_t;
+
+static int fill(int fd, void *baton)
 {
-    int error = posix_fallocate(fd, 0, (off_t)size);
+    const filling_t *filling = baton;
+    int error = posix_fallocate(fd, 0, (off_t)filling->size);
     head_t *head;
 
     if (error)
@@ -84,34 +89,47 @@ static int fill(int fd, const char *magic, uint64_t size)
     head = mmap(NULL, sizeof(*head), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (head == MAP_FAILED)
         return errno;
-    head->size = size;
+    head->size = filling->size;
     read_boot(head->boot);
     error = lock_init(&head->lock);
-    memcpy(head->magic, magic, MAGIC_SIZE);
+    memcpy(head->magic, filling->magic, MAGIC_SIZE);
     munmap(head, sizeof(*head));
     return error;
 }
 
-/* Beside the old one, which old processes may still have mapped. */
+int fs_reuse_file_make(const char *path, fs_reuse_fill_fn *write, void *baton, uint32_t uid,
+                       uint32_t gid)
+{
+    char *fresh = malloc(strlen(path) + 8);
+    int fd, error;
+
+    if (!fresh)
+        return -1;
+    sprintf(fresh, "%s.XXXXXX", path);
+    fd = mkstemp(fresh);
+    error = fd < 0 ? errno : write(fd, baton);
+    if (!error && (fchown(fd, uid, gid) || rename(fresh, path)))
+        error = errno;
+    if (error && fd >= 0) {
+        unlink(fresh);
+        close(fd);
+        fd = -1;
+    }
+    free(fresh);
+    errno = error;
+    return fd;
+}
+
 static apr_status_t make(const char *path, const char *magic, uint64_t size, uint32_t uid,
                          uint32_t gid, fs_result_t *result)
 {
-    char *fresh = malloc(strlen(path) + 8);
-    int fd = -1, error = fresh ? 0 : ENOMEM;
+    filling_t filling = {magic, size};
+    int fd = fs_reuse_file_make(path, fill, &filling, uid, gid);
 
-    if (!error) {
-        sprintf(fresh, "%s.XXXXXX", path);
-        fd = mkstemp(fresh);
-        error = fd < 0 ? errno : fill(fd, magic, size);
-    }
-    if (!error && (fchown(fd, uid, gid) || rename(fresh, path)))
-        error = errno;
-    if (fd >= 0 && error)
-        unlink(fresh);
-    if (fd >= 0)
-        close(fd);
-    free(fresh);
-    return error ? failed(result, "make", path, error) : APR_SUCCESS;
+    if (fd < 0)
+        return failed(result, "make", path, errno);
+    close(fd);
+    return APR_SUCCESS;
 }
 
 apr_status_t fs_reuse_file_prepare(const char *path, const char *magic, uint64_t size, uint32_t uid,

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A mapped file of fixed size that all request processes of a host share, with a lock in it that
- * outlives the death of its holder. Not for users of the library.
+ * outlives the death of its holder; and how a file is made that others may have mapped. Not for
+ * users of the library.
  *
  * A file of an earlier boot is made anew: who held its lock then can't be told from one who does.
  */
@@ -30,6 +31,14 @@ apr_status_t fs_reuse_file_prepare(const char *path, const char *magic, uint64_t
 apr_status_t fs_reuse_file_open(fs_reuse_file_t *file, const char *path, const char *magic,
                                 fs_result_t *result);
 void fs_reuse_file_close(fs_reuse_file_t *file);
+
+/*
+ * Makes a file beside `path`, which old processes may still have mapped, has `fill` write into it
+ * (0 or an error of the system), and puts it in its place. The open file, or -1 with errno set.
+ */
+typedef int fs_reuse_fill_fn(int fd, void *baton);
+int fs_reuse_file_make(const char *path, fs_reuse_fill_fn *fill, void *baton, uint32_t uid,
+                       uint32_t gid);
 
 static inline void *fs_reuse_file_own(const fs_reuse_file_t *file)
 {

@@ -13,6 +13,8 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "reuse/fs_reuse_file.h"
+
 #define MAGIC  "fsnames1"
 #define SLOTS  65536
 #define PROBES 8
@@ -46,27 +48,13 @@ static apr_status_t failed(fs_result_t *result, const char *path, int error)
                          path, strerror_r(error, text, sizeof(text)));
 }
 
-/* Makes the file beside the old one; -1 with errno set. */
-static int make(const char *path, uint32_t uid, uint32_t gid)
+static int fill(int fd, void *unused)
 {
-    char *fresh = malloc(strlen(path) + 8);
-    int fd, error;
+    int error = posix_fallocate(fd, 0, sizeof(table_t));
 
-    if (!fresh)
-        return -1;
-    sprintf(fresh, "%s.XXXXXX", path);
-    fd = mkstemp(fresh);
-    error = fd < 0 ? errno : posix_fallocate(fd, 0, sizeof(table_t));
-    if (!error && (pwrite(fd, MAGIC, 8, 0) != 8 || fchown(fd, uid, gid) || rename(fresh, path)))
+    if (!error && pwrite(fd, MAGIC, 8, 0) != 8)
         error = errno;
-    if (error && fd >= 0) {
-        unlink(fresh);
-        close(fd);
-        fd = -1;
-    }
-    free(fresh);
-    errno = error;
-    return fd;
+    return error;
 }
 
 static int is_table(int fd)
@@ -116,7 +104,7 @@ apr_status_t fs_reuse_names_prepare(const char *path, uint32_t uid, uint32_t gid
         fd = -1;
     }
     if (fd < 0)
-        fd = make(path, uid, gid);
+        fd = fs_reuse_file_make(path, fill, NULL, uid, gid);
     if (fd < 0)
         return failed(result, path, errno);
     close(fd);
@@ -134,7 +122,7 @@ apr_status_t fs_reuse_names_open_writer(fs_reuse_names_t **names, const char *pa
         fd = -1;
     }
     if (fd < 0)
-        fd = make(path, (uint32_t)-1, (uint32_t)-1);
+        fd = fs_reuse_file_make(path, fill, NULL, (uint32_t)-1, (uint32_t)-1);
     if (fd < 0)
         return failed(result, path, errno);
     status = map(names, fd, 1, path, result);

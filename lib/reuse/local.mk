@@ -5,6 +5,7 @@ lib_reuse_libfs_reuse_la_SOURCES = \
 	lib/reuse/fs_reuse_dictionary.c lib/reuse/fs_reuse_dictionary.h \
 	lib/reuse/fs_reuse_file.c lib/reuse/fs_reuse_file.h \
 	lib/reuse/fs_reuse_mirror.c lib/reuse/fs_reuse_mirror.h \
+	lib/reuse/fs_reuse_mirrors.c lib/reuse/fs_reuse_mirrors.h lib/reuse/fs_reuse_carry.c \
 	lib/reuse/fs_reuse_names.c lib/reuse/fs_reuse_names.h \
 	lib/reuse/fs_reuse_pages.c lib/reuse/fs_reuse_pages.h \
 	lib/reuse/fs_reuse_store.c lib/reuse/fs_reuse_store.h

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "reuse/fs_reuse_dictionary.h"
-#include "reuse/fs_reuse_mirror.h"
+#include "reuse/fs_reuse_mirrors.h"
 #include "reuse/fs_reuse_tag.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -32,6 +32,17 @@ static void read_mirror(const char *field)
     fs_reuse_have(field, &has_crc, &crc);
 }
 
+static void read_carried(const uint8_t *data, size_t size)
+{
+    static fs_reuse_carry_t carries[FS_REUSE_CARRY_MOST];
+    static uint8_t bytes[FS_REUSE_CARRY_BYTES];
+    int count = fs_reuse_carry_read(data, size, carries);
+
+    if (count >= 0 && (fs_reuse_carry_write(carries, (unsigned)count, bytes) != size ||
+                       memcmp(bytes, data, size) != 0))
+        abort();
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     char *field = calloc(1, size + 1);
@@ -39,6 +50,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size_t length;
     fs_digest_t digest;
 
+    read_carried(data, size);
     memcpy(field, data, size);
     size = strlen(field);
     if (fs_reuse_match(field, "\"abc\"", &held, &length) == FS_REUSE_SAME &&
