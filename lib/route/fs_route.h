@@ -25,6 +25,12 @@
 
 #define FS_ROUTE_NAME_SIZE 65
 #define FS_ROUTE_NOBODY    UINT32_MAX
+#define FS_ROUTE_ID_BYTES  12
+
+/* Who a visitor is: random, or made of what he is known by. */
+typedef struct fs_route_id_t {
+    uint8_t bytes[FS_ROUTE_ID_BYTES];
+} fs_route_id_t;
 
 typedef enum fs_route_state_t {
     FS_ROUTE_DEAD = 0, /* not heard of for long: its visitors go to their alternates */

@@ -6,3 +6,4 @@ include tests/fuzz/backplane.mk
 include tests/fuzz/avail.mk
 include tests/fuzz/cookie.mk
 include tests/fuzz/reuse.mk
+include tests/fuzz/route_cookie.mk

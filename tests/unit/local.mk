@@ -13,5 +13,6 @@ include tests/unit/session_module.mk
 include tests/unit/backplane.mk
 include tests/unit/avail.mk
 include tests/unit/route.mk
+include tests/unit/route_cookie.mk
 include tests/unit/reuse.mk
 endif
