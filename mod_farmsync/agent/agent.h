@@ -73,6 +73,7 @@ struct fs_agent_t {
     fs_control_t *control;
     char *image_dir;
     fs_usec_t started; /* mono */
+    fs_usec_t beaten;  /* mono: last sign of the agent before this one; 0 none in this boot */
     int cold;          /* first start since the boot: nothing on disk is trusted unread */
 
     volatile int stop; /* read with fs_agent_stopping */
@@ -104,6 +105,7 @@ struct fs_agent_t {
     struct fs_sessions_t *sessions;
     struct fs_avail_agent_t *avail;
     struct fs_agent_reuse_t *reuse;
+    struct fs_routing_t *routing;
 
     unsigned group_count;
     fs_agent_group_t groups[FS_CONTROL_GROUPS];

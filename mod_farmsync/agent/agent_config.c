@@ -16,10 +16,10 @@
 #define MONITOR_SHARE_DEFAULT 50
 
 static const char *const fields[] = {
-    "server",   "state_dir", "groups",       "database",   "data_servers", "key_file",
-    "ca_file",  "cert_file", "address",      "log_level",  "poll_ms",      "home_after_ms",
-    "listen",   "advertise", "peers",        "suspect_ms", "dead_ms",      "outage_s",
-    "sessions", "monitors",  "monitor_share"};
+    "server",   "state_dir", "groups",        "database",   "data_servers", "key_file",
+    "ca_file",  "cert_file", "address",       "log_level",  "poll_ms",      "home_after_ms",
+    "listen",   "advertise", "peers",         "suspect_ms", "dead_ms",      "outage_s",
+    "sessions", "monitors",  "monitor_share", "routing"};
 #define FIELD_COUNT (sizeof(fields) / sizeof(fields[0]))
 
 static apr_status_t bad_value(const char *path, const char *field, const char *remedy,
@@ -314,6 +314,9 @@ static apr_status_t read_root(fs_agent_config_t *config, const json_t *root, con
                                                path, result);
     if (!status)
         status = read_monitors(config, root, path, result);
+    if (!status)
+        status = fs_agent_config_read_route(&config->route, json_object_get(root, "routing"), path,
+                                            result);
     return status ? status : check_whole(config, path, result);
 }
 
@@ -371,6 +374,7 @@ void fs_agent_config_clear(fs_agent_config_t *config)
     free(config->cert_file);
     free(config->address);
     fs_agent_config_clear_sessions(&config->sessions);
+    fs_agent_config_clear_route(&config->route);
     fs_monitors_clear(config->monitors, config->monitor_count);
     memset(config, 0, sizeof(*config));
 }

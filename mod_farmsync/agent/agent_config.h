@@ -7,6 +7,7 @@
 #ifndef FS_AGENT_CONFIG_H
 #define FS_AGENT_CONFIG_H
 
+#include "agent_config_route.h"
 #include "agent_config_sessions.h"
 #include "base/fs_log.h"
 #include "base/fs_result.h"
@@ -40,6 +41,7 @@ typedef struct fs_agent_config_t {
     unsigned poll_ms;       /* between two looks at the database while no data server answers */
     unsigned home_after_ms; /* FS_SERVERS_HOME_MS; written by hand, for tests */
     fs_agent_sessions_t sessions;
+    fs_agent_route_config_t route;
     unsigned monitor_count;
     fs_monitor_config_t monitors[FS_MONITORS_MAX];
     unsigned monitor_share; /* percent of the servers that monitors may take down */

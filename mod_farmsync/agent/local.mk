@@ -3,12 +3,15 @@ noinst_LTLIBRARIES += mod_farmsync/agent/libagent.la
 mod_farmsync_agent_libagent_la_SOURCES = \
 	mod_farmsync/agent/plan.c mod_farmsync/agent/plan.h \
 	mod_farmsync/agent/agent_config.c mod_farmsync/agent/agent_config.h \
+	mod_farmsync/agent/agent_config_route.c mod_farmsync/agent/agent_config_route.h \
 	mod_farmsync/agent/agent_config_sessions.c mod_farmsync/agent/agent_config_sessions.h \
 	mod_farmsync/agent/avail_ics.c mod_farmsync/agent/avail_ics.h \
 	mod_farmsync/agent/avail_rules.c mod_farmsync/agent/avail_rules.h \
 	mod_farmsync/agent/avail_table.c mod_farmsync/agent/avail_table.h \
 	mod_farmsync/agent/monitor.c mod_farmsync/agent/monitor.h \
 	mod_farmsync/agent/monitor_config.c \
+	mod_farmsync/agent/route_record.c mod_farmsync/agent/route_record.h \
+	mod_farmsync/agent/route_table.c mod_farmsync/agent/route_table.h \
 	mod_farmsync/agent/session_bases.c mod_farmsync/agent/session_bases.h \
 	mod_farmsync/agent/session_flight.c mod_farmsync/agent/session_flight.h \
 	mod_farmsync/agent/session_release.c mod_farmsync/agent/session_release.h \

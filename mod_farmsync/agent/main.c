@@ -136,6 +136,7 @@ static apr_status_t open_state(fs_agent_t *agent, const options_t *options, fs_r
         status = fs_control_open_writer(&agent->control, state_dir, result);
     if (status)
         return status;
+    agent->beaten = fs_control_beaten(agent->control);
     load_clock(agent);
     fs_control_set_agent(agent->control, agent->config.server, (int64_t)getpid());
     fs_control_keep_groups(agent->control, (const char *const *)agent->config.groups,
