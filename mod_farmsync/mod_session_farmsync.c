@@ -95,6 +95,31 @@ static apr_status_t early_filter(ap_filter_t *filter, apr_bucket_brigade *brigad
     return ap_pass_brigade(filter->next, brigade);
 }
 
+/* Whether what was saved isn't kept as it was to be. A page that says so is sent as it is. */
+static int is_unsure(request_rec *r)
+{
+    int unsure = 0;
+
+    for (fs_session_request_t *session = fs_session_loaded(r); session; session = session->next) {
+        unsure |= session->unsure;
+        session->unsure = 0;
+    }
+    return unsure && r->status < HTTP_BAD_REQUEST && !is_error_page(r);
+}
+
+/*
+ * Nothing of the answer was sent yet: an error page takes its place. Not by an error bucket: the
+ * header filter forgets err_headers_out, and with it Retry-After and the cookie, before it sees
+ * that.
+ */
+static apr_status_t refuse_late(request_rec *r, apr_bucket_brigade *brigade)
+{
+    apr_brigade_cleanup(brigade);
+    apr_table_setn(r->err_headers_out, "Retry-After", "1");
+    ap_die(HTTP_SERVICE_UNAVAILABLE, r);
+    return AP_FILTER_ERROR;
+}
+
 /* Behind mod_session's own filter, which saves when the first of the response comes by. */
 static apr_status_t late_filter(ap_filter_t *filter, apr_bucket_brigade *brigade)
 {
@@ -103,7 +128,7 @@ static apr_status_t late_filter(ap_filter_t *filter, apr_bucket_brigade *brigade
     for (fs_session_request_t *session = fs_session_loaded(r); session; session = session->next)
         fs_session_finish(r, session);
     ap_remove_output_filter(filter);
-    return ap_pass_brigade(filter->next, brigade);
+    return is_unsure(r) ? refuse_late(r, brigade) : ap_pass_brigade(filter->next, brigade);
 }
 
 #define EARLY_NAME "FARMSYNC_SESSION_EARLY"

@@ -42,7 +42,7 @@ static const struct {
     [FS_SESSION_DROPPED] = {"dropped", "Changes of sessions that had ended meanwhile."},
     [FS_SESSION_FAILED] = {"failed", "Changes lost because the store failed."},
     [FS_SESSION_UNCONFIRMED] = {"unconfirmed",
-                                "Answers sent without the copies that were asked for."},
+                                "Changes without the copies that were asked for: 503."},
     [FS_SESSION_TURNS] = {"turns", "Requests that had their session to themselves."},
     [FS_SESSION_TURNS_LATE] = {"turns_late", "Requests that waited for their turn in vain."}};
 

@@ -37,6 +37,8 @@ static apr_status_t put(fs_session_act_t *act, fs_session_save_t *save,
         if (status != APR_NOTFOUND || !find_again(act, save, &found))
             break;
     }
+    if (status == APR_NOTFOUND && found.what != FS_SESSION_FOUND_NONE)
+        act->unsure = 1; /* another host has taken it, and nobody could bring it back in time */
     fs_session_found_done(act->host, &found);
     return status;
 }
@@ -138,10 +140,13 @@ void fs_session_confirm(fs_session_act_t *act, const fs_session_key_t *key,
         return;
     if (fs_session_ack(host, key, version, copies, act->rules->timeout_ms) == FS_SESSION_YES)
         return;
-    fs_result_set(&act->result, APR_TIMEUP, "FS1310",
-                  "a change of a session was answered without the copies (%d) that it was to have "
-                  "on the bank within %d ms; see farmsync-agent's messages and the bank servers",
-                  copies, act->rules->timeout_ms);
+    fs_result_set(
+        &act->result, APR_TIMEUP, "FS1310",
+        "a change of a session didn't get the copies (%d) that it was to have on the bank "
+        "within %d ms, so its visitor is told to try again; see farmsync-agent's messages "
+        "and the bank servers",
+        copies, act->rules->timeout_ms);
+    act->unsure = 1;
     fs_session_say(host, act->r, FS_SESSION_UNCONFIRMED, APLOG_WARNING, &act->result);
 }
 
@@ -169,11 +174,21 @@ void fs_session_complain(fs_session_act_t *act, apr_status_t status)
 {
     const char *problem = act->result.problem;
 
+    if (act->unsure) {
+        fs_result_set(
+            &act->result, APR_TIMEUP, "FS1313",
+            "a change of a session wasn't stored: another server took the session "
+            "meanwhile, and nobody could bring it back in time, so its visitor is told to "
+            "try again");
+        fs_session_say(act->host, act->r, FS_SESSION_UNCONFIRMED, APLOG_WARNING, &act->result);
+        return;
+    }
     if (status == APR_NOTFOUND || !strcmp(problem, "FS1205")) {
         /* It has ended, or nobody has it any more: that isn't undone by a late change. */
         fs_session_counters_add(act->host->counters, FS_SESSION_DROPPED);
         return;
     }
+    act->unsure = act->rules->ack > 0;
     fs_session_say(act->host, act->r,
                    !strcmp(problem, "FS1213")                                 ? FS_SESSION_FULL
                    : !strcmp(problem, "FS1214") || !strcmp(problem, "FS1203") ? FS_SESSION_TOO_LARGE

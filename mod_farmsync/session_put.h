@@ -18,6 +18,7 @@ typedef struct fs_session_act_t {
     apr_pool_t *pool;
     fs_usec_t now;
     fs_session_record_t record; /* what is there afterwards */
+    int unsure; /* it isn't kept as it was to be: the visitor is to try again (503) */
     fs_result_t result;
 } fs_session_act_t;
 
@@ -32,7 +33,7 @@ apr_status_t fs_session_put_moved(fs_session_act_t *act, fs_session_save_t *save
                                   fs_session_id_t *id);
 apr_status_t fs_session_put_end(fs_session_act_t *act, const fs_session_found_t *found);
 
-/* Waits until as many copies are on the bank, as long as the rules say. */
+/* Waits until as many copies are on the bank, as long as the rules say; else act->unsure. */
 void fs_session_confirm(fs_session_act_t *act, const fs_session_key_t *key,
                         const fs_session_stamp_t *version, int copies);
 /* The same for what isn't live any more: an alias, or a session that has ended. */
@@ -40,7 +41,8 @@ void fs_session_confirm_end(fs_session_act_t *act, const fs_session_key_t *key, 
 /* The copies of a login, a change of id, a logout. */
 int fs_session_copies_of_act(const fs_session_rules_t *rules);
 
-/* Counts what could not be stored, and logs it, if it isn't only that the session has ended. */
+/* Counts what could not be stored, and logs it, if it isn't only that the session has ended. Where
+ * copies were to be confirmed, or nobody could say where the session is, act->unsure. */
 void fs_session_complain(fs_session_act_t *act, apr_status_t status);
 
 #endif

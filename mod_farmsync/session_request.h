@@ -75,7 +75,8 @@ typedef struct fs_session_request_t {
     int noted;                  /* its use is noted */
     fs_session_found_t pending; /* whose pending count this request holds */
     fs_session_turn_t turn;
-    int late; /* its turn didn't come in time */
+    int late;   /* its turn didn't come in time */
+    int unsure; /* a change isn't kept as it was to be: the answer is to be 503 */
     int finished;
     const request_rec *marked; /* whose headers say that the response depends on the session */
     struct fs_session_request_t *next; /* of another cookie */
@@ -95,7 +96,7 @@ void fs_session_decoded(request_rec *r, session_rec *z);
 /* Is mod_session's Session on for this request, and its URL included? */
 int fs_session_is_on(const request_rec *r);
 
-/* Stores what z holds now. Never fails: what can't be stored is logged and counted. */
+/* Stores what z holds now. What can't be stored is logged and counted; session->unsure. */
 void fs_session_save(request_rec *r, fs_session_request_t *session);
 /* Before mod_session would: it encodes everything into a text that nobody needs here. Does nothing
  * where that text may be another module's, or where SessionHeader has still to be read. */

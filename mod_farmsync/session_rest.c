@@ -92,11 +92,14 @@ static uint32_t live_entries(fs_session_record_t *record)
     return kept;
 }
 
-/* What is there after an act. */
+/* What is there after an act; if that isn't where it was to be, it is to be tried again. */
 static int answer_record(rest_t *rest, int status, const char *new_id)
 {
     fs_session_record_t *record = &rest->act.record;
 
+    if (rest->act.unsure)
+        return refuse(rest, HTTP_SERVICE_UNAVAILABLE, "%s: %s", rest->act.result.problem,
+                      rest->act.result.detail);
     return answer(rest, status, &record->version, record->entries, live_entries(record), new_id);
 }
 
@@ -105,6 +108,9 @@ static int answer_failure(rest_t *rest, apr_status_t status)
     const char *problem = rest->act.result.problem, *detail = rest->act.result.detail;
 
     fs_session_complain(&rest->act, status);
+    if (rest->act.unsure && status == APR_NOTFOUND)
+        return refuse(rest, HTTP_SERVICE_UNAVAILABLE, "%s: %s", rest->act.result.problem,
+                      rest->act.result.detail);
     if (status == APR_NOTFOUND || !strcmp(problem, "FS1205"))
         return refuse(rest, HTTP_NOT_FOUND, "there is no such session any more");
     if (!strcmp(problem, "FS1213"))
@@ -261,6 +267,7 @@ static int put(rest_t *rest)
         fs_session_find(rest->act.host, &rest->id, &rest->rules, 0, rest->act.pool, &rest->found);
         if (rest->found.what != FS_SESSION_FOUND_LIVE)
             status = APR_NOTFOUND;
+        rest->act.unsure = rest->found.what == FS_SESSION_FOUND_UNANSWERED;
     }
     return changed(rest, &save, status);
 }
@@ -324,7 +331,7 @@ static int end(rest_t *rest)
     if (status != APR_SUCCESS)
         return answer_failure(rest, status);
     fs_session_confirm_end(&rest->act, &rest->found.key, fs_session_copies_of_act(&rest->rules));
-    return HTTP_NO_CONTENT;
+    return rest->act.unsure ? answer_record(rest, HTTP_NO_CONTENT, NULL) : HTTP_NO_CONTENT;
 }
 
 /* --- the handler --------------------------------------------------------------------------------

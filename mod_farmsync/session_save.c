@@ -400,6 +400,7 @@ static void save(request_rec *r, fs_session_request_t *session, fs_session_wish_
                              z->entries, saving.act.pool);
             store(&saving, wish);
         }
+        session->unsure |= saving.act.unsure;
     }
     z->dirty = 0;
     z->encoded = NULL; /* or the next look at it would bring the entries back as they are now */

@@ -68,11 +68,11 @@ typedef enum fs_session_copied_t {
 
 /*
  * A bank server brings another one a copy (resync). The later version wins. But if two hosts owned
- * them, or one that had lost its memory in between, it may be that neither is contained in the other
- * (they were cut off from each other), and only a host can merge them: then the earlier one is kept
- * aside, and given to who takes the session or offers it, until an offer says that it was merged.
- * `hold` becomes what is held then. The owner comes with the copy, unless it is only a later one of
- * the same store and our owner lives: that was given the session since.
+ * them, or one that had lost its memory in between, it may be that neither is contained in the
+ * other (they were cut off from each other), and only a host can merge them: then the earlier one
+ * is kept aside, and given to who takes the session or offers it, until an offer says that it was
+ * merged. `hold` becomes what is held then. The owner comes with the copy, unless it is only a
+ * later one of the same store and our owner lives: that was given the session since.
  */
 fs_session_copied_t fs_session_hold_copy(fs_session_hold_t *hold, fs_usec_t left,
                                          const fs_session_hold_t *theirs);

@@ -175,13 +175,16 @@ static void give(asked_t *asked, handing_t *handing, apr_pool_t *pool)
     fs_sessions_t *sessions = asked->sessions;
     fs_session_record_t record;
     fs_result_t result;
-    apr_status_t status =
+    apr_status_t status;
+
+    name_bases(sessions, handing); /* before it is read, so that all of them are in what is read */
+    status =
         fs_session_store_release(sessions->store, &handing->key, asked->from,
                                  fs_sessions_farm(sessions) + RELEASED_FOR, pool, &record, &result);
-
     if (!status)
         status = fs_copy_read(sessions, &handing->key, pool, &handing->sealed, NULL, &result);
     if (status) {
+        handing->answer.parts = 0;
         handing->answer.what =
             status == APR_NOTFOUND ? FS_SESSION_WHAT_UNKNOWN : FS_SESSION_WHAT_REFUSED;
         if (status != APR_NOTFOUND)
@@ -190,7 +193,6 @@ static void give(asked_t *asked, handing_t *handing, apr_pool_t *pool)
     }
     handing->answer.what = FS_SESSION_WHAT_GRANTED;
     add_copy(handing);
-    name_bases(sessions, handing);
     fs_copy_released(sessions, &handing->key, pool);
 }
 

@@ -295,7 +295,9 @@ def test_without_the_bank_everybody_is_answered(own):
         bank.process.send_signal(signal.SIGSTOP)
     for number in range(5):
         assert visitor.get("/app/add?n") == str(number + 2)
-    assert visitor.get("/hasty/add?n") == "7"
+    # but who was promised copies isn't told that all is well
+    refused = visitor.ask("/hasty/add?n")
+    assert refused.status == 503 and refused.headers["Retry-After"] == "1" and refused.text != "7"
     assert counter(web1, "unconfirmed") >= 1 and "FS1310" in web1.log()
     # a session of a server that is away, too: nobody can say
     web1.die()
