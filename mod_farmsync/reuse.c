@@ -146,6 +146,7 @@ static void child_init(apr_pool_t *pchild, server_rec *server)
         ap_log_error(APLOG_MARK, APLOG_WARNING, result.status, server, "%s: %s", result.problem,
                      result.detail);
     fs_reuse_known_child_init(pchild, server);
+    fs_reuse_mirror_child_init(pchild, server);
 }
 
 /* The children can't read the key any more: they run as httpd's user. */
@@ -164,6 +165,8 @@ static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, s
     prepare_store(server, ptemp);
     fs_reuse_known_prepare(server, ptemp, geteuid() ? (uid_t)-1 : ap_unixd_config.user_id,
                            geteuid() ? (gid_t)-1 : ap_unixd_config.group_id);
+    fs_reuse_mirror_prepare(server, ptemp, geteuid() ? (uid_t)-1 : ap_unixd_config.user_id,
+                            geteuid() ? (gid_t)-1 : ap_unixd_config.group_id);
     status = apr_shm_create(&memory, sizeof(*shared), NULL, pconf);
     if (status == APR_SUCCESS)
         shared = memset(apr_shm_baseaddr_get(memory), 0, sizeof(*shared));

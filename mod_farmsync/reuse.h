@@ -28,13 +28,15 @@
 
 #define FS_REUSE_STORE_DEFAULT (UINT64_C(64) << 20) /* bytes */
 
+#define FS_REUSE_MIRROR_END 1000000
+
 /* Of a place in the configuration. FS_UNSET where nothing was said. */
 typedef struct fs_reuse_place_t {
     int on;
     apr_off_t limit; /* bytes of a page */
     int wait_ms;     /* for the rest of a page that isn't all there */
     int differences;
-    int mirror;
+    int mirror;        /* 0: none; carried at each so many changes, or FS_REUSE_MIRROR_END */
     const char *match; /* pattern of the URLs that a page is a dictionary for; NULL unset */
 } fs_reuse_place_t;
 
@@ -50,7 +52,7 @@ const char *fs_reuse_set_limit(cmd_parms *cmd, void *config, const char *value);
 const char *fs_reuse_set_wait(cmd_parms *cmd, void *config, const char *value);
 const char *fs_reuse_set_differences(cmd_parms *cmd, void *config, int value);
 const char *fs_reuse_set_match(cmd_parms *cmd, void *config, const char *value);
-const char *fs_reuse_set_mirror(cmd_parms *cmd, void *config, int value);
+const char *fs_reuse_set_mirror(cmd_parms *cmd, void *config, const char *value);
 const char *fs_reuse_set_store(cmd_parms *cmd, void *unused, const char *value);
 
 /* Rows of the table of directives. */
@@ -65,8 +67,9 @@ const char *fs_reuse_set_store(cmd_parms *cmd, void *unused, const char *value);
         AP_INIT_FLAG("FarmSyncReuseDifferences", fs_reuse_set_differences, NULL,                   \
                      RSRC_CONF | ACCESS_CONF,                                                      \
                      "Off: no differences between pages here; default On, over TLS"),              \
-        AP_INIT_FLAG("FarmSyncReuseMirror", fs_reuse_set_mirror, NULL, RSRC_CONF | ACCESS_CONF,    \
-                     "On: sessions note what their clients were last sent; default Off"),          \
+        AP_INIT_TAKE1("FarmSyncReuseMirror", fs_reuse_set_mirror, NULL, RSRC_CONF | ACCESS_CONF,   \
+                      "what clients were last sent is noted, and carried to their alternate: "     \
+                      "change (or On), a number of changes, end; default Off"),                    \
         AP_INIT_TAKE1("FarmSyncReuseMatch", fs_reuse_set_match, NULL, RSRC_CONF | ACCESS_CONF,     \
                       "pattern of the URLs that a page helps to send; default its own"),           \
         AP_INIT_TAKE1("FarmSyncReuseStore", fs_reuse_set_store, NULL, RSRC_CONF,                   \
@@ -81,6 +84,7 @@ typedef enum fs_reuse_count_t {
     FS_REUSE_SPARED,     /* bytes that weren't sent for these */
     FS_REUSE_STREAMED,   /* pages left alone because they came in pieces */
     FS_REUSE_LARGE,      /* ... because they were above the limit */
+    FS_REUSE_MIRRORED,   /* answers "use what you have" by a mirror */
     FS_REUSE_DICTIONARY, /* dictionaries that clients named and this server hasn't */
     FS_REUSE_COUNTS
 } fs_reuse_count_t;
@@ -157,8 +161,10 @@ apr_status_t fs_reuse_digest_filter(ap_filter_t *filter, apr_bucket_brigade *bri
 /* --- mirrors -------------------------------------------------------------------------------------
  */
 
-/* optional_fn_retrieve: mod_session's functions. */
+/* optional_fn_retrieve: mod_session's functions, and routing's. */
 void fs_reuse_mirror_functions(void);
+void fs_reuse_mirror_prepare(server_rec *server, apr_pool_t *pool, apr_uid_t uid, apr_gid_t gid);
+void fs_reuse_mirror_child_init(apr_pool_t *pchild, server_rec *server);
 /* Whether the page's check value is wanted for a mirror, or for what the client says it has. */
 int fs_reuse_wants_mirror(const request_rec *r, const fs_reuse_place_t *place);
 /* Notes what the client is sent. 1 if it says that it has just that, and so is to use it. */

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * "Use what you have" for clients that can't send validators: devices and small programs. They say
- * FarmSync-Have, and are told so if the mirror in their session, or the check value that they send,
- * is that of the page as it is now.
+ * FarmSync-Have, and are told so if their mirror, or the check value that they send, is that of the
+ * page as it is now.
  *
- * The mirror is an entry of the client's session (mod_session), so it goes wherever the session
- * goes, its copies included. A client without a session has none, and is served by check values
- * alone.
+ * A client that has a home (FarmSyncRoute) is known by its affinity cookie, which only the farm can
+ * sign: its mirror is in a file of this host, and the agent carries it to the client's alternate
+ * (fs_reuse_mirrors.h). Else the mirror is an entry of the client's session (mod_session), so it
+ * goes wherever the session goes, its copies included. A client without either is served by check
+ * values alone. Who never says FarmSync-Have has no mirror.
  */
 #include "reuse.h"
 
@@ -17,7 +19,9 @@
 #include <mod_session.h>
 
 #include "module.h"
-#include "reuse/fs_reuse_mirror.h"
+#include "parts.h"
+#include "reuse/fs_reuse_mirrors.h"
+#include "settings.h"
 #include "view.h"
 
 #define HAVE  "FarmSync-Have"
@@ -27,12 +31,58 @@
 static APR_OPTIONAL_FN_TYPE(ap_session_load) * session_load;
 static APR_OPTIONAL_FN_TYPE(ap_session_get) * session_get;
 static APR_OPTIONAL_FN_TYPE(ap_session_set) * session_set;
+static APR_OPTIONAL_FN_TYPE(farmsync_visitor) * visitor_of;
+/* Each child's own; NULL: no places with mirrors, or the file can't be had. */
+static fs_reuse_mirrors_t *mirrors;
 
 void fs_reuse_mirror_functions(void)
 {
     session_load = APR_RETRIEVE_OPTIONAL_FN(ap_session_load);
     session_get = APR_RETRIEVE_OPTIONAL_FN(ap_session_get);
     session_set = APR_RETRIEVE_OPTIONAL_FN(ap_session_set);
+    visitor_of = APR_RETRIEVE_OPTIONAL_FN(farmsync_visitor);
+}
+
+static const char *path_of(server_rec *server, apr_pool_t *pool)
+{
+    return apr_pstrcat(pool, fs_settings(server)->state_dir, "/reuse-mirrors", NULL);
+}
+
+static void complain(server_rec *server, const fs_result_t *result)
+{
+    ap_log_error(APLOG_MARK, APLOG_WARNING, result->status, server, "%s: %s", result->problem,
+                 result->detail);
+}
+
+/* Whether any virtual host has a place with a mirror. */
+static int used_anywhere(server_rec *server)
+{
+    for (; server; server = server->next) {
+        const fs_settings_t *settings =
+            ap_get_module_config(server->module_config, &farmsync_module);
+
+        if (settings->reuse_mirrors)
+            return 1;
+    }
+    return 0;
+}
+
+void fs_reuse_mirror_prepare(server_rec *server, apr_pool_t *pool, apr_uid_t uid, apr_gid_t gid)
+{
+    fs_result_t result;
+
+    if (fs_settings(server)->state_dir && used_anywhere(server) &&
+        fs_reuse_mirrors_prepare(path_of(server, pool), uid, gid, &result))
+        complain(server, &result);
+}
+
+void fs_reuse_mirror_child_init(apr_pool_t *pchild, server_rec *server)
+{
+    fs_result_t result;
+
+    mirrors = NULL;
+    if (used_anywhere(server) && fs_reuse_mirrors_open(&mirrors, path_of(server, pchild), &result))
+        complain(server, &result);
 }
 
 int fs_reuse_wants_mirror(const request_rec *r, const fs_reuse_place_t *place)
@@ -40,20 +90,52 @@ int fs_reuse_wants_mirror(const request_rec *r, const fs_reuse_place_t *place)
     return place->mirror || apr_table_get(r->headers_in, HAVE) != NULL;
 }
 
-/* The client's session, and the mirror in it; NULL if it has none. */
-static session_rec *read_mirror(request_rec *r, const fs_reuse_place_t *place,
-                                fs_reuse_mirror_t *mirror)
+/* Where a client's mirror is kept, and what it says. */
+typedef struct kept_t {
+    int by_visitor;           /* else by its session */
+    fs_reuse_client_t client; /* by_visitor */
+    session_rec *session;     /* NULL: it has none, or none but for a mirror */
+    int begun;                /* there is a mirror */
+    fs_reuse_mirror_t mirror;
+} kept_t;
+
+/* The visitor, if this server is his home; another one's is kept there. */
+static int read_visitor(request_rec *r, const fs_reuse_place_t *place, kept_t *kept)
+{
+    farmsync_visitor_t visitor;
+
+    if (!mirrors || !visitor_of || !visitor_of(r, &visitor) || !visitor.here)
+        return 0;
+    memcpy(kept->client.id, visitor.id, sizeof(kept->client.id));
+    kept->client.generation = visitor.generation;
+    kept->client.alternate = visitor.alternate;
+    kept->client.each = place->mirror == FS_REUSE_MIRROR_END ? FS_REUSE_AT_END : place->mirror;
+    kept->by_visitor = 1;
+    kept->begun = fs_reuse_mirrors_get(mirrors, &kept->client, &kept->mirror);
+    return 1;
+}
+
+/* A session that begins for nothing but a mirror isn't worth it: anonymous visitors have none. */
+static void read_session(request_rec *r, kept_t *kept)
 {
     session_rec *session = NULL;
     const char *text = NULL;
 
-    mirror->count = 0;
-    if (!place->mirror || !session_load || !session_get || !session_set ||
-        session_load(r, &session) != APR_SUCCESS || !session)
-        return NULL;
+    if (!session_load || !session_get || !session_set || session_load(r, &session) != APR_SUCCESS ||
+        !session)
+        return;
     session_get(r, session, ENTRY, &text);
-    fs_reuse_mirror_read(mirror, text);
-    return session;
+    fs_reuse_mirror_read(&kept->mirror, text);
+    kept->begun = text != NULL;
+    if (!apr_is_empty_table(session->entries))
+        kept->session = session;
+}
+
+static void read_mirror(request_rec *r, const fs_reuse_place_t *place, kept_t *kept)
+{
+    memset(kept, 0, sizeof(*kept));
+    if (place->mirror && !read_visitor(r, place, kept))
+        read_session(r, kept);
 }
 
 /* Whether the client's own check value is that of the page. */
@@ -75,31 +157,37 @@ static int has_crc(const fs_reuse_page_t *page, uint32_t crc)
     return now == crc;
 }
 
-/* A session that begins for nothing but a mirror isn't worth it: anonymous visitors have none. */
-static void write_mirror(request_rec *r, session_rec *session, fs_reuse_mirror_t *mirror,
-                         const char *url, const char *tag)
+static void write_mirror(request_rec *r, kept_t *kept, const char *url, const char *tag)
 {
     char text[FS_REUSE_MIRROR_SIZE];
 
-    if (!session || apr_is_empty_table(session->entries) || !fs_reuse_mirror_put(mirror, url, tag))
+    if (kept->by_visitor) {
+        fs_reuse_mirrors_put(mirrors, &kept->client, url, tag, fs_time_mono());
         return;
-    fs_reuse_mirror_write(mirror, text);
-    session_set(r, session, ENTRY, apr_pstrdup(r->pool, text));
+    }
+    if (!kept->session || !fs_reuse_mirror_put(&kept->mirror, url, tag))
+        return;
+    fs_reuse_mirror_write(&kept->mirror, text);
+    session_set(r, kept->session, ENTRY, apr_pstrdup(r->pool, text));
 }
 
 int fs_reuse_mirror(request_rec *r, const fs_reuse_page_t *page, const char *tag)
 {
     const char *said = apr_table_get(r->headers_in, HAVE);
     const char *url = fs_view_first_request(r)->unparsed_uri;
-    fs_reuse_mirror_t mirror;
-    session_rec *session = read_mirror(r, &page->place, &mirror);
     int by_crc = 0, use = 0;
     uint32_t crc = 0;
+    kept_t kept;
 
+    read_mirror(r, &page->place, &kept);
     if (said && fs_reuse_have(said, &by_crc, &crc))
-        use = by_crc ? has_crc(page, crc) : fs_reuse_mirror_holds(&mirror, url, tag);
-    write_mirror(r, session, &mirror, url, tag);
+        use = by_crc ? has_crc(page, crc) : fs_reuse_mirror_holds(&kept.mirror, url, tag);
+    /* Who asks for the head or for a part of it doesn't have it afterwards. */
+    if ((said || kept.begun) && !r->header_only && !apr_table_get(r->headers_in, "Range"))
+        write_mirror(r, &kept, url, tag);
     if (use)
         apr_table_setn(r->headers_out, USE, "?1");
+    if (use && !by_crc)
+        fs_reuse_count(FS_REUSE_MIRRORED, 1);
     return use;
 }

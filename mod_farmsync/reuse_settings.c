@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "reuse.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include <apr_lib.h>
@@ -14,6 +15,7 @@
 #define LIMIT_MOST    (64 << 20)
 #define WAIT_DEFAULT  20
 #define WAIT_MOST     10000
+#define CHANGES_MOST  1000
 
 void fs_reuse_create_place(fs_reuse_place_t *place)
 {
@@ -121,9 +123,28 @@ const char *fs_reuse_set_differences(cmd_parms *cmd, void *config, int value)
     return NULL;
 }
 
-const char *fs_reuse_set_mirror(cmd_parms *cmd, void *config, int value)
+const char *fs_reuse_set_mirror(cmd_parms *cmd, void *config, const char *value)
 {
-    ((fs_place_t *)config)->reuse.mirror = value;
+    fs_settings_t *settings = ap_get_module_config(cmd->server->module_config, &farmsync_module);
+    int *mirror = &((fs_place_t *)config)->reuse.mirror;
+    char *end;
+    long changes = strtol(value, &end, 10);
+
+    if (!strcasecmp(value, "Off"))
+        *mirror = 0;
+    else if (!strcasecmp(value, "On") || !strcasecmp(value, "change"))
+        *mirror = 1;
+    else if (!strcasecmp(value, "end"))
+        *mirror = FS_REUSE_MIRROR_END;
+    else if (*value && !*end && changes >= 1 && changes <= CHANGES_MOST)
+        *mirror = (int)changes;
+    else
+        return apr_psprintf(cmd->pool,
+                            "FS1706: FarmSyncReuseMirror \"%s\": give change (or On), a number of "
+                            "changes from 1 to %d, end, or Off",
+                            value, CHANGES_MOST);
+    if (*mirror)
+        settings->reuse_mirrors = 1;
     return NULL;
 }
 

@@ -23,6 +23,8 @@ static void fill_lines(line_t lines[LINES], const apr_uint64_t counts[FS_REUSE_C
     } all[LINES] = {
         {"not_modified", "answers 304 instead of a page", FS_REUSE_HELD},
         {"not_modified_early", "answers 304 before the page was made", FS_REUSE_EARLY},
+        {"not_modified_mirror", "answers 304 because a mirror says what the client has",
+         FS_REUSE_MIRRORED},
         {"differences", "pages sent as a difference", FS_REUSE_DIFFERED},
         {"bytes_not_sent", "bytes of pages that were not sent", FS_REUSE_SPARED},
         {"pages_tagged", "pages that got a check value", FS_REUSE_TAGGED},
@@ -70,6 +72,14 @@ static const char *as_metrics(apr_pool_t *pool, const line_t lines[LINES])
     return text;
 }
 
+static const char *mirror_text(apr_pool_t *pool, int mirror)
+{
+    return !mirror                         ? "Off"
+           : mirror == 1                   ? "change"
+           : mirror == FS_REUSE_MIRROR_END ? "end"
+                                           : apr_itoa(pool, mirror);
+}
+
 static const char *as_dump(apr_pool_t *pool, server_rec *server)
 {
     const fs_settings_t *settings = fs_settings(server);
@@ -82,7 +92,7 @@ static const char *as_dump(apr_pool_t *pool, server_rec *server)
                         "FarmSyncReuse", place.on == 1 ? "On" : "Off", "FarmSyncReuseLimit",
                         place.limit, "FarmSyncReuseWait", place.wait_ms, "FarmSyncReuseDifferences",
                         place.differences ? "On" : "Off", "FarmSyncReuseMirror",
-                        place.mirror ? "On" : "Off", "FarmSyncReuseMatch",
+                        mirror_text(pool, place.mirror), "FarmSyncReuseMatch",
                         place.match ? place.match : "(each page itself)", "FarmSyncReuseStore",
                         settings->reuse_store == FS_UNSET ? (apr_off_t)FS_REUSE_STORE_DEFAULT
                                                           : settings->reuse_store);

@@ -35,6 +35,7 @@ typedef struct fs_settings_t {
     apr_array_header_t *groups;       /* of const char * */
     apr_off_t reuse_store;            /* bytes; FS_UNSET */
     int reuse_used;                   /* not a directive: FarmSyncReuse is On somewhere */
+    int reuse_mirrors;                /* not a directive: and so is FarmSyncReuseMirror */
     int agent_log_level;              /* fs_log_level_t */
     int agent_poll_ms;
     const char *agent_members;  /* not a directive: what other modules add to agent.json */

@@ -105,6 +105,7 @@ struct fs_agent_t {
     struct fs_sessions_t *sessions;
     struct fs_avail_agent_t *avail;
     struct fs_agent_reuse_t *reuse;
+    struct fs_reuse_carrier_t *carrier;
     struct fs_routing_t *routing;
 
     unsigned group_count;

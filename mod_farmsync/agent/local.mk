@@ -43,6 +43,7 @@ farmsync_agent_SOURCES = \
 	mod_farmsync/agent/peers.c \
 	mod_farmsync/agent/report.c \
 	mod_farmsync/agent/reuse.c mod_farmsync/agent/reuse.h \
+	mod_farmsync/agent/reuse_carry.c mod_farmsync/agent/reuse_carry.h \
 	mod_farmsync/agent/saved.c \
 	mod_farmsync/agent/session.c mod_farmsync/agent/session.h \
 	mod_farmsync/agent/session_ack.c \

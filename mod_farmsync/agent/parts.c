@@ -7,6 +7,7 @@
 #include "backplane.h"
 #include "listen.h"
 #include "reuse.h"
+#include "reuse_carry.h"
 #include "session.h"
 
 #define WAKE_AGAIN (20 * FS_USEC_PER_MSEC)
@@ -16,6 +17,8 @@ const fs_agent_part_t fs_agent_parts[] = {
     {"backplane", fs_backplane_open, fs_backplane_start, fs_backplane_wake, fs_backplane_join},
     {"availability", fs_avail_open, fs_avail_start, fs_avail_wake, fs_avail_join},
     {"reuse", fs_reuse_open, fs_reuse_start, fs_reuse_wake, fs_reuse_join},
+    {"mirrors", fs_reuse_carry_open, fs_reuse_carry_start, fs_reuse_carry_wake,
+     fs_reuse_carry_join},
     {"sessions", fs_sessions_open, fs_sessions_start, fs_sessions_wake, fs_sessions_join},
     {"listen", fs_listen_open, fs_listen_start, fs_listen_wake, fs_listen_join},
 };

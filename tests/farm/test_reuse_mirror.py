@@ -138,10 +138,26 @@ def test_the_mirror_is_bounded(server):
     write(server, PAGE)
     visitor = Visitor(server).login()
     for n in range(40):
-        visitor.get(f"/page.shtml?{n}")
+        visitor.get(f"/page.shtml?{n}", "?0")
     assert len(visitor.cookie) < 1000
     assert is_used(visitor.get("/page.shtml?39", "?1"))
     assert not is_used(visitor.get("/page.shtml?1", "?1"))
+
+
+def test_who_never_says_what_it_has_has_no_mirror(server):
+    write(server, PAGE)
+    visitor = Visitor(server).login()
+    cookie = visitor.cookie
+    visitor.get("/page.shtml")
+    assert visitor.cookie == cookie
+    assert not is_used(visitor.get("/page.shtml", "?0"))
+    assert visitor.cookie != cookie
+    # from then on all that it is sent counts, but not what it was sent a part of
+    write(server, PAGE + "changed")
+    assert visitor.get("/page.shtml", Range="bytes=0-9").status in (200, 206)
+    assert not is_used(visitor.get("/page.shtml", "?1"))
+    visitor.get("/page.shtml")
+    assert is_used(visitor.get("/page.shtml", "?1"))
 
 
 def example(language):
@@ -173,7 +189,7 @@ def test_the_client_in_python(server, tmp_path):
     url, copy = f"http://127.0.0.1:{server.port}/page.shtml", tmp_path / "copy"
     write(server, PAGE)
     visitor = Visitor(server).login()
-    visitor.get("/page.shtml")  # with mod_session_cookie the mirror is in the cookie
+    visitor.get("/page.shtml", "?0")  # with mod_session_cookie the mirror is in the cookie
     copy.write_text(PAGE)
     command = (sys.executable, str(tmp_path / "have.py"), url, visitor.cookie, str(copy))
     assert run(*command) == "kept"
