@@ -6,6 +6,8 @@ lib_base_libfs_base_la_SOURCES = \
 	lib/base/fs_digest.c lib/base/fs_digest.h \
 	lib/base/fs_known.c lib/base/fs_known.h \
 	lib/base/fs_file.c lib/base/fs_file.h \
+	lib/base/fs_apart.c lib/base/fs_apart.h \
+	lib/base/fs_boot.c lib/base/fs_boot.h \
 	lib/base/fs_unix.c lib/base/fs_unix.h
 lib_base_libfs_base_la_CPPFLAGS = $(AM_CPPFLAGS) $(CRYPTO_CFLAGS) $(XXHASH_CFLAGS)
 lib_base_libfs_base_la_LIBADD = $(CRYPTO_LIBS) $(APR_LIBS)

@@ -45,8 +45,10 @@ typedef struct fs_route_page_t fs_route_page_t;
  */
 apr_status_t fs_route_page_prepare(const char *state_dir, uid_t uid, gid_t gid,
                                    fs_result_t *result);
-/* Maps both. Any number of processes; any thread may use it. Errors: FS1611. */
-apr_status_t fs_route_page_open(fs_route_page_t **page, const char *state_dir, fs_result_t *result);
+/* Maps both. `writes`: for the agent; others map the table for reading only. Any number of
+ * processes; any thread may use it. Errors: FS1611. */
+apr_status_t fs_route_page_open(fs_route_page_t **page, const char *state_dir, int writes,
+                                fs_result_t *result);
 void fs_route_page_close(fs_route_page_t *page);
 
 /* --- the agent's side (one thread at a time) -----------------------------------------------------
@@ -131,6 +133,9 @@ uint32_t fs_route_page_alternate(fs_route_page_t *page, fs_route_view_t *view,
 void fs_route_page_alternate_gone(fs_route_page_t *page, uint32_t alternate);
 /* fs_route_next with one credit for all processes of this host; counts it as sent there. */
 uint32_t fs_route_page_next(fs_route_page_t *page, fs_route_view_t *view);
+
+/* One more was sent to that server, by whatever else chose it. */
+void fs_route_page_sent(fs_route_page_t *page, uint32_t number);
 
 /* A connection to that server couldn't be made: this host takes it for suspect until then (mono
  * time), and looks again at whom it sent there. */

@@ -181,13 +181,14 @@ typedef struct fs_route_news_t {
     uint64_t generation;
     uint64_t sequence;
 } fs_route_news_t;
-#define FS_ROUTE_NEWS_MOST 4096
+#define FS_ROUTE_NEWS_MOST 1024 /* requests that write wait for one that merges: milliseconds */
 
 typedef struct fs_route_merged_t {
     unsigned taken;   /* statements that hold now */
     unsigned given;   /* of them, visitors of this server that are another's now */
     unsigned gotten;  /* of them, visitors of another that are this server's now */
     unsigned removed; /* not its visitors any more */
+    int more;         /* not all were removed that aren't in a page: merge it once more */
     unsigned older;   /* what is here is later: whoever said it doesn't know */
 } fs_route_merged_t;
 

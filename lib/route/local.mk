@@ -1,7 +1,18 @@
-# Routing: arithmetic on the table of servers.
-noinst_LTLIBRARIES += lib/route/libfs_route.la
+# Routing: arithmetic on the table of servers (libfs_route), and what the processes of a host share:
+# the table itself and the store of visitors (libfs_route_shared).
+noinst_LTLIBRARIES += lib/route/libfs_route.la lib/route/libfs_route_shared.la
 lib_route_libfs_route_la_SOURCES = lib/route/fs_route.c lib/route/fs_route.h
 lib_route_libfs_route_la_LIBADD = lib/base/libfs_base.la
+lib_route_libfs_route_shared_la_SOURCES = \
+	lib/route/fs_route_page.c lib/route/fs_route_page.h lib/route/fs_route_page_internal.h \
+	lib/route/fs_route_page_view.c lib/route/fs_route_page_count.c \
+	lib/route/fs_route_store.c lib/route/fs_route_store.h lib/route/fs_route_store_internal.h \
+	lib/route/fs_route_store_slot.c lib/route/fs_route_store_change.c \
+	lib/route/fs_route_store_tell.c lib/route/fs_route_store_prepare.c
+lib_route_libfs_route_shared_la_CPPFLAGS = $(AM_CPPFLAGS) $(CRYPTO_CFLAGS) $(LMDB_CFLAGS) \
+	$(XXHASH_CFLAGS)
+lib_route_libfs_route_shared_la_LIBADD = lib/route/libfs_route.la lib/control/libfs_control.la \
+	$(LMDB_LIBS) $(CRYPTO_LIBS) $(APR_LIBS)
 
 bin_PROGRAMS += datasrv/farmsync-sim
 datasrv_farmsync_sim_SOURCES = datasrv/sim.c datasrv/sim_farm.c datasrv/sim_farm.h
