@@ -2,7 +2,6 @@
 # the table itself and the store of visitors (libfs_route_shared).
 noinst_LTLIBRARIES += lib/route/libfs_route.la lib/route/libfs_route_shared.la
 lib_route_libfs_route_la_SOURCES = lib/route/fs_route.c lib/route/fs_route.h
-lib_route_libfs_route_la_LIBADD = lib/base/libfs_base.la
 lib_route_libfs_route_shared_la_SOURCES = \
 	lib/route/fs_route_page.c lib/route/fs_route_page.h lib/route/fs_route_page_internal.h \
 	lib/route/fs_route_page_view.c lib/route/fs_route_page_count.c \
@@ -11,8 +10,8 @@ lib_route_libfs_route_shared_la_SOURCES = \
 	lib/route/fs_route_store_tell.c lib/route/fs_route_store_prepare.c
 lib_route_libfs_route_shared_la_CPPFLAGS = $(AM_CPPFLAGS) $(CRYPTO_CFLAGS) $(LMDB_CFLAGS) \
 	$(XXHASH_CFLAGS)
-lib_route_libfs_route_shared_la_LIBADD = lib/route/libfs_route.la lib/control/libfs_control.la \
-	$(LMDB_LIBS) $(CRYPTO_LIBS) $(APR_LIBS)
+# Whoever links it has libfs_control and libfs_base anyway.
+lib_route_libfs_route_shared_la_LIBADD = lib/route/libfs_route.la $(LMDB_LIBS) $(CRYPTO_LIBS) $(APR_LIBS)
 
 bin_PROGRAMS += datasrv/farmsync-sim
 datasrv_farmsync_sim_SOURCES = datasrv/sim.c datasrv/sim_farm.c datasrv/sim_farm.h
