@@ -64,6 +64,9 @@ int fs_hlc_compare(const fs_hlc_t *a, const fs_hlc_t *b); /* <0, 0, >0 */
 
 /* --- records ---------------------------------------------------------------------------------- */
 
+/* Servers say this of themselves each second or two, whether it has changed or not. */
+#define FS_RECORD_FLEETING_KIND "route"
+
 typedef struct fs_stamp_t {
     fs_hlc_t when;
     char origin[FS_MEMBER_SIZE];
@@ -180,7 +183,12 @@ uint64_t fs_map_digest_total(const fs_map_t *map);
 
 unsigned fs_record_bucket(const char *kind, const char *key);
 uint64_t fs_record_key_hash(const char *kind, const char *key);
-uint64_t fs_record_fingerprint(const fs_record_t *record); /* of all that is compared */
+/*
+ * Of all that is compared. Of a record that is said anew each second or two only that it is there:
+ * else digests would differ all the time, and nobody could tell that something is missing.
+ */
+uint64_t fs_record_fingerprint(const fs_record_t *record);
+int fs_record_is_fleeting(const fs_record_t *record);
 /* The records of a bucket, as fs_map_each; held ones left out. */
 int fs_map_each_in(const fs_map_t *map, unsigned bucket, fs_map_each_fn *fn, void *baton);
 /* By the hash of kind and key; held ones left out. 0 if there is none. */

@@ -130,10 +130,17 @@ unsigned fs_record_bucket(const char *kind, const char *key)
     return (unsigned)(fs_record_key_hash(kind, key) >> 56);
 }
 
+int fs_record_is_fleeting(const fs_record_t *record)
+{
+    return !record->removed && !strcmp(record->kind, FS_RECORD_FLEETING_KIND);
+}
+
 uint64_t fs_record_fingerprint(const fs_record_t *record)
 {
     uint8_t bytes[FS_RECORD_BYTES_LIMIT];
 
+    if (fs_record_is_fleeting(record))
+        return XXH64(record->kind, strlen(record->kind), 0);
     return XXH64(bytes, fs_record_write(record, bytes), 0);
 }
 

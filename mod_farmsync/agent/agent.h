@@ -107,6 +107,7 @@ struct fs_agent_t {
     struct fs_agent_reuse_t *reuse;
     struct fs_reuse_carrier_t *carrier;
     struct fs_routing_t *routing;
+    struct fs_route_visitors_t *route_visitors;
 
     unsigned group_count;
     fs_agent_group_t groups[FS_CONTROL_GROUPS];

@@ -124,7 +124,7 @@ static void changed(void *baton, const fs_record_t *record, const fs_record_t *b
     fs_backplane_t *backplane = baton;
     fs_change_t *change;
 
-    fs_backplane_dirty(backplane, record->priority == FS_PRIORITY_OPERATOR);
+    fs_backplane_dirty(backplane, record);
     if (!strcmp(record->kind, "member"))
         fs_peers_learn(backplane, record);
     if (!is_watched(backplane, record->kind))

@@ -70,6 +70,7 @@ typedef struct fs_backplane_t {
     int keeper_started, keeper_joined;
     pthread_cond_t dirty;
     int urgent;          /* an operator's record isn't on disk */
+    int lasting;         /* a record that isn't said anew each second isn't on disk */
     uint64_t kept;       /* serial of the map that is on disk */
     fs_usec_t keep_took; /* the last time */
     fs_trouble_t keeping;
@@ -104,8 +105,8 @@ void fs_tickets_judge(fs_backplane_t *backplane, int all);
 /* backplane_keep.c */
 apr_status_t fs_backplane_restore(fs_backplane_t *backplane, fs_result_t *result);
 void *fs_backplane_keep(void *backplane);
-/* Something has changed; the lock is held. */
-void fs_backplane_dirty(fs_backplane_t *backplane, int urgent);
+/* This record has changed; the lock is held. */
+void fs_backplane_dirty(fs_backplane_t *backplane, const fs_record_t *record);
 
 /* backplane_http.c */
 apr_status_t fs_backplane_add_routes(fs_agent_t *agent, fs_result_t *result);

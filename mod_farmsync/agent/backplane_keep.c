@@ -12,10 +12,11 @@
 #include "backplane_internal.h"
 #include "base/fs_file.h"
 
-#define FILE_LIMIT  (64u * 1024 * 1024)
-#define KEEP_AFTER  (200 * FS_USEC_PER_MSEC)
-#define KEEP_SHARE  20 /* the disk is busy with it for at most a 20th of the time */
-#define RETRY_AFTER (2 * FS_USEC_PER_SEC)
+#define FILE_LIMIT     (64u * 1024 * 1024)
+#define KEEP_AFTER     (200 * FS_USEC_PER_MSEC)
+#define FLEETING_AFTER (5 * FS_USEC_PER_SEC) /* what is said anew each second anyway */
+#define KEEP_SHARE     20 /* the disk is busy with it for at most a 20th of the time */
+#define RETRY_AFTER    (2 * FS_USEC_PER_SEC)
 
 static void name_file(const fs_backplane_t *backplane, char path[PATH_MAX])
 {
@@ -92,9 +93,12 @@ apr_status_t fs_backplane_restore(fs_backplane_t *backplane, fs_result_t *result
 /* --- keeping ------------------------------------------------------------------------------------
  */
 
-void fs_backplane_dirty(fs_backplane_t *backplane, int urgent)
+void fs_backplane_dirty(fs_backplane_t *backplane, const fs_record_t *record)
 {
-    backplane->urgent |= urgent;
+    if (fs_record_is_fleeting(record))
+        return;
+    backplane->urgent |= record->priority == FS_PRIORITY_OPERATOR;
+    backplane->lasting = 1;
     pthread_cond_signal(&backplane->dirty);
 }
 
@@ -111,7 +115,7 @@ static apr_status_t keep(fs_backplane_t *backplane)
     pthread_mutex_lock(&backplane->lock);
     bytes = fs_exchange_save(backplane->exchange, fs_backplane_now(backplane), &length);
     serial = fs_map_serial(backplane->map);
-    backplane->urgent = 0;
+    backplane->urgent = backplane->lasting = 0;
     pthread_mutex_unlock(&backplane->lock);
     if (!bytes)
         return APR_ENOMEM;
@@ -123,16 +127,25 @@ static apr_status_t keep(fs_backplane_t *backplane)
     pthread_mutex_lock(&backplane->lock);
     if (!status)
         backplane->kept = serial;
+    else
+        backplane->lasting = 1;
     backplane->keep_took = fs_time_mono() - start;
     pthread_mutex_unlock(&backplane->lock);
     fs_backplane_ring(backplane); /* somebody may wait for this */
     return status;
 }
 
-/* The lock is held. Waits until there is something to keep, and it is time. */
-static void wait_for_dirt(fs_backplane_t *backplane, fs_usec_t not_before)
+/* Whether something isn't on disk that should be. The lock is held. */
+static int is_dirty(const fs_backplane_t *backplane, fs_usec_t kept_at)
 {
-    while (!fs_backplane_ending(backplane) && backplane->kept == fs_map_serial(backplane->map))
+    return backplane->kept != fs_map_serial(backplane->map) &&
+           (backplane->lasting || fs_time_mono() - kept_at >= FLEETING_AFTER);
+}
+
+/* The lock is held. Waits until there is something to keep, and it is time. */
+static void wait_for_dirt(fs_backplane_t *backplane, fs_usec_t kept_at, fs_usec_t not_before)
+{
+    while (!fs_backplane_ending(backplane) && !is_dirty(backplane, kept_at))
         fs_agent_cond_wait(&backplane->dirty, &backplane->lock, FS_USEC_PER_SEC);
     while (!fs_backplane_ending(backplane) && fs_time_mono() < not_before && !backplane->urgent)
         fs_agent_cond_wait(&backplane->dirty, &backplane->lock, not_before - fs_time_mono());
@@ -141,19 +154,20 @@ static void wait_for_dirt(fs_backplane_t *backplane, fs_usec_t not_before)
 void *fs_backplane_keep(void *baton)
 {
     fs_backplane_t *backplane = baton;
-    fs_usec_t not_before = 0;
+    fs_usec_t not_before = 0, kept_at = 0;
     apr_status_t status = APR_SUCCESS;
 
     for (;;) {
         int last;
 
         pthread_mutex_lock(&backplane->lock);
-        wait_for_dirt(backplane, not_before);
+        wait_for_dirt(backplane, kept_at, not_before);
         last = fs_backplane_ending(backplane);
         pthread_mutex_unlock(&backplane->lock);
         status = keep(backplane);
         if (last)
             break;
+        kept_at = fs_time_mono();
         not_before = fs_time_mono() + (status ? RETRY_AFTER
                                        : backplane->keep_took * KEEP_SHARE > KEEP_AFTER
                                            ? backplane->keep_took * KEEP_SHARE

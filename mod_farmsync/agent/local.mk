@@ -15,6 +15,7 @@ mod_farmsync_agent_libagent_la_SOURCES = \
 	mod_farmsync/agent/session_bases.c mod_farmsync/agent/session_bases.h \
 	mod_farmsync/agent/session_flight.c mod_farmsync/agent/session_flight.h \
 	mod_farmsync/agent/session_release.c mod_farmsync/agent/session_release.h \
+	mod_farmsync/agent/session_pace.c mod_farmsync/agent/session_pace.h \
 	mod_farmsync/agent/session_table.c mod_farmsync/agent/session_table.h \
 	mod_farmsync/agent/session_unknown.c mod_farmsync/agent/session_unknown.h
 mod_farmsync_agent_libagent_la_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS)
@@ -44,6 +45,11 @@ farmsync_agent_SOURCES = \
 	mod_farmsync/agent/report.c \
 	mod_farmsync/agent/reuse.c mod_farmsync/agent/reuse.h \
 	mod_farmsync/agent/reuse_carry.c mod_farmsync/agent/reuse_carry.h \
+	mod_farmsync/agent/route.c mod_farmsync/agent/route.h \
+	mod_farmsync/agent/route_check.c \
+	mod_farmsync/agent/route_http.c mod_farmsync/agent/route_internal.h \
+	mod_farmsync/agent/route_order.c mod_farmsync/agent/route_status.c \
+	mod_farmsync/agent/route_visitors.c mod_farmsync/agent/route_visitors.h \
 	mod_farmsync/agent/saved.c \
 	mod_farmsync/agent/session.c mod_farmsync/agent/session.h \
 	mod_farmsync/agent/session_ack.c \
@@ -65,6 +71,7 @@ farmsync_agent_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS) $(EVENT_CFLAGS) \
 	-DFARMSYNC_VERSION='"$(PACKAGE_VERSION)"'
 farmsync_agent_CFLAGS = $(AM_CFLAGS) -pthread
 farmsync_agent_LDADD = mod_farmsync/agent/libagent.la lib/reuse/libfs_reuse.la \
+	lib/route/libfs_route_signed.la lib/route/libfs_route_shared.la lib/route/libfs_route.la \
 	lib/sync/libfs_source.la lib/sync/libfs_sync.la lib/net/libfs_sql.la lib/net/libfs_net.la \
 	lib/control/libfs_control.la lib/image/libfs_delta.la lib/image/libfs_image.la \
 	lib/session/libfs_session.la lib/backplane/libfs_backplane.la lib/avail/libfs_notice.la lib/avail/libfs_avail.la \

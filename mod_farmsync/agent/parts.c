@@ -7,6 +7,7 @@
 #include "backplane.h"
 #include "listen.h"
 #include "reuse.h"
+#include "route.h"
 #include "reuse_carry.h"
 #include "session.h"
 
@@ -20,6 +21,7 @@ const fs_agent_part_t fs_agent_parts[] = {
     {"mirrors", fs_reuse_carry_open, fs_reuse_carry_start, fs_reuse_carry_wake,
      fs_reuse_carry_join},
     {"sessions", fs_sessions_open, fs_sessions_start, fs_sessions_wake, fs_sessions_join},
+    {"routing", fs_routing_open, fs_routing_start, fs_routing_wake, fs_routing_join},
     {"listen", fs_listen_open, fs_listen_start, fs_listen_wake, fs_listen_join},
 };
 const unsigned fs_agent_part_count = sizeof(fs_agent_parts) / sizeof(fs_agent_parts[0]);

@@ -19,17 +19,18 @@ static char *dump(json_t *json)
 
 char *fs_routing_record_print(const fs_routing_record_t *record)
 {
-    char digest[DIGEST_SIZE];
+    char digest[DIGEST_SIZE], generation[DIGEST_SIZE];
 
     snprintf(digest, sizeof(digest), "%016" PRIx64, record->digest);
-    return dump(json_pack(
-        "{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:b, s:b, s:I, s:I, s:s, s:I}", "url",
-        record->url, "public", record->public_url, "rack", record->rack, "capacity",
-        (json_int_t)record->capacity, "primaries", (json_int_t)record->primaries, "alternates",
-        (json_int_t)record->alternates, "busy", (json_int_t)record->busy, "workers",
-        (json_int_t)record->workers, "drain", record->draining, "ready", record->ready, "since",
-        (json_int_t)record->since, "sequence", (json_int_t)record->sequence, "digest", digest,
-        "generation", (json_int_t)record->generation));
+    snprintf(generation, sizeof(generation), "%016" PRIx64, record->generation);
+    return dump(
+        json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:b, s:b, s:I, s:I, s:s, s:s}", "url",
+                  record->url, "public", record->public_url, "rack", record->rack, "capacity",
+                  (json_int_t)record->capacity, "primaries", (json_int_t)record->primaries,
+                  "alternates", (json_int_t)record->alternates, "busy", (json_int_t)record->busy,
+                  "workers", (json_int_t)record->workers, "drain", record->draining, "ready",
+                  record->ready, "since", (json_int_t)record->since, "sequence",
+                  (json_int_t)record->sequence, "digest", digest, "generation", generation));
 }
 
 /* --- reading ------------------------------------------------------------------------------------
@@ -67,11 +68,12 @@ static int get_flag(const json_t *json, const char *field, int *out)
     return json_is_boolean(value) ? 0 : -1;
 }
 
-static int get_digest(const json_t *json, uint64_t *out)
+/* All 64 bits, which JSON numbers don't have. */
+static int get_bits(const json_t *json, const char *field, uint64_t *out)
 {
     char text[DIGEST_SIZE], *end;
 
-    if (get_text(json, "digest", text, sizeof(text)) || strlen(text) != DIGEST_SIZE - 1 ||
+    if (get_text(json, field, text, sizeof(text)) || strlen(text) != DIGEST_SIZE - 1 ||
         strspn(text, "0123456789abcdef") != DIGEST_SIZE - 1)
         return -1;
     *out = strtoull(text, &end, 16);
@@ -104,8 +106,7 @@ static const char *read_numbers(fs_routing_record_t *record, const json_t *json)
                    {"busy", 0, UINT32_MAX, &busy},
                    {"workers", 0, UINT32_MAX, &workers},
                    {"since", 0, INT64_MAX, &since},
-                   {"sequence", 0, INT64_MAX, &record->sequence},
-                   {"generation", 0, INT64_MAX, &record->generation}};
+                   {"sequence", 0, INT64_MAX, &record->sequence}};
 
     for (unsigned i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
         if (get_number(json, numbers[i].field, numbers[i].least, numbers[i].most, numbers[i].out))
@@ -130,8 +131,10 @@ int fs_routing_record_parse(fs_routing_record_t *record, const void *json, size_
         *field = "drain";
     if (!*field && get_flag(root, "ready", &record->ready))
         *field = "ready";
-    if (!*field && get_digest(root, &record->digest))
+    if (!*field && get_bits(root, "digest", &record->digest))
         *field = "digest";
+    if (!*field && get_bits(root, "generation", &record->generation))
+        *field = "generation";
     json_decref(root);
     return *field ? -1 : 0;
 }

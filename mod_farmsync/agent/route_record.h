@@ -4,7 +4,7 @@
  *
  *   {"url":"http://10.0.0.1:80","public":"","rack":"a","capacity":10000,"primaries":4321,
  *    "alternates":4290,"busy":31,"workers":400,"drain":false,"ready":true,
- *    "since":1795262400000000,"sequence":99321,"digest":"0f3a...","generation":17}
+ *    "since":1795262400000000,"sequence":99321,"digest":"0f3a...","generation":"17c9..."}
  *
  * and the operator's order of kind "route-order", whose key is the server that it is about, kept
  * until it is taken back (removed):
