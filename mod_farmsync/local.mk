@@ -61,6 +61,21 @@ mod_farmsync_mod_session_farmsync_la_LDFLAGS = -module -avoid-version -shared \
 mod_farmsync_mod_session_farmsync_la_LIBADD = lib/session/libfs_session.la \
 	lib/net/libfs_secret.la $(APR_LIBS) $(CRYPTO_LIBS) $(JANSSON_LIBS)
 
+# mod_proxy_farmsync.so: what of routing needs mod_proxy.
+apachemod_LTLIBRARIES += mod_farmsync/mod_proxy_farmsync.la
+mod_farmsync_mod_proxy_farmsync_la_SOURCES = \
+	mod_farmsync/mod_proxy_farmsync.c mod_farmsync/proxy_module.h \
+	mod_farmsync/proxy_forward.c mod_farmsync/proxy_forward.h \
+	mod_farmsync/proxy_workers.c mod_farmsync/proxy_workers.h \
+	mod_farmsync/proxy_body.c mod_farmsync/proxy_body.h \
+	mod_farmsync/proxy_balancer.c mod_farmsync/proxy_balancer.h \
+	mod_farmsync/parts.h
+mod_farmsync_mod_proxy_farmsync_la_CPPFLAGS = $(AM_CPPFLAGS) $(HTTPD_CPPFLAGS)
+mod_farmsync_mod_proxy_farmsync_la_LDFLAGS = -module -avoid-version -shared \
+	-export-symbols-regex '^proxy_farmsync_module$$'
+mod_farmsync_mod_proxy_farmsync_la_LIBADD = lib/route/libfs_route_shared.la \
+	lib/control/libfs_control.la $(APR_LIBS)
+
 include_HEADERS += mod_farmsync/mod_farmsync.h
 EXTRA_DIST += doc/configuration.md
 dist_sample_DATA += mod_farmsync/farmsync.conf.sample
@@ -71,6 +86,8 @@ include mod_farmsync/agent/local.mk
 
 # httpd loads the .so; libtool's description of it would only lie beside it.
 install-data-hook:
-	rm -f $(DESTDIR)$(apachemoddir)/mod_farmsync.la $(DESTDIR)$(apachemoddir)/mod_session_farmsync.la
+	rm -f $(DESTDIR)$(apachemoddir)/mod_farmsync.la $(DESTDIR)$(apachemoddir)/mod_session_farmsync.la \
+		$(DESTDIR)$(apachemoddir)/mod_proxy_farmsync.la
 uninstall-hook:
-	rm -f $(DESTDIR)$(apachemoddir)/mod_farmsync.so $(DESTDIR)$(apachemoddir)/mod_session_farmsync.so
+	rm -f $(DESTDIR)$(apachemoddir)/mod_farmsync.so $(DESTDIR)$(apachemoddir)/mod_session_farmsync.so \
+		$(DESTDIR)$(apachemoddir)/mod_proxy_farmsync.so

@@ -55,6 +55,7 @@ typedef struct farmsync_visitor_t {
     apr_uint32_t generation;
     int here;  /* this server is his home */
     int moved; /* his home or his alternate changed with this request */
+    int sync;  /* FarmSyncAlternateSync: so many changes of his session, 0: at the end */
 } farmsync_visitor_t;
 
 /* From header_parser on (routing runs there as APR_HOOK_REALLY_FIRST); 0: the request has none. Any
@@ -90,6 +91,9 @@ typedef struct farmsync_forward_t {
  * and nothing of the body was read, so it is to be served here. mod_proxy_farmsync.
  */
 APR_DECLARE_OPTIONAL_FN(int, farmsync_forward, (request_rec * r, const farmsync_forward_t *to));
+
+/* The name of the affinity cookie where FarmSyncRouteBy is balancer; NULL elsewhere. */
+APR_DECLARE_OPTIONAL_FN(const char *, farmsync_balancer_cookie, (request_rec * r));
 
 /* --- status -------------------------------------------------------------------------------------
  */

@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "proxy_forward.h"
+
+#include <string.h>
+
+#include <apr_strings.h>
+#include <http_protocol.h>
+#include <http_request.h>
+#include <util_filter.h>
+
+#include "proxy_body.h"
+#include "proxy_workers.h"
+#include "route/fs_route_token.h"
+
+#define NAME  "FARMSYNC_FORWARD"
+#define FRESH "proxy-initial-not-pooled" /* mod_proxy_http: over a fresh connection */
+
+typedef enum outcome_t {
+    ANSWERED,
+    UNREACHABLE, /* no connection: nothing has left this server */
+    LOST,        /* it was sent, or some of its head, and the connection ended before an answer */
+    FAILED       /* with a status of its own */
+} outcome_t;
+
+static ap_filter_rec_t *filter_handle;
+
+/* --- what is sent -------------------------------------------------------------------------------
+ */
+
+/* Without the parameter of a redirect that brought the client here. */
+static const char *plain_query(apr_pool_t *pool, const char *query)
+{
+    static const char name[] = "farmsync-route=";
+    const char *plain = "";
+
+    while (*query) {
+        size_t length = strcspn(query, "&");
+
+        if (strncmp(query, name, sizeof(name) - 1) != 0)
+            plain = apr_pstrcat(pool, plain, *plain ? "&" : "", apr_pstrmemdup(pool, query, length),
+                                NULL);
+        query += length + (query[length] == '&');
+    }
+    return plain;
+}
+
+/* The URL as the client sent it, for modules that map and rewrite have been at r->uri. NULL: there
+ * is none that could be sent on. */
+static const char *original_path(request_rec *r)
+{
+    const char *path = r->unparsed_uri, *query;
+
+    if (path && *path != '/') { /* the absolute form; Host has been made to agree with it */
+        path = strstr(path, "://");
+        path = path ? path + 3 + strcspn(path + 3, "/?") : NULL;
+        if (path && *path != '/')
+            path = apr_pstrcat(r->pool, "/", path, NULL);
+    }
+    if (!path)
+        return NULL;
+    for (const unsigned char *c = (const unsigned char *)path; *c; c++)
+        if (*c <= ' ' || *c == 127)
+            return NULL;
+    query = strchr(path, '?');
+    if (!query || !strstr(query, "farmsync-route="))
+        return path;
+    return apr_pstrcat(r->pool, apr_pstrmemdup(r->pool, path, (apr_size_t)(query - path)),
+                       *plain_query(r->pool, query + 1) ? "?" : "", plain_query(r->pool, query + 1),
+                       NULL);
+}
+
+/* The settings of this place, but mod_proxy's as nothing said: Host is kept, nothing is added. */
+static ap_conf_vector_t *place_for_proxy(request_rec *r)
+{
+    ap_conf_vector_t *place =
+        ap_merge_per_dir_configs(r->pool, r->per_dir_config, ap_create_per_dir_config(r->pool));
+    proxy_dir_conf *proxy = proxy_module.create_dir_config(r->pool, NULL);
+
+    proxy->preserve_host = proxy->preserve_host_set = 1;
+    proxy->add_forwarded_headers = 0;
+    proxy->add_forwarded_headers_set = 1;
+    ap_set_module_config(place, &proxy_module, proxy);
+    return place;
+}
+
+/* mod_proxy: before the head goes out, after what Connection names was taken out. r->headers_in is
+ * a copy. */
+static int add_token(request_rec *r)
+{
+    const fs_proxy_request_t *request = fs_proxy_request(r, 0);
+
+    if (!request || !request->token)
+        return DECLINED;
+    apr_table_setn(r->headers_in, "FarmSync-Route", request->token);
+    return OK;
+}
+
+/* mod_proxy: all of the head has been sent, and the answer is about to be read. */
+static int note_asked(request_rec *r, request_rec *answer)
+{
+    fs_proxy_request_t *request = fs_proxy_request(r, 0);
+
+    if (!request || !request->token)
+        return DECLINED;
+    request->asked = 1;
+    request->reused = answer->connection->keepalives > 0;
+    return OK;
+}
+
+/* The answer begins. */
+static apr_status_t answer_filter(ap_filter_t *filter, apr_bucket_brigade *brigade)
+{
+    request_rec *r = filter->r;
+    fs_proxy_request_t *request = fs_proxy_request(r, 1);
+
+    request->began = 1;
+    r->connection->keepalives = request->keepalives;
+    ap_remove_output_filter(filter);
+    return ap_pass_brigade(filter->next, brigade);
+}
+
+/* --- one attempt --------------------------------------------------------------------------------
+ */
+
+static int is_idempotent(const request_rec *r)
+{
+    switch (r->method_number) {
+    case M_GET: /* and HEAD */
+    case M_OPTIONS:
+    case M_TRACE:
+    case M_PUT:
+    case M_DELETE:
+    case M_PROPFIND:
+        return 1;
+    default:
+        return 0;
+    }
+}
+
+/* Nothing of a body is sent before the other side asks for it, unless it is spoken to as HTTP/1.0.
+ */
+static int body_waits(request_rec *r)
+{
+    return !apr_table_get(r->subprocess_env, "force-proxy-request-1.0");
+}
+
+static outcome_t outcome_of(request_rec *r, const fs_proxy_request_t *request, const char *url,
+                            int *status)
+{
+    int line = r->status != request->status; /* some status line has come */
+
+    if (*status == OK || *status == DONE || request->began || r->status == HTTP_SWITCHING_PROTOCOLS)
+        return ANSWERED;
+    if (apr_table_get(r->notes, "proxy_timedout")) {
+        *status = HTTP_GATEWAY_TIME_OUT;
+        return FAILED;
+    }
+    if (*status == DECLINED) {
+        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
+                      "FS1643: %s: no module speaks this protocol to another server; load "
+                      "mod_proxy_http, and mod_ssl with SSLProxyEngine on for https",
+                      url);
+        return UNREACHABLE;
+    }
+    if (!request->asked && (*status == HTTP_SERVICE_UNAVAILABLE ||
+                            (*status == HTTP_INTERNAL_SERVER_ERROR && !strncmp(url, "https:", 6))))
+        return UNREACHABLE;
+    if (*status == HTTP_BAD_GATEWAY && !line && (!ap_request_has_body(r) || body_waits(r)))
+        return LOST;
+    return FAILED;
+}
+
+static outcome_t attempt(request_rec *r, const farmsync_target_t *target, proxy_worker *worker,
+                         const char *path, int *status)
+{
+    fs_proxy_request_t *request = fs_proxy_request(r, 1);
+    proxy_server_conf *conf = ap_get_module_config(r->server->module_config, &proxy_module);
+    char *url = apr_pstrcat(r->pool, target->url, path, NULL);
+    outcome_t outcome;
+
+    request->token = target->token;
+    request->status = r->status;
+    request->asked = 0;
+    request->reused = 1; /* if it ends while the head is sent */
+    /* With 0, mod_proxy_http tells of a connection that was lost, instead of ending the client's.
+     * The answer is sent with the true number, which it is limited by. */
+    request->keepalives = r->connection->keepalives;
+    r->connection->keepalives = 0;
+    *status = proxy_run_scheme_handler(r, worker, conf, url, NULL, 0);
+    r->connection->keepalives = request->began ? r->connection->keepalives : request->keepalives;
+    outcome = outcome_of(r, request, target->url, status);
+    request->token = NULL;
+    if (outcome == UNREACHABLE || outcome == LOST) { /* as if it hadn't been tried */
+        apr_table_unset(r->notes, "error-notes");
+        apr_table_unset(r->notes, "verbose-error-to");
+        r->status_line = NULL;
+    }
+    return outcome;
+}
+
+/* The same server, once more if its connection was an old one. */
+static outcome_t ask(request_rec *r, const farmsync_target_t *target, const char *path, int *status)
+{
+    proxy_worker *worker = fs_proxy_worker(r, target->url);
+    outcome_t outcome;
+
+    if (!worker)
+        return UNREACHABLE;
+    outcome = attempt(r, target, worker, path, status);
+    if (outcome == LOST && fs_proxy_request(r, 1)->reused) {
+        apr_table_setn(r->subprocess_env, FRESH, "1");
+        outcome = attempt(r, target, worker, path, status);
+    }
+    return outcome;
+}
+
+/* --- all of them --------------------------------------------------------------------------------
+ */
+
+static int try_all(request_rec *r, const farmsync_forward_t *to, const char *path)
+{
+    int repeatable = is_idempotent(r) && !ap_request_has_body(r);
+
+    for (unsigned i = 0; i < to->count && i < FARMSYNC_TARGETS; i++) {
+        const farmsync_target_t *target = &to->targets[i];
+        int status = OK;
+        outcome_t outcome = ask(r, target, path, &status);
+
+        apr_table_setn(r->subprocess_env, "FARMSYNC_FORWARDED", target->server);
+        if (outcome == ANSWERED)
+            return OK;
+        if (outcome == FAILED)
+            return status;
+        ap_log_rerror(
+            APLOG_MARK, APLOG_WARNING, 0, r, "FS1644: %s at %s %s; %s", target->server, target->url,
+            outcome == LOST ? "ended the connection without an answer" : "can't be reached",
+            outcome == LOST && !repeatable
+                ? "the request may have had its effect, so it isn't repeated"
+                : "the request goes to the next server, or is served here");
+        if (to->failed)
+            to->failed(r, target);
+        if (outcome == LOST && !repeatable)
+            return HTTP_BAD_GATEWAY;
+    }
+    apr_table_unset(r->subprocess_env, "FARMSYNC_FORWARDED");
+    return DECLINED;
+}
+
+int fs_proxy_forward(request_rec *r, const farmsync_forward_t *to)
+{
+    const char *path = original_path(r), *fresh = apr_table_get(r->subprocess_env, FRESH);
+    ap_conf_vector_t *place = r->per_dir_config;
+    int proxyreq = r->proxyreq, result;
+    ap_filter_t *filter;
+
+    if (!path || r->method_number == M_CONNECT || proxyreq == PROXYREQ_PROXY)
+        return DECLINED;
+    filter = ap_add_output_filter_handle(filter_handle, NULL, r, r->connection);
+    r->per_dir_config = place_for_proxy(r);
+    r->proxyreq = PROXYREQ_REVERSE;
+    /* What can't be repeated doesn't go over a connection that may just be ending. */
+    if (!is_idempotent(r) && !ap_request_has_body(r))
+        apr_table_setn(r->subprocess_env, FRESH, "1");
+    result = try_all(r, to, path);
+    if (fresh)
+        apr_table_setn(r->subprocess_env, FRESH, fresh);
+    else
+        apr_table_unset(r->subprocess_env, FRESH);
+    r->per_dir_config = place;
+    if (result != OK) {
+        r->proxyreq = proxyreq;
+        ap_remove_output_filter(filter);
+    }
+    if (result == DECLINED)
+        fs_proxy_body_give_back(r);
+    return result;
+}
+
+void fs_proxy_forward_register(apr_pool_t *pool)
+{
+    APR_OPTIONAL_HOOK(proxy, fixups, add_token, NULL, NULL, APR_HOOK_LAST);
+    APR_OPTIONAL_HOOK(proxy, create_req, note_asked, NULL, NULL, APR_HOOK_MIDDLE);
+    filter_handle = ap_register_output_filter(NAME, answer_filter, NULL, AP_FTYPE_RESOURCE);
+    fs_proxy_body_register();
+}
