@@ -222,7 +222,7 @@ int fs_routing_table_judge(fs_routing_table_t *table, fs_usec_t mono, fs_usec_t 
         if (!server->name[0])
             continue;
         state = judge(table, server, mono, farm, span);
-        if (state == FS_ROUTING_DEAD && server->peer == FS_PEER_DEAD)
+        if (state == FS_ROUTING_DEAD && (server->peer == FS_PEER_DEAD || !server->told))
             server->was_dead = 1;
         server->ramp =
             state == FS_ROUTING_RAMPING ? fs_route_ramp(farm - server->said.since, span) : 1;

@@ -30,3 +30,11 @@ tests_unit_test_agent_sessions_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/mod_far
 	$(CHECK_CFLAGS)
 tests_unit_test_agent_sessions_LDADD = mod_farmsync/agent/libagent.la \
 	lib/session/libfs_session.la lib/base/libfs_base.la $(CHECK_LIBS)
+
+check_PROGRAMS += tests/unit/test_agent_route
+TESTS += tests/unit/test_agent_route
+tests_unit_test_agent_route_SOURCES = tests/unit/test_agent_route.c tests/unit/fs_test.h
+tests_unit_test_agent_route_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/mod_farmsync/agent \
+	$(CHECK_CFLAGS) $(JANSSON_CFLAGS)
+tests_unit_test_agent_route_LDADD = mod_farmsync/agent/libagent.la lib/route/libfs_route.la \
+	lib/base/libfs_base.la $(JANSSON_LIBS) $(CHECK_LIBS)
