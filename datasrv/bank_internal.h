@@ -33,7 +33,7 @@ typedef struct fs_bank_slot_t {
     fs_usec_t expires;
     fs_usec_t indexed; /* in EXPIRY; 0 in ASIDE */
     uint64_t sequence; /* of its latest change */
-    uint8_t flags;     /* ENDED, ALIAS */
+    uint8_t flags;     /* ENDED, ALIAS, 0x80: granted (fs_session_hold_t) */
     uint8_t owner;     /* length of its name */
     uint8_t zero[6];
 } fs_bank_slot_t;

@@ -8,7 +8,8 @@
 
 #include "bank_internal.h"
 
-#define STATES (FS_SESSION_ITEM_ENDED | FS_SESSION_ITEM_ALIAS)
+#define STATES  (FS_SESSION_ITEM_ENDED | FS_SESSION_ITEM_ALIAS)
+#define GRANTED 0x80 /* in a slot's flags: fs_session_hold_t */
 /* A change copies pages of the trees, each for the first time in a transaction: of the deepest ones
  * that the limits allow, with splits, no more than these on the average. */
 #define CHANGE_BYTES ((size_t)20 * 4096)
@@ -186,6 +187,7 @@ static int find(fs_bank_work_t *work, const fs_session_key_t *key, held_t *held)
         return 0;
     }
     held->hold.held = 1;
+    held->hold.granted = (held->slot.flags & GRANTED) != 0;
     held->hold.version = held->slot.version;
     error = look_up(work, BANK_ASIDE, key, &held->aside_slot, held->aside_owner,
                     &held->aside_sealed, &held->aside_length);
@@ -248,6 +250,7 @@ static int put_main(fs_bank_work_t *work, const fs_session_key_t *key, const hel
     int error = 0;
 
     slot->sequence = ++work->sequence;
+    slot->flags = (uint8_t)((slot->flags & STATES) | (held->hold.granted ? GRANTED : 0));
     slot->indexed = indexed && indexed <= slot->expires ? indexed : slot->expires;
     if (slot->indexed != indexed) {
         if (indexed)
@@ -514,7 +517,7 @@ static int offer_copy(fs_bank_work_t *work, const fs_session_item_t *item, held_
         memcpy(theirs.owner, item->owner, sizeof(theirs.owner));
     if (goes_back(held, item))
         return 0;
-    copied = fs_session_hold_copy(&held->hold, lease_of(work, was.hold.owner, ""), &theirs);
+    copied = fs_session_hold_copy(&held->hold, &theirs);
     if (copied == FS_SESSION_COPY_IGNORED)
         return 0;
     if (copied != FS_SESSION_COPY_ASIDE_THEIRS)
@@ -666,7 +669,7 @@ int fs_bank_wants(fs_bank_work_t *work, const fs_session_item_t *label, int *wan
     *wants = !error && !goes_back(&held, label) &&
              !(held.hold.aside &&
                !fs_session_stamp_compare(&held.hold.aside_version, &label->version)) &&
-             fs_session_hold_copy(&held.hold, 0, &theirs) != FS_SESSION_COPY_IGNORED;
+             fs_session_hold_copy(&held.hold, &theirs) != FS_SESSION_COPY_IGNORED;
     return error;
 }
 

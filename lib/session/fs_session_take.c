@@ -28,6 +28,7 @@ fs_session_granted_t fs_session_hold_take(fs_session_hold_t *hold, fs_usec_t lef
         return FS_SESSION_UNKNOWN;
     if (hold->owner[0] && !same(hold->owner, taker) && !same(hold->owner, from) && left > 0)
         return FS_SESSION_OWNED;
+    hold->granted |= !same(hold->owner, taker);
     name(hold->owner, taker);
     return FS_SESSION_GRANTED;
 }
@@ -40,8 +41,10 @@ static int claim_counts(const fs_session_hold_t *hold, fs_usec_t left,
         return 1;
     if (answer == FS_SESSION_MERGE)
         return 0;
-    if (offering->version.epoch > hold->version.epoch)
-        return 1; /* it took it over since, and perhaps handed it on */
+    /* It took it over since, and perhaps handed it on. To whom the session was granted takes the
+     * next epoch; who has that one already took the session over before, and was fenced since. */
+    if (offering->version.epoch > hold->version.epoch + (hold->granted ? 1 : 0))
+        return 1;
     return left <= 0 && same(offering->owner, offering->origin);
 }
 
@@ -58,8 +61,10 @@ fs_session_offered_t fs_session_hold_offer(fs_session_hold_t *hold, fs_usec_t le
     answer = hold->aside
                  ? FS_SESSION_MERGE
                  : fs_session_offer(hold->held ? &hold->version : NULL, base, &offering->version);
-    if (claim_counts(hold, left, offering, answer))
+    if (claim_counts(hold, left, offering, answer)) {
         name(hold->owner, offering->owner);
+        hold->granted = !same(offering->owner, offering->origin);
+    }
     if (answer == FS_SESSION_TAKE) {
         hold->held = 1;
         hold->version = offering->version;
@@ -68,8 +73,8 @@ fs_session_offered_t fs_session_hold_offer(fs_session_hold_t *hold, fs_usec_t le
     return answer;
 }
 
-/* Did one store write both, one after the other? Then the later holds all of the earlier. */
-static int one_line(const fs_session_stamp_t *a, const fs_session_stamp_t *b)
+/* Did one store write both, while it owned the session? */
+static int same_line(const fs_session_stamp_t *a, const fs_session_stamp_t *b)
 {
     return a->epoch == b->epoch && a->writer == b->writer;
 }
@@ -84,14 +89,12 @@ static int goes_aside(fs_session_hold_t *hold, const fs_session_stamp_t *version
     return 1;
 }
 
-fs_session_copied_t fs_session_hold_copy(fs_session_hold_t *hold, fs_usec_t left,
-                                         const fs_session_hold_t *theirs)
+fs_session_copied_t fs_session_hold_copy(fs_session_hold_t *hold, const fs_session_hold_t *theirs)
 {
     fs_session_stamp_t ours = hold->version;
     int order = hold->held ? fs_session_stamp_compare(&ours, &theirs->version) : -1;
-    int line = hold->held && one_line(&ours, &theirs->version);
-    int apart = hold->held && !line &&
-                (!same(hold->owner, theirs->owner) || ours.writer != theirs->version.writer);
+    int apart =
+        hold->held && (!same(hold->owner, theirs->owner) || ours.writer != theirs->version.writer);
 
     if (!order)
         return FS_SESSION_COPY_IGNORED;
@@ -100,8 +103,10 @@ fs_session_copied_t fs_session_hold_copy(fs_session_hold_t *hold, fs_usec_t left
                                                            : FS_SESSION_COPY_IGNORED;
     hold->held = 1;
     hold->version = theirs->version;
-    if (!line || !hold->owner[0] || left <= 0)
+    if (!hold->granted || !same_line(&ours, &theirs->version)) {
         name(hold->owner, theirs->owner);
+        hold->granted = 0;
+    }
     return apart && goes_aside(hold, &ours) ? FS_SESSION_COPY_ASIDE : FS_SESSION_COPIED;
 }
 
@@ -197,27 +202,40 @@ static fs_session_next_t settle_owner(const fs_session_taking_t *taking, const c
     return next_step(FS_SESSION_STEP_TAKE, "", now + FS_SESSION_RETRY);
 }
 
-/* Whom this host let have it: the bank may not know that yet, and still take this host for its
- * owner. */
-static fs_session_next_t settle_released(const fs_session_taking_t *taking, fs_usec_t now)
+/* A host that this one let have it: the bank may not know that yet, and still take this host for
+ * the owner. */
+static fs_session_next_t settle_taker(const fs_session_taking_t *taking, const char *whom,
+                                      int released, fs_usec_t now)
 {
-    const fs_session_peer_t *peer;
+    const fs_session_peer_t *peer = find_peer(taking, whom);
 
-    if (!taking->released || !taking->released[0] || same(taking->released, taking->self))
-        return next_step(FS_SESSION_STEP_ADOPT, "", now);
-    peer = find_peer(taking, taking->released);
     if (peer && (peer->said == FS_SESSION_SAID_NONE || peer->said == FS_SESSION_SAID_FAILED))
         return next_step(FS_SESSION_STEP_ADOPT, "", now); /* the bank decides */
-    return settle_owner(taking, taking->released, FS_SESSION_NO_RANK, now, now);
+    /* It is his: a copy may be on its way to him. If he gave it back, he says GAVE. */
+    if (released && peer && peer->said == FS_SESSION_SAID_TAKING)
+        return next_step(FS_SESSION_STEP_TAKE, "", now + FS_SESSION_RETRY);
+    return settle_owner(taking, whom, FS_SESSION_NO_RANK, now, now);
+}
+
+static fs_session_next_t settle_takers(const fs_session_taking_t *taking, fs_usec_t now)
+{
+    fs_session_next_t next = next_step(FS_SESSION_STEP_ADOPT, "", now);
+
+    if (taking->released && taking->released[0] && !same(taking->released, taking->self))
+        next = settle_taker(taking, taking->released, 1, now);
+    for (unsigned i = 0; i < taking->told_count && next.step == FS_SESSION_STEP_ADOPT; i++)
+        if (!same(taking->told[i], taking->self))
+            next = settle_taker(taking, taking->told[i], 1, now);
+    return next;
 }
 
 /* Those that the bank names, the best candidate's first. */
 static fs_session_next_t settle_owners(const fs_session_taking_t *taking, fs_usec_t now)
 {
-    fs_session_next_t released = settle_released(taking, now);
+    fs_session_next_t takers = settle_takers(taking, now);
 
-    if (released.step != FS_SESSION_STEP_ADOPT)
-        return released;
+    if (takers.step != FS_SESSION_STEP_ADOPT)
+        return takers;
     for (unsigned i = 0; i < taking->candidate_count; i++) {
         const fs_session_candidate_t *candidate = &taking->candidates[i];
         fs_session_next_t next;
@@ -344,11 +362,20 @@ fs_session_next_t fs_session_take_next(const fs_session_taking_t *taking, fs_use
 /* --- who has it ----------------------------------------------------------------------------------
  */
 
+/* Has the asker not had what he was given yet? Else he has had it, and may be giving it back. */
+static int is_news(const fs_session_mine_t *mine)
+{
+    return !mine->asker_version ||
+           fs_session_stamp_compare(mine->asker_version, &mine->version) <= 0;
+}
+
 fs_session_hand_t fs_session_hand_over(const fs_session_mine_t *mine, const char *asker,
                                        fs_usec_t now)
 {
+    if (mine->taking && mine->there && same(mine->released, asker) && is_news(mine))
+        return FS_SESSION_HAND_GIVE;
     if (mine->taking && (!mine->there || mine->released[0] || mine->doubt))
-        return FS_SESSION_HAND_TAKING; /* even to whom it was released: he may be giving it back */
+        return FS_SESSION_HAND_TAKING;
     if (!mine->there)
         return FS_SESSION_HAND_NONE;
     if (same(mine->released, asker))

@@ -25,7 +25,9 @@
  * as that. Zero: it holds nothing. */
 typedef struct fs_session_hold_t {
     int held;
-    int aside; /* a second copy is held: fs_session_hold_copy */
+    int granted; /* `owner` was given the session since this version was stored: what it makes of it
+                    has not come yet */
+    int aside;   /* a second copy is held: fs_session_hold_copy */
     fs_session_stamp_t version;
     fs_session_stamp_t aside_version;
     char owner[FS_SESSION_NAME_SIZE];
@@ -71,11 +73,10 @@ typedef enum fs_session_copied_t {
  * them, or one that had lost its memory in between, it may be that neither is contained in the
  * other (they were cut off from each other), and only a host can merge them: then the earlier one
  * is kept aside, and given to who takes the session or offers it, until an offer says that it was
- * merged. `hold` becomes what is held then. The owner comes with the copy, unless it is only a
- * later one of the same store and our owner lives: that was given the session since.
+ * merged. The owner comes with the copy, unless that is only a later one of the same store, and the
+ * session was granted here since. `hold` becomes what is held then.
  */
-fs_session_copied_t fs_session_hold_copy(fs_session_hold_t *hold, fs_usec_t left,
-                                         const fs_session_hold_t *theirs);
+fs_session_copied_t fs_session_hold_copy(fs_session_hold_t *hold, const fs_session_hold_t *theirs);
 
 /* --- who wants a session -------------------------------------------------------------------------
  */
@@ -123,8 +124,11 @@ typedef struct fs_session_peer_t {
 /* Everything that one host heard about one session that it wants. */
 typedef struct fs_session_taking_t {
     const char *self;
-    const char *released; /* to whom this host has released it, as it is now; NULL, "": nobody */
-    fs_usec_t deadline;   /* SessionFarmSyncTimeout from the request on */
+    const char *released; /* to whom this host has released what it has; NULL, "": nobody */
+    /* Hosts that it told lately that it has nothing: they may be taking it because of that. */
+    const char (*told)[FS_SESSION_NAME_SIZE];
+    unsigned told_count;
+    fs_usec_t deadline;                       /* SessionFarmSyncTimeout from the request on */
     const fs_session_candidate_t *candidates; /* in the order of their rank */
     unsigned candidate_count;
     const fs_session_peer_t *peers; /* that were asked */
@@ -171,16 +175,20 @@ typedef struct fs_session_mine_t {
     int doubt;            /* it may not be served: the bank may have given it to another one */
     int taking;           /* this host is taking it */
     unsigned rank;        /* fs_session_take_rank */
-    unsigned pending;     /* requests that may still change it */
-    int turn;             /* the agent got its turn, or there is no queue */
-    fs_usec_t asked;      /* when the question came */
-    fs_usec_t patience;   /* how long pending requests are waited for: the flush time and a bit */
+    fs_session_stamp_t version;              /* of what is there */
+    const fs_session_stamp_t *asker_version; /* of what the asker has of it; NULL: nothing */
+    unsigned pending;                        /* requests that may still change it */
+    int turn;                                /* the agent got its turn, or there is no queue */
+    fs_usec_t asked;                         /* when the question came */
+    fs_usec_t patience; /* how long pending requests are waited for: the flush time and a bit */
 } fs_session_mine_t;
 
 typedef enum fs_session_hand_t {
     FS_SESSION_HAND_WAIT = 1, /* look again when a request is done or at asked + patience */
-    FS_SESSION_HAND_GIVE,     /* release it to `asker` and answer GAVE with it */
-    FS_SESSION_HAND_NAME,     /* answer NAMED with `released` */
+    /* Release it to `asker` and answer GAVE with it. If it is being taken: whatever was heard for
+     * that is void, ask anew. */
+    FS_SESSION_HAND_GIVE,
+    FS_SESSION_HAND_NAME,   /* answer NAMED with `released` */
     FS_SESSION_HAND_TAKING, /* answer TAKING with `rank`, and with what is there: not now, ask again
                              */
     FS_SESSION_HAND_NONE    /* answer NONE; if it is there, release it to `asker` nevertheless and

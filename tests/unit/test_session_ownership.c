@@ -112,9 +112,7 @@ typedef struct host_t {
     copy_t *copies[GATHER];
     unsigned copy_from[GATHER];
     unsigned visitors; /* that wait for it */
-    /* Whom this host told lately that it has nothing: he may be taking it because of that. */
-    char disclaimed[FS_SESSION_NAME_SIZE];
-    fs_usec_t disclaimed_at;
+    fs_usec_t told_none[HOSTS]; /* when it told them last that it has nothing */
 } host_t;
 
 typedef struct server_t {
@@ -364,8 +362,7 @@ static void hear_pulled(server_t *server, const message_t *answer)
     if (answer->hold.held) {
         copy_t *before = server->copy;
 
-        switch (fs_session_hold_copy(&server->hold, left_of(server, server->hold.owner),
-                                     &answer->hold)) {
+        switch (fs_session_hold_copy(&server->hold, &answer->hold)) {
         case FS_SESSION_COPY_ASIDE:
             server->aside = before;
             server->copy = answer->copy;
@@ -573,6 +570,9 @@ static void ask_peer(unsigned self, const char *name)
     memset(&host->peers[host->peer_count], 0, sizeof(*host->peers));
     snprintf(host->peers[host->peer_count++].name, FS_SESSION_NAME_SIZE, "%s", name);
     hand.round = host->round;
+    hand.has_base = host->own != NULL;
+    if (host->own)
+        hand.base = host->own->version;
     host->asked = world.now;
     send_message(&hand);
 }
@@ -633,18 +633,24 @@ static void end_taking(unsigned self)
         serve(self);
 }
 
-static const char *released_to(const host_t *host)
+static unsigned list_told(const host_t *host, char (*told)[FS_SESSION_NAME_SIZE])
 {
-    if (!host->own && world.now - host->disclaimed_at < TIMEOUT)
-        return host->disclaimed;
-    return host->released;
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < HOSTS && !host->own; i++)
+        if (host->told_none[i] && world.now - host->told_none[i] < TIMEOUT)
+            snprintf(told[count++], FS_SESSION_NAME_SIZE, "%s", names[i]);
+    return count;
 }
 
 static void step_taking(unsigned self)
 {
     host_t *host = &world.hosts[self];
+    char told[HOSTS][FS_SESSION_NAME_SIZE];
     fs_session_taking_t taking = {.self = names[self],
-                                  .released = released_to(host),
+                                  .released = host->released,
+                                  .told = told,
+                                  .told_count = list_told(host, told),
                                   .deadline = host->deadline,
                                   .candidates = host->candidates,
                                   .peers = host->peers};
@@ -776,14 +782,19 @@ static void hear_hand(unsigned self, const message_t *asked)
                               .doubt = host->own && !host->released[0] && !allows(host),
                               .taking = host->taking,
                               .rank = fs_session_take_rank(&taking),
+                              .asker_version = asked->has_base ? &asked->base : NULL,
                               .turn = 1,
                               .asked = world.now};
     message_t answer = message_to(HANDED, self, asked->from);
 
     answer.round = asked->round;
+    if (host->own)
+        mine.version = host->own->version;
+    host->told_none[asked->from] = 0; /* he asks anew: it is forgotten */
     switch (fs_session_hand_over(&mine, names[asked->from], world.now)) {
     case FS_SESSION_HAND_GIVE:
         let_go(host, names[asked->from]);
+        host->taking_generation = 0; /* what was heard until now is void */
         answer.what = FS_SESSION_SAID_GAVE;
         answer.copy = host->own;
         handed_all++;
@@ -804,8 +815,7 @@ static void hear_hand(unsigned self, const message_t *asked)
         answer.copy = host->own;
         if (host->own)
             let_go(host, names[asked->from]);
-        snprintf(host->disclaimed, sizeof(host->disclaimed), "%s", names[asked->from]);
-        host->disclaimed_at = world.now;
+        host->told_none[asked->from] = world.now;
         break;
     }
     send_message(&answer);
