@@ -65,6 +65,7 @@ dist_farmctlcommands_DATA = \
 	scripts/farmctl/commands/diagnosis.py \
 	scripts/farmctl/commands/diff.py \
 	scripts/farmctl/commands/reuse.py \
+	scripts/farmctl/commands/routing.py \
 	scripts/farmctl/commands/sessions.py \
 	scripts/farmctl/commands/status.py \
 	scripts/farmctl/commands/watch.py
@@ -83,6 +84,9 @@ dist_bashcompletion_DATA = scripts/completion/farmsyncctl
 sbin_SCRIPTS = scripts/bin/farmsyncctl
 EXTRA_DIST += scripts/farmsyncctl doc/farmsyncctl.md
 CLEANFILES += scripts/bin/farmsyncctl
+# Compiled now, for who isn't allowed to keep it would wait for it each time; for packages their tools do it.
+install-data-local: install-dist_farmctlDATA install-dist_farmctlcommandsDATA install-dist_farmctldoctorDATA
+	-test -n "$(DESTDIR)" || /usr/bin/python3 -m compileall -q "$(farmctldir)"
 # What Python has compiled.
 uninstall-local:
 	rm -rf $(DESTDIR)$(farmctldir)/__pycache__ $(DESTDIR)$(farmctlcommandsdir)/__pycache__ \

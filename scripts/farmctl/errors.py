@@ -88,6 +88,13 @@ class AgentRefused(CtlError):
         super().__init__(REFUSED, "FS0911", text)
 
 
+class NoVisitor(CtlError):
+    """There is no routing, or not that visitor."""
+
+    def __init__(self, text):
+        super().__init__(TROUBLE, "FS0914", text)
+
+
 class NoSession(CtlError):
     """There are no sessions, or not that one."""
 
