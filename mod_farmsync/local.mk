@@ -23,6 +23,12 @@ mod_farmsync_mod_farmsync_la_SOURCES = \
 	mod_farmsync/reuse_page.c mod_farmsync/reuse_request.c mod_farmsync/reuse_status.c \
 	mod_farmsync/reuse_tag.c mod_farmsync/reuse_known.c mod_farmsync/reuse_difference.c mod_farmsync/reuse_digest.c \
 	mod_farmsync/reuse_mirror.c \
+	mod_farmsync/request.c mod_farmsync/request.h \
+	mod_farmsync/route.h mod_farmsync/route_host.c mod_farmsync/route_visit.c \
+	mod_farmsync/route_arrive.c mod_farmsync/route_decide.c mod_farmsync/route_send.c \
+	mod_farmsync/route_request.c mod_farmsync/route_status.c \
+	mod_farmsync/route_settings.c mod_farmsync/route_settings.h \
+	mod_farmsync/session_cookie.c mod_farmsync/session_cookie.h \
 	mod_farmsync/handler_data.c mod_farmsync/handler_data.h \
 	mod_farmsync/facts.c mod_farmsync/facts.h \
 	mod_farmsync/status.c mod_farmsync/status.h \
@@ -33,7 +39,8 @@ mod_farmsync_mod_farmsync_la_CPPFLAGS = $(AM_CPPFLAGS) $(HTTPD_CPPFLAGS) \
 mod_farmsync_mod_farmsync_la_LDFLAGS = -module -avoid-version -shared \
 	-export-symbols-regex '^farmsync_module$$'
 mod_farmsync_mod_farmsync_la_LIBADD = lib/avail/libfs_avail.la lib/control/libfs_control.la lib/image/libfs_image.la \
-	lib/reuse/libfs_reuse.la lib/net/libfs_secret.la $(APR_LIBS) $(CRYPTO_LIBS) $(XXHASH_LIBS)
+	lib/reuse/libfs_reuse.la lib/route/libfs_route_shared.la lib/route/libfs_route_signed.la \
+	lib/net/libfs_secret.la $(APR_LIBS) $(CRYPTO_LIBS) $(XXHASH_LIBS) $(LMDB_LIBS)
 
 # mod_session_farmsync.so: sessions, a provider of mod_session.
 apachemod_LTLIBRARIES += mod_farmsync/mod_session_farmsync.la
@@ -44,6 +51,7 @@ mod_farmsync_mod_session_farmsync_la_SOURCES = \
 	mod_farmsync/session_counters.c mod_farmsync/session_counters.h \
 	mod_farmsync/session_say.c mod_farmsync/session_say.h \
 	mod_farmsync/session_host.c mod_farmsync/session_host.h \
+	mod_farmsync/session_alternate.c mod_farmsync/session_alternate.h \
 	mod_farmsync/session_ask.c mod_farmsync/session_ask.h \
 	mod_farmsync/session_request.c mod_farmsync/session_request.h mod_farmsync/session_find.c \
 	mod_farmsync/session_change.c mod_farmsync/session_change.h \
@@ -74,7 +82,7 @@ mod_farmsync_mod_proxy_farmsync_la_CPPFLAGS = $(AM_CPPFLAGS) $(HTTPD_CPPFLAGS)
 mod_farmsync_mod_proxy_farmsync_la_LDFLAGS = -module -avoid-version -shared \
 	-export-symbols-regex '^proxy_farmsync_module$$'
 mod_farmsync_mod_proxy_farmsync_la_LIBADD = lib/route/libfs_route_shared.la \
-	lib/control/libfs_control.la $(APR_LIBS)
+	lib/control/libfs_control.la lib/image/libfs_image.la $(APR_LIBS) $(XXHASH_LIBS)
 
 include_HEADERS += mod_farmsync/mod_farmsync.h
 EXTRA_DIST += doc/configuration.md

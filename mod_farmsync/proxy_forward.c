@@ -138,17 +138,16 @@ static int is_idempotent(const request_rec *r)
 }
 
 /* Nothing of a body is sent before the other side asks for it, unless it is spoken to as HTTP/1.0.
- */
-static int body_waits(request_rec *r)
+ * 100 is a status as well. */
+static int body_stayed(request_rec *r, const fs_proxy_request_t *request)
 {
-    return !apr_table_get(r->subprocess_env, "force-proxy-request-1.0");
+    return r->status == request->status &&
+           !(ap_request_has_body(r) && apr_table_get(r->subprocess_env, "force-proxy-request-1.0"));
 }
 
 static outcome_t outcome_of(request_rec *r, const fs_proxy_request_t *request, const char *url,
                             int *status)
 {
-    int line = r->status != request->status; /* some status line has come */
-
     if (*status == OK || *status == DONE || request->began || r->status == HTTP_SWITCHING_PROTOCOLS)
         return ANSWERED;
     if (apr_table_get(r->notes, "proxy_timedout")) {
@@ -165,7 +164,7 @@ static outcome_t outcome_of(request_rec *r, const fs_proxy_request_t *request, c
     if (!request->asked && (*status == HTTP_SERVICE_UNAVAILABLE ||
                             (*status == HTTP_INTERNAL_SERVER_ERROR && !strncmp(url, "https:", 6))))
         return UNREACHABLE;
-    if (*status == HTTP_BAD_GATEWAY && !line && (!ap_request_has_body(r) || body_waits(r)))
+    if (*status == HTTP_BAD_GATEWAY)
         return LOST;
     return FAILED;
 }
@@ -202,12 +201,13 @@ static outcome_t attempt(request_rec *r, const farmsync_target_t *target, proxy_
 static outcome_t ask(request_rec *r, const farmsync_target_t *target, const char *path, int *status)
 {
     proxy_worker *worker = fs_proxy_worker(r, target->url);
+    const fs_proxy_request_t *request = fs_proxy_request(r, 1);
     outcome_t outcome;
 
     if (!worker)
         return UNREACHABLE;
     outcome = attempt(r, target, worker, path, status);
-    if (outcome == LOST && fs_proxy_request(r, 1)->reused) {
+    if (outcome == LOST && request->reused && body_stayed(r, request)) {
         apr_table_setn(r->subprocess_env, FRESH, "1");
         outcome = attempt(r, target, worker, path, status);
     }
@@ -217,13 +217,18 @@ static outcome_t ask(request_rec *r, const farmsync_target_t *target, const char
 /* --- all of them --------------------------------------------------------------------------------
  */
 
+/* Nobody is harmed if it is done twice. */
+static int may_repeat(request_rec *r)
+{
+    return is_idempotent(r) && !ap_request_has_body(r) &&
+           r->status == fs_proxy_request(r, 1)->status;
+}
+
 static int try_all(request_rec *r, const farmsync_forward_t *to, const char *path)
 {
-    int repeatable = is_idempotent(r) && !ap_request_has_body(r);
-
     for (unsigned i = 0; i < to->count && i < FARMSYNC_TARGETS; i++) {
         const farmsync_target_t *target = &to->targets[i];
-        int status = OK;
+        int status = OK, final;
         outcome_t outcome = ask(r, target, path, &status);
 
         apr_table_setn(r->subprocess_env, "FARMSYNC_FORWARDED", target->server);
@@ -231,15 +236,15 @@ static int try_all(request_rec *r, const farmsync_forward_t *to, const char *pat
             return OK;
         if (outcome == FAILED)
             return status;
+        final = outcome == LOST && !may_repeat(r);
         ap_log_rerror(
             APLOG_MARK, APLOG_WARNING, 0, r, "FS1644: %s at %s %s; %s", target->server, target->url,
             outcome == LOST ? "ended the connection without an answer" : "can't be reached",
-            outcome == LOST && !repeatable
-                ? "the request may have had its effect, so it isn't repeated"
-                : "the request goes to the next server, or is served here");
+            final ? "the request may have had its effect, so it isn't repeated"
+                  : "the request goes to the next server, or is served here");
         if (to->failed)
             to->failed(r, target);
-        if (outcome == LOST && !repeatable)
+        if (final)
             return HTTP_BAD_GATEWAY;
     }
     apr_table_unset(r->subprocess_env, "FARMSYNC_FORWARDED");

@@ -14,6 +14,9 @@ EXTRA_DIST += tests/check_messages.sh \
 	tests/farm/session_history.py \
 	tests/farm/session_report.py \
 	tests/farm/mod_foreign.c \
+	tests/farm/mod_try_forward.c \
+	tests/farm/route_homes.py \
+	tests/farm/test_route_proxy.py \
 	tests/farm/session_httpd.py \
 	tests/farm/notice_farm.py \
 	tests/farm/sql_fixtures.py \

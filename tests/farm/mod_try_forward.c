@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * In the place of routing: every request goes to the servers that TryForward names, in order, with
- * "token-of-NAME" as token. Which ones failed is in X-Failed of the answer.
+ * "token-of-NAME" as token. Which ones failed is in X-Failed of the answer. The handler try-body says
+ * what it got.
  *
  *   TryForward NAME URL
  */
@@ -10,6 +11,7 @@
 #include <apr_strings.h>
 #include <httpd.h>
 #include <http_config.h>
+#include <http_protocol.h>
 #include <http_request.h>
 
 #include "parts.h"
@@ -61,8 +63,30 @@ static int forward(request_rec *r)
     return result == OK ? DONE : result;
 }
 
+/* SetHandler try-body: says how long the body is, and what its bytes add up to. */
+static int read_body(request_rec *r)
+{
+    unsigned long length = 0, sum = 0;
+    char buffer[1000];
+    long got = 0;
+
+    if (!r->handler || strcmp(r->handler, "try-body"))
+        return DECLINED;
+    if (ap_setup_client_block(r, REQUEST_CHUNKED_DECHUNK))
+        return HTTP_BAD_REQUEST;
+    if (ap_should_client_block(r))
+        while ((got = ap_get_client_block(r, buffer, sizeof(buffer))) > 0)
+            for (long i = 0; i < got; i++, length++)
+                sum += (unsigned char)buffer[i];
+    if (got < 0)
+        return HTTP_BAD_REQUEST;
+    ap_rprintf(r, "here %lu %lu", length, sum);
+    return OK;
+}
+
 static void register_hooks(apr_pool_t *pool)
 {
+    ap_hook_handler(read_body, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_header_parser(forward, NULL, NULL, APR_HOOK_REALLY_FIRST);
 }
 
