@@ -5,9 +5,7 @@ import argparse
 import os
 import sys
 
-from . import RELEASE, options, text
-from .commands import COMMANDS
-from .database import Database, need_driver
+from . import RELEASE, commands, text
 from .errors import INTERRUPTED, OK, USAGE, CtlError
 
 DESCRIPTION = "Looks at a farmsync farm and steers it, through its database."
@@ -37,13 +35,15 @@ class Context:
     @property
     def target(self):
         if self._target is None:
-            need_driver()
+            from . import database, options  # most commands of availability need no database
+            database.need_driver()
             self._target = options.target(self.options)
         return self._target
 
     @property
     def db(self):
         if self._database is None:
+            from .database import Database
             self._database = Database(self.target)
         return self._database
 
@@ -113,17 +113,18 @@ class Parser(argparse.ArgumentParser):
         super().error(message)
 
 
-def parser():
+def parser(name=None):
+    """Of all commands, or, if a command's name comes first, of those beside it."""
     common = common_options()
     top = Parser(prog="farmsyncctl", description=DESCRIPTION, epilog=EPILOG, parents=[common],
                  add_help=False, formatter_class=argparse.RawDescriptionHelpFormatter)
     top.add_argument("--version", action="version", version=f"farmsyncctl {RELEASE}")
-    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in COMMANDS:
-        sub = commands.add_parser(command.name, help=command.summary, add_help=False,
-                                  description=command.description or command.summary,
-                                  parents=[common],
-                                  formatter_class=argparse.RawDescriptionHelpFormatter)
+    subparsers = top.add_subparsers(dest="command", metavar="COMMAND", required=True, prog=top.prog)
+    for command in commands.find(name):
+        sub = subparsers.add_parser(command.name, help=command.summary, add_help=False,
+                                    description=command.description or command.summary,
+                                    parents=[common],
+                                    formatter_class=argparse.RawDescriptionHelpFormatter)
         command.arguments(sub)
         sub.set_defaults(run=command.run)
     return top
@@ -131,7 +132,7 @@ def parser():
 
 def parse(arguments):
     Parser.as_json = "--json" in arguments
-    chosen = parser().parse_args(arguments)
+    chosen = parser(arguments[0] if arguments else None).parse_args(arguments)
     for name, value in DEFAULTS.items():
         if not hasattr(chosen, name):
             setattr(chosen, name, value)

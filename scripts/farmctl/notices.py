@@ -2,8 +2,8 @@
 """Notices of availability: from the command line's options, and to lines for people."""
 
 import datetime
-import getpass
 import os
+import pwd
 import re
 import socket
 
@@ -81,8 +81,9 @@ def weekly(text, zone):
 
 def who():
     """Who runs the command: behind sudo, the one who called it."""
+    name = next(filter(None, map(os.environ.get, ("SUDO_USER", "LOGNAME", "USER"))), None)
     try:
-        name = os.environ.get("SUDO_USER") or getpass.getuser()
+        name = name or pwd.getpwuid(os.getuid()).pw_name
     except (KeyError, OSError):
         name = str(os.getuid())
     return f"{name}@{socket.gethostname()}"[:128]

@@ -2,9 +2,7 @@
 """How things are printed: for people as aligned columns, for programs as JSON."""
 
 import datetime
-import decimal
 import json
-import unicodedata
 
 MISSING = "-"
 
@@ -28,6 +26,9 @@ def _escape(letter):
 
 def width(text):
     """Columns on a terminal."""
+    if text.isascii():
+        return len(text)
+    import unicodedata  # what few texts need is read when it is needed
     return sum(0 if unicodedata.combining(letter) else
                2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
 
@@ -120,6 +121,7 @@ def plural(count, word):
 def to_json(value):
     if isinstance(value, datetime.datetime):
         return value.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    import decimal
     if isinstance(value, decimal.Decimal):
         return int(value) if value == value.to_integral_value() else float(value)
     if isinstance(value, (datetime.date, datetime.timedelta)):

@@ -8,7 +8,6 @@ begin its windows at the same moment. It is that of today; the last line of a zo
 
 import os
 import re
-import zoneinfo
 
 from .errors import BadArgument
 
@@ -19,6 +18,7 @@ def place(name):
     """The file of a zone, or None."""
     if not re.fullmatch(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*", name):
         return None
+    import zoneinfo  # here, for most notices name no zone
     return next((path for path in (os.path.join(one, name) for one in zoneinfo.TZPATH)
                  if os.path.isfile(path)), None)
 
@@ -42,6 +42,7 @@ def rule_of(name):
 
 def zone_of(name):
     """For times of one day: a tzinfo. Rules have none."""
+    import zoneinfo
     if name in ("", "UTC", "Z"):
         return zoneinfo.ZoneInfo("UTC") if place("UTC") else None
     try:

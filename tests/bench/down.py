@@ -27,9 +27,9 @@ sys.path.insert(0, os.path.join(HERE, "..", "..", "scripts"))
 sys.path.insert(0, os.path.join(HERE, "..", "farm"))
 sys.dont_write_bytecode = True
 
-from farmlib import setup  # noqa: E402
+from farmlib import paths, setup  # noqa: E402
 from farmlib.farm import Farm  # noqa: E402
-from notice_farm import CTL, agent, prepare, socket_of, wait_until  # noqa: E402
+from notice_farm import agent, prepare, socket_of, wait_until  # noqa: E402
 
 PACE_S = 0.002
 LIMIT_S = 20
@@ -87,7 +87,16 @@ def ms(values):
     return " | ".join(f"{one * 1000:.1f} ms" for one in chosen)
 
 
-def measure(farm, rounds):
+def install_ctl(directory):
+    """farmsyncctl as it is installed, where Python has compiled it."""
+    for name in ("farmsyncctl", "farmctl"):
+        source, target = os.path.join(paths.REPO, "scripts", name), os.path.join(directory, name)
+        (shutil.copytree if os.path.isdir(source) else shutil.copy)(source, target)
+    subprocess.run(["/usr/bin/python3", "-m", "compileall", "-q", os.path.join(directory, "farmctl")], check=True)
+    return os.path.join(directory, "farmsyncctl")
+
+
+def measure(farm, rounds, ctl):
     visitors = [Visitor(web) for web in farm.webs]
     for one in visitors:
         one.start()
@@ -106,7 +115,7 @@ def measure(farm, rounds):
         path = socket_of(farm.webs[number % len(farm.webs)])
         for act, wanted in (("down", 503), ("up", 200)):
             _, span = change(visitors, wanted, lambda: subprocess.run(
-                [CTL, act, "shop", "--agent", path], check=True, stdout=subprocess.DEVNULL))
+                [ctl, act, "shop", "--agent", path], check=True, stdout=subprocess.DEVNULL))
             command.append(span)
     for one in visitors:
         one.stopping = True
@@ -129,7 +138,8 @@ def main():
         for web in farm.webs:
             wait_until(lambda: sum(one["state"] == "alive" for one in agent(web).ask("GET", "/v1/notices")[1]["servers"])
                        == len(farm.webs), 60, "the servers to know each other")
-        told, seen, back, command = measure(farm, options.rounds)
+        os.mkdir(os.path.join(directory, "ctl"))
+        told, seen, back, command = measure(farm, options.rounds, install_ctl(os.path.join(directory, "ctl")))
     finally:
         farm.down()
         shutil.rmtree(directory, ignore_errors=True)

@@ -6,7 +6,8 @@ import json
 import os
 import subprocess
 
-from farmctl.agent import Agent, UnixConnection
+from backplane_hosts import UnixConnection
+from farmctl.agent import Agent
 from farmlib import paths
 from farmlib.part import http_get, wait_until
 

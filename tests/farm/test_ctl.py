@@ -17,7 +17,7 @@ import fcntl
 import pymysql
 import pytest
 
-from farmctl import database, options, text, times
+from farmctl import commands as table, database, options, text, times
 from farmctl.cli import parser
 from farmctl.database import TRIES, Database
 from farmctl.errors import BadArgument, BadOption, Busy, Refused, Sentence, Unknown
@@ -414,6 +414,20 @@ def test_what_is_printed_can_do_nothing_to_a_terminal():
     assert text.table([["价", 1]], ["a", "b"]) == ["a   b", "价  1"]
     assert [text.span(value) for value in (4.24, 200, 7500, 273600, -1, None)] == \
         ["4.2 s", "3 min 20 s", "2 h 5 min", "3 d 4 h", "-1.0 s", "-"]
+
+
+def test_a_command_is_found_in_its_file_and_loads_no_other():
+    for module, names in table.MODULES.items():
+        for name in names:
+            assert tuple(one.name for one in table.find(name)) == names, module
+    assert {one.name for one in table.find("no-such")} == {name for names in table.MODULES.values()
+                                                           for name in names}
+    script = "import sys; from farmctl.cli import main; print(main(sys.argv[1:]), *sys.modules)"
+    status, *loaded = subprocess.run(
+        ["/usr/bin/python3", "-B", "-c", script, "down", "shop", "--agent", "/nonexistent"], text=True, check=True,
+        capture_output=True, cwd=os.path.join(paths.REPO, "scripts")).stdout.split()
+    assert status == "3" and "farmctl.commands.avail" in loaded
+    assert not {"pymysql", "http.client", "farmctl.database", "farmctl.commands.status"} & set(loaded)
 
 
 def test_completion_knows_every_command_and_option():

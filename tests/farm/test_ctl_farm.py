@@ -33,6 +33,9 @@ def shop(farm):
              "INSERT INTO shop.price VALUES ('a', 1), ('b', 2);"
              "CALL farmsync.add_dataset('prices', 'shop.price', 'sku')", None)
     wait_until(lambda: farm.webs[0].version() == 1, 60, "the first version to be served")
+    # What is changed before that is in the next version already.
+    wait_until(lambda: farm.sql("SELECT activation_time > UTC_TIMESTAMP(6) FROM sync")[0][0] == "1", 60,
+               "the promotion that follows")
     return farm
 
 

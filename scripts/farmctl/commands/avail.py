@@ -5,9 +5,8 @@ import argparse
 import datetime
 import json
 import sys
-import urllib.parse
 
-from .. import ical, notices
+from .. import notices
 from ..agent import Agent
 from ..command import Command
 from ..errors import OK, TROUBLE, BadArgument
@@ -103,6 +102,7 @@ def tell(agent, value, options):
 
 def take_back(agent, application, number, options):
     """(status, answer)"""
+    import urllib.parse  # here, for who says that an application is down doesn't wait for it
     path = "/v1/notices/" + urllib.parse.quote(application, safe="*")
     if number:
         path += "/" + urllib.parse.quote(number, safe="")
@@ -214,6 +214,7 @@ def run_list(context, agent):
 
 
 def run_show(context, agent):
+    import urllib.parse
     path = "/".join(urllib.parse.quote(part, safe="*") for part in context.options.what.split("/", 1))
     status, answer = agent.ask("GET", "/v1/notices/" + path)
     found = answer.get("notices", []) if status != 404 else []
@@ -265,20 +266,21 @@ def run_export(context, agent):
     return OK
 
 
-def read_file(name):
+def read_file(name, limit):
     if name == "-":
-        return sys.stdin.buffer.read(ical.LIMIT + 1)
+        return sys.stdin.buffer.read(limit + 1)
     try:
         with open(name, "rb") as file:
-            return file.read(ical.LIMIT + 1)
+            return file.read(limit + 1)
     except OSError as error:
         raise BadArgument(f"cannot read {name}: {error.strerror}") from error
 
 
 def run_import(context, agent):
     """The whole file is understood, or nothing of it is told."""
+    from .. import ical
     options = context.options
-    found = ical.read(read_file(options.what), options.application, options.zone)
+    found = ical.read(read_file(options.what, ical.LIMIT), options.application, options.zone)
     lines, results, well = [], [], True
     for act, value in found:
         answer = {}
