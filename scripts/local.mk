@@ -65,6 +65,7 @@ dist_farmctlcommands_DATA = \
 	scripts/farmctl/commands/diagnosis.py \
 	scripts/farmctl/commands/diff.py \
 	scripts/farmctl/commands/reuse.py \
+	scripts/farmctl/commands/routing.py \
 	scripts/farmctl/commands/sessions.py \
 	scripts/farmctl/commands/status.py \
 	scripts/farmctl/commands/watch.py

@@ -12,6 +12,7 @@ MODULES = {"status": ("status",), "watch": ("watch",), "data": ("datasets", "pen
            "acts": ("hold", "resume", "roll-back", "pin", "unpin"),
            "approve": ("request-approval", "approve", "reject"),
            "avail": ("down", "up", "notices"), "reuse": ("invalidate",),
+           "routing": ("servers", "client", "drain", "undrain"),
            "sessions": ("sessions",), "check_db": ("check-db",), "diagnosis": ("doctor",)}
 
 
