@@ -11,6 +11,12 @@ static double capacity_of(const fs_route_server_t *server)
     return server->capacity ? server->capacity : 1;
 }
 
+/* Whether it can be home to anybody. */
+static int is_open(const fs_route_server_t *server)
+{
+    return server->state == FS_ROUTE_ALIVE && server->capacity;
+}
+
 /* What it has, or would have with `more`, by what it can take of new ones now. */
 static double load(const fs_route_server_t *server, double more)
 {
@@ -37,7 +43,7 @@ double fs_route_mean(const fs_route_table_t *table)
     for (uint32_t i = 0; i < table->count; i++) {
         const fs_route_server_t *server = &table->servers[i];
 
-        if (server->state == FS_ROUTE_DEAD)
+        if (server->state == FS_ROUTE_DEAD || !server->capacity)
             continue;
         visitors += (double)server->primaries + (double)server->sent;
         capacity += capacity_of(server);
@@ -49,7 +55,7 @@ int fs_route_is_willing(const fs_route_table_t *table, const fs_route_settings_t
 {
     const fs_route_server_t *self = &table->servers[table->self];
 
-    return self->state == FS_ROUTE_ALIVE && !fs_route_is_busy(self, settings->busy) &&
+    return is_open(self) && !fs_route_is_busy(self, settings->busy) &&
            load(self, 0) <= settings->slack * fs_route_mean(table);
 }
 
@@ -93,7 +99,7 @@ uint32_t fs_route_lowest(const fs_route_table_t *table, const fs_route_settings_
     for (uint32_t i = 0; i < table->count; i++) {
         const fs_route_server_t *server = &table->servers[i];
 
-        if (i != but && server->state == FS_ROUTE_ALIVE)
+        if (i != but && is_open(server))
             consider(table, &best, i, fs_route_is_busy(server, settings->busy), load(server, 0),
                      spread);
     }
@@ -117,13 +123,16 @@ fs_route_choice_t fs_route_assign(const fs_route_table_t *table,
     if (fs_route_is_willing(table, settings))
         return serve(table);
     lowest = fs_route_lowest(table, settings, table->self, spread);
+    if (!self->capacity && (hops > settings->bounces || lowest == FS_ROUTE_NOBODY))
+        return (fs_route_choice_t){FS_ROUTE_REFUSE, table->self, 0};
     if (busy && settings->full_refuses &&
         (hops >= settings->bounces || lowest == FS_ROUTE_NOBODY ||
          fs_route_is_busy(&table->servers[lowest], settings->busy)))
         return (fs_route_choice_t){FS_ROUTE_REFUSE, table->self, 0};
     /* Somebody who isn't better off than this server is no reason for a bounce. */
-    if (hops >= settings->bounces || lowest == FS_ROUTE_NOBODY ||
-        (self->state == FS_ROUTE_ALIVE && load(&table->servers[lowest], 0) >= load(self, 0)))
+    if (self->capacity &&
+        (hops >= settings->bounces || lowest == FS_ROUTE_NOBODY ||
+         (self->state == FS_ROUTE_ALIVE && load(&table->servers[lowest], 0) >= load(self, 0))))
         return serve(table);
     table->servers[lowest].sent++;
     return (fs_route_choice_t){FS_ROUTE_SEND, lowest, 1};
@@ -139,7 +148,7 @@ uint32_t fs_route_alternate(const fs_route_table_t *table, const fs_route_settin
         const fs_route_server_t *server = &table->servers[i];
         int near = rack && server->rack == rack;
 
-        if (i == table->self || server->state != FS_ROUTE_ALIVE)
+        if (i == table->self || !is_open(server))
             continue;
         consider(table, &best, i, 2 * near + fs_route_is_busy(server, settings->busy),
                  load(server, (double)server->given), spread);
@@ -164,7 +173,7 @@ static int is_home(const fs_route_table_t *table, const fs_route_settings_t *set
     if (server >= table->count)
         return 0;
     home = &table->servers[server];
-    return home->state == FS_ROUTE_ALIVE &&
+    return is_open(home) &&
            !(home->workers && (double)home->busy >= settings->busy * home->workers);
 }
 
@@ -180,13 +189,14 @@ fs_route_choice_t fs_route_request(const fs_route_table_t *table,
     } else if (is_home(table, settings, home->alternate) && home->alternate != home->primary) {
         to = home->alternate;
         moved = 1;
-    } else if (home->primary < table->count &&
-               table->servers[home->primary].state == FS_ROUTE_ALIVE &&
+    } else if (home->primary < table->count && is_open(&table->servers[home->primary]) &&
                (home->primary == table->self || hops <= settings->bounces)) {
         to = home->primary; /* both are busy: nobody is better off elsewhere */
     } else {
         return fs_route_assign(table, settings, hops, spread);
     }
+    if (to != table->self && hops > settings->bounces && !table->servers[table->self].capacity)
+        return (fs_route_choice_t){FS_ROUTE_REFUSE, table->self, 0};
     if (to == table->self || hops > settings->bounces) {
         /* What it was sent on for may have changed on the way: who is asked last serves. */
         moved = moved || to != table->self;
@@ -206,7 +216,7 @@ uint32_t fs_route_next(const fs_route_table_t *table, double *credit)
         const fs_route_server_t *server = &table->servers[i];
         double weight;
 
-        if (server->state != FS_ROUTE_ALIVE)
+        if (!is_open(server))
             continue;
         weight = capacity_of(server) * (server->ramp > 0 && server->ramp <= 1 ? server->ramp : 1);
         credit[i] += weight;

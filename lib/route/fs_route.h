@@ -40,7 +40,7 @@ typedef enum fs_route_state_t {
 } fs_route_state_t;
 
 typedef struct fs_route_server_t {
-    uint32_t capacity;  /* visitors; at least 1 */
+    uint32_t capacity;  /* visitors; 0: it is nobody's home (a front before the farm) */
     uint32_t rack;      /* number of its rack; 0: none is known */
     uint64_t primaries; /* visitors it is home to, as of its last status */
     uint32_t busy;      /* of its workers, as of its last status */
@@ -71,7 +71,7 @@ typedef struct fs_route_table_t {
 typedef enum fs_route_act_t {
     FS_ROUTE_SERVE = 1, /* here: this server is, or becomes, its home */
     FS_ROUTE_SEND,      /* to `server` */
-    FS_ROUTE_REFUSE     /* 503: all are full */
+    FS_ROUTE_REFUSE     /* 503: all are full, or nobody is there and this one is nobody's home */
 } fs_route_act_t;
 
 typedef struct fs_route_choice_t {

@@ -121,6 +121,43 @@ START_TEST(equal_ones_take_turns)
 }
 END_TEST
 
+/* A front before the farm has capacity 0: it sends everybody on, and is no alternate. */
+START_TEST(capacity_0_is_nobodys_home)
+{
+    fs_route_home_t home = {0, 1};
+    double credit[4] = {0};
+    fs_route_choice_t choice;
+
+    servers[0].capacity = 0;
+    servers[0].primaries = 0;
+    ck_assert(!fs_route_is_willing(&table, &usual));
+    ck_assert(fabs(fs_route_mean(&table) - 0.1) < 1e-9);
+    for (unsigned i = 0; i < 9; i++) {
+        choice = fs_route_assign(&table, &usual, 0, i);
+        ck_assert_int_eq(choice.act, FS_ROUTE_SEND);
+        ck_assert_uint_ne(choice.server, 0);
+        ck_assert_uint_ne(fs_route_next(&table, credit), 0);
+    }
+    choice = fs_route_request(&table, &usual, &home, 0, 7); /* it had a home before */
+    ck_assert_int_eq(choice.act, FS_ROUTE_SEND);
+    ck_assert_uint_eq(choice.server, 1);
+    ck_assert_int_eq(choice.moved, 1);
+    for (unsigned i = 1; i < 4; i++) { /* the others don't send anybody there */
+        table.self = i;
+        ck_assert_uint_ne(fs_route_lowest(&table, &usual, i, 0), 0);
+        ck_assert_uint_ne(fs_route_alternate(&table, &usual, 0), 0);
+    }
+    table.self = 0;
+    for (unsigned i = 1; i < 4; i++)
+        servers[i].state = FS_ROUTE_DEAD;
+    ck_assert_int_eq(fs_route_assign(&table, &usual, 0, 7).act, FS_ROUTE_REFUSE);
+    ck_assert_int_eq(fs_route_request(&table, &usual, &home, 0, 7).act, FS_ROUTE_REFUSE);
+    servers[1].state = FS_ROUTE_ALIVE;
+    home.primary = 1;
+    ck_assert_int_eq(fs_route_request(&table, &usual, &home, 2, 7).act, FS_ROUTE_REFUSE);
+}
+END_TEST
+
 START_TEST(alternate_is_in_another_rack)
 {
     for (unsigned i = 0; i < 4; i++)
@@ -339,6 +376,7 @@ static Suite *route_suite(void)
     tcase_add_test(rules, refuses_only_if_all_are_full);
     tcase_add_test(rules, draining_keeps_nobody_new);
     tcase_add_test(rules, equal_ones_take_turns);
+    tcase_add_test(rules, capacity_0_is_nobodys_home);
     tcase_add_test(rules, alternate_is_in_another_rack);
     tcase_add_test(rules, alternates_fill_what_is_free);
     tcase_add_test(rules, goes_home);
