@@ -104,6 +104,7 @@ START_TEST(what_was_released_to_who_asks_is_his)
 {
     fs_session_taking_t taking = taking_of(1);
     fs_session_mine_t mine = {.there = 1, .released = "web1", .doubt = 1, .turn = 1};
+    const fs_session_stamp_t older = {4, 9, 9}, newer = {6, 1, 1};
 
     candidates[0] = candidates[1] = heard(FS_SESSION_HEARD_GRANTED, 0, "");
     taking.asked_all = 1;
@@ -111,8 +112,104 @@ START_TEST(what_was_released_to_who_asks_is_his)
     ck_assert_int_eq(step_of(&taking), FS_SESSION_STEP_ADOPT);
     ck_assert_int_eq(fs_session_hand_over(&mine, "web1", 0), FS_SESSION_HAND_GIVE);
     ck_assert_int_eq(fs_session_hand_over(&mine, "web3", 0), FS_SESSION_HAND_NAME);
-    mine.taking = 1;
+    mine.taking = 1; /* he has asked before what he was given came to him */
+    ck_assert_int_eq(fs_session_hand_over(&mine, "web1", 0), FS_SESSION_HAND_GIVE);
+    ck_assert_int_eq(fs_session_hand_over(&mine, "web3", 0), FS_SESSION_HAND_TAKING);
+    mine.version = (fs_session_stamp_t){5, 1, 1};
+    mine.asker_version = &older;
+    ck_assert_int_eq(fs_session_hand_over(&mine, "web1", 0), FS_SESSION_HAND_GIVE);
+    mine.asker_version = &newer; /* he had it, and gives it back: that is on its way */
     ck_assert_int_eq(fs_session_hand_over(&mine, "web1", 0), FS_SESSION_HAND_TAKING);
+}
+END_TEST
+
+/* Two hosts that give one session to each other again and again: the bank doesn't know better. */
+START_TEST(who_released_it_waits_for_whom_he_gave_it)
+{
+    fs_session_taking_t taking = taking_of(1);
+    char told[2][FS_SESSION_NAME_SIZE] = {"web2", "web3"};
+
+    candidates[0] = candidates[1] = heard(FS_SESSION_HEARD_GRANTED, 1, "");
+    taking.released = "web2";
+    peers[0] = said("web2", FS_SESSION_SAID_TAKING, "");
+    ck_assert_int_eq(step_of(&taking), FS_SESSION_STEP_TAKE);
+    peers[0].has = 1;
+    peers[0].rank = 1;
+    ck_assert_int_eq(step_of(&taking), FS_SESSION_STEP_TAKE);
+    peers[0] = said("web2", FS_SESSION_SAID_GAVE, "");
+    ck_assert_int_eq(step_of(&taking), FS_SESSION_STEP_ADOPT);
+    /* The same for all whom it told that it has nothing. */
+    taking.released = "";
+    taking.told = told;
+    taking.told_count = 2;
+    peers[0] = said("web2", FS_SESSION_SAID_NONE, "");
+    ck_assert_int_eq(step_of(&taking), FS_SESSION_STEP_ASK);
+    taking.peer_count = 2;
+    peers[1] = said("web3", FS_SESSION_SAID_TAKING, "");
+    ck_assert_int_eq(step_of(&taking), FS_SESSION_STEP_TAKE);
+    peers[1] = said("web3", FS_SESSION_SAID_NONE, "");
+    ck_assert_int_eq(step_of(&taking), FS_SESSION_STEP_ADOPT);
+}
+END_TEST
+
+static fs_session_hold_t held(const char *owner, uint32_t epoch, uint64_t sequence, uint64_t writer)
+{
+    fs_session_hold_t hold = {.held = 1, .version = {epoch, sequence, writer}};
+
+    snprintf(hold.owner, sizeof(hold.owner), "%s", owner);
+    return hold;
+}
+
+/* A bank server gave the session away; another one has a later copy of who had it before. */
+START_TEST(a_later_copy_doesnt_take_a_session_from_whom_it_was_granted_to)
+{
+    fs_session_hold_t hold = held("web1", 2, 4, 1), theirs = held("web1", 2, 5, 1);
+
+    ck_assert_int_eq(fs_session_hold_take(&hold, 0, "web2", ""), FS_SESSION_GRANTED);
+    ck_assert_int_eq(fs_session_hold_copy(&hold, &theirs), FS_SESSION_COPY_ASIDE);
+    ck_assert_str_eq(hold.owner, "web2");
+    theirs = held("web3", 3, 1, 3); /* but one that somebody else took over since */
+    ck_assert_int_eq(fs_session_hold_copy(&hold, &theirs), FS_SESSION_COPY_ASIDE);
+    ck_assert_str_eq(hold.owner, "web3");
+}
+END_TEST
+
+/* One that had lost its memory is another one, whatever its name. Of three, the latest two stay. */
+START_TEST(copies_that_are_apart_are_kept)
+{
+    fs_session_hold_t hold = held("web1", 3, 5, 1), theirs = held("web1", 3, 7, 2);
+
+    ck_assert_int_eq(fs_session_hold_copy(&hold, &theirs), FS_SESSION_COPY_ASIDE);
+    ck_assert_uint_eq(hold.aside_version.sequence, 5);
+    theirs = held("web2", 3, 9, 3);
+    ck_assert_int_eq(fs_session_hold_copy(&hold, &theirs), FS_SESSION_COPY_ASIDE);
+    ck_assert_uint_eq(hold.aside_version.sequence, 7);
+    theirs = held("web3", 3, 6, 4);
+    ck_assert_int_eq(fs_session_hold_copy(&hold, &theirs), FS_SESSION_COPY_IGNORED);
+    theirs = held("web3", 3, 8, 4);
+    ck_assert_int_eq(fs_session_hold_copy(&hold, &theirs), FS_SESSION_COPY_ASIDE_THEIRS);
+    ck_assert_uint_eq(hold.version.sequence, 9);
+    ck_assert_uint_eq(hold.aside_version.sequence, 8);
+}
+END_TEST
+
+/* It took the session over, stood still before the bank heard of it, and was fenced. */
+START_TEST(who_was_fenced_doesnt_get_a_session_back_by_its_epoch)
+{
+    fs_session_hold_t hold = held("web1", 5, 1, 1);
+    fs_session_offering_t offering = {
+        .origin = "web1", .owner = "web1", .base = &hold.version, .version = {6, 1, 1}};
+    int fenced;
+
+    ck_assert_int_eq(fs_session_hold_take(&hold, 0, "web2", ""), FS_SESSION_GRANTED);
+    ck_assert_int_eq(fs_session_hold_offer(&hold, SEC, &offering, &fenced), FS_SESSION_TAKE);
+    ck_assert_int_eq(fenced, 1);
+    ck_assert_str_eq(hold.owner, "web2");
+    offering.origin = offering.owner = "web3"; /* to whom web2 gave it */
+    offering.version = (fs_session_stamp_t){8, 1, 3};
+    ck_assert_int_eq(fs_session_hold_offer(&hold, SEC, &offering, &fenced), FS_SESSION_TAKE);
+    ck_assert_int_eq(fenced, 0);
+    ck_assert_str_eq(hold.owner, "web3");
 }
 END_TEST
 
@@ -142,8 +239,7 @@ START_TEST(two_that_take_at_once_dont_wait_for_each_other)
     fs_session_taking_t one = taking_of(1), two = taking_of(1);
     fs_session_step_t first, second;
 
-    one.released = two.self = "web2";
-    two.released = one.self;
+    two.self = "web2";
     candidates[0] = candidates[1] = heard(FS_SESSION_HEARD_GRANTED, 1, "");
     peers[0] = said("web2", FS_SESSION_SAID_TAKING, "");
     first = step_of(&one);
@@ -181,6 +277,10 @@ static Suite *session_take_suite(void)
     tcase_add_test(take, servers_that_are_behind_are_enough_with_all_hosts);
     tcase_add_test(take, two_that_take_at_once_dont_wait_for_each_other);
     tcase_add_test(take, no_hand_over_without_the_turn);
+    tcase_add_test(take, who_released_it_waits_for_whom_he_gave_it);
+    tcase_add_test(take, a_later_copy_doesnt_take_a_session_from_whom_it_was_granted_to);
+    tcase_add_test(take, copies_that_are_apart_are_kept);
+    tcase_add_test(take, who_was_fenced_doesnt_get_a_session_back_by_its_epoch);
     suite_add_tcase(suite, take);
     return suite;
 }
