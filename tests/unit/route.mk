@@ -3,7 +3,7 @@ TESTS += tests/unit/test_route
 tests_unit_test_route_SOURCES = tests/unit/test_route.c tests/unit/fs_test.h \
 	datasrv/sim_farm.c datasrv/sim_farm.h
 tests_unit_test_route_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir) $(CHECK_CFLAGS)
-tests_unit_test_route_LDADD = lib/route/libfs_route.la $(CHECK_LIBS)
+tests_unit_test_route_LDADD = lib/route/libfs_route.la lib/base/libfs_base.la $(CHECK_LIBS)
 
 check_PROGRAMS += tests/unit/test_route_page tests/unit/test_route_store
 TESTS += tests/unit/test_route_page tests/unit/test_route_store
