@@ -16,6 +16,7 @@
 
 #include "base/fs_log.h"
 #include "session/fs_session_use.h"
+#include "session_alternate.h"
 #include "session_module.h"
 
 #define SETTLE_SECONDS 20 /* that httpd's end waits for the disk */
@@ -205,6 +206,7 @@ void fs_session_host_child_init(apr_pool_t *pchild, server_rec *server)
     fs_time_init();
     fs_log_set(log_to_httpd, server, FS_LOG_DEBUG);
     stay_mapped();
+    fs_session_alternate_init();
     farm_time = APR_RETRIEVE_OPTIONAL_FN(farmsync_time);
     snprintf(made->agent_socket, sizeof(made->agent_socket), "%s/agent.sock",
              farm->host->state_dir);

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "session_alternate.h"
 #include "session_ask.h"
 #include "session_module.h"
 #include "session_say.h"
@@ -27,7 +28,10 @@ static apr_status_t put(fs_session_act_t *act, fs_session_save_t *save,
 {
     apr_status_t status = APR_NOTFOUND;
     fs_session_found_t found = {0};
+    int moved;
 
+    if (fs_session_alternate_of(act->r, act->host, &act->ahead, &moved))
+        save->ahead = &act->ahead;
     for (unsigned tries = 0; tries < STORE_TRIES; tries++) {
         fs_result_clear(&act->result);
         status = target ? fs_session_store_move(act->host->store, save, target, act->now, act->pool,

@@ -17,6 +17,7 @@ typedef struct fs_session_act_t {
     const fs_session_rules_t *rules;
     apr_pool_t *pool;
     fs_usec_t now;
+    fs_session_ahead_t ahead;
     fs_session_record_t record; /* what is there afterwards */
     int unsure; /* it isn't kept as it was to be: the visitor is to try again (503) */
     fs_result_t result;

@@ -12,6 +12,7 @@
 
 #include <apr_strings.h>
 
+#include "session_alternate.h"
 #include "session_change.h"
 #include "session_module.h"
 #include "session_put.h"
@@ -432,6 +433,7 @@ void fs_session_finish(request_rec *r, fs_session_request_t *session)
     wish = wish_once(r, session);
     if (wish || session->z->dirty || use_is_due(session, fs_session_now()))
         save(r, session, wish);
+    fs_session_alternate_tell(r, session);
     fs_session_let_go(session);
 }
 

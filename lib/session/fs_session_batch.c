@@ -39,11 +39,12 @@ static const struct {
     [FS_SESSION_BATCH_DIGEST] = {SEALED, 0, WHAT(NONE)},
     [FS_SESSION_BATCH_LIST] = {VERSION | EXPIRES, OWNER, WHAT(NONE)},
     [FS_SESSION_BATCH_STATE] = {OWNER, LEASE, WHAT(NONE)},
-    [FS_SESSION_BATCH_HANDOVER] = {0, 0, WHAT(NONE)},
+    [FS_SESSION_BATCH_HANDOVER] = {0, VERSION, WHAT(NONE)},
     [FS_SESSION_BATCH_HANDED] = {0, COPY | OWNER | LEASE | BASES,
                                  WHAT(GRANTED) | WHAT(OWNED) | WHAT(UNKNOWN) | WHAT(REFUSED) |
                                      WHAT(TAKING)},
     [FS_SESSION_BATCH_LATE] = {COPY, BASE, WHAT(NONE)},
+    [FS_SESSION_BATCH_AHEAD] = {COPY, 0, WHAT(NONE)},
 };
 
 /* What is wrong with an item of this kind, or NULL. The same for writing and reading. */

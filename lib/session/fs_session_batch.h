@@ -46,6 +46,7 @@ typedef enum fs_session_batch_kind_t {
     FS_SESSION_BATCH_HANDOVER,  /* c /v1/sessions/handover: give these to the signer */
     FS_SESSION_BATCH_HANDED,    /* d an item for each that was asked, in their order */
     FS_SESSION_BATCH_LATE,      /* c /v1/sessions/late: merge these, you own them; d OFFERED */
+    FS_SESSION_BATCH_AHEAD,     /* c /v1/sessions/ahead: hold these for the signer; d OFFERED */
     FS_SESSION_BATCH_KINDS
 } fs_session_batch_kind_t;
 

@@ -44,7 +44,7 @@
 #define RESERVE_KEEP (UINT64_C(4) << 20)
 
 static const char *const table_names[TABLES] = {"main", "expiry",   "dirty",
-                                                "safe", "released", "meta"};
+                                                "safe", "released", "ahead", "meta"};
 
 /* In a file of its own, for all processes. */
 struct fs_session_space_t {

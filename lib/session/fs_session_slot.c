@@ -84,6 +84,8 @@ static int reindex_all(fs_session_store_t *store, MDB_txn *txn, const fs_session
     if (!(error = reindex(store, txn, EXPIRY, key, old->indexed, slot->indexed)) &&
         !(error = reindex(store, txn, DIRTY, key, old->note.dirty_since, slot->note.dirty_since)))
         error = reindex(store, txn, SAFE, key, old->safe_indexed, slot->safe_indexed);
+    if (!error)
+        error = reindex(store, txn, AHEAD, key, old->note.ahead, slot->note.ahead);
     if (!error && old->note.released && !slot->note.released) {
         MDB_val name = key_val(key);
 

@@ -6,6 +6,7 @@
  *             dirty    since, key → nothing       safe    since, key → nothing
  *             meta     "writer" → the store's random number
  *             released key → host
+ *            ahead    due, key → nothing
  *   lock.mdb  LMDB's lock and readers; pending  counters (fs_session_pending.h); bell  rung after
  *   each change (fs_session_bell.h); boot  see below
  *
@@ -78,6 +79,9 @@ typedef struct fs_session_note_t {
     uint64_t checked;      /* the generation in which it was compared with the bank; 0: never
                               (fs_session_trust.h) */
     uint32_t copies;       /* of this version, confirmed */
+    uint32_t each;         /* changes after which its alternate gets a copy; 0: at the end */
+    fs_usec_t ahead;       /* when it gets one (or a little later); 0: it has this version */
+    uint64_t alternate;    /* fs_session_server_hash of that server's name; 0: there is none */
     uint8_t seal[FS_SESSION_SEAL_BYTES];
 } fs_session_note_t;
 
@@ -97,6 +101,15 @@ apr_status_t fs_session_store_read(fs_session_store_t *store, const fs_session_k
                                    fs_usec_t now, apr_pool_t *pool, fs_session_record_t *record,
                                    fs_session_note_t *note, fs_result_t *result);
 
+/* Who is to hold copies of the visitor's session ahead, as routing says. */
+typedef struct fs_session_ahead_t {
+    uint64_t alternate; /* as in the note */
+    uint32_t each;
+} fs_session_ahead_t;
+/* Never 0. */
+uint64_t fs_session_server_hash(const char *name);
+#define FS_SESSION_END_AFTER (10 * FS_USEC_PER_SEC) /* without a change */
+
 typedef struct fs_session_save_t {
     fs_session_key_t key;
     const fs_session_change_t *changes;
@@ -106,6 +119,7 @@ typedef struct fs_session_save_t {
     uint64_t checked;                 /* with `fresh`: the trust page's generation */
     int urgent;                       /* send it at once, whatever is pending */
     int end_if_empty;                 /* end it, urgently, if no entry has a value afterwards */
+    const fs_session_ahead_t *ahead;    /* NULL: as it was */
     const fs_session_stamp_t *expected; /* NULL; else the version (behind aliases) that it must
                                            have, or APR_EMISMATCH and nothing is changed */
 } fs_session_save_t;
@@ -165,13 +179,15 @@ apr_status_t fs_session_store_forget(fs_session_store_t *store, const fs_session
  * This host takes a session: merges `count` copies (and what is here, released or not), becomes the
  * owner in an epoch above all of them if the result is live (even if it was the owner before: another
  * one may have had it in between), and stores that as compared in generation `checked` and due for
- * the bank at once. `record` becomes what is there; an alias says where it leads. Errors as saving;
- * APR_NOTFOUND: nothing is here and nothing came.
+ * the bank at once. `record` becomes what is there; an alias says where it leads. `released` is what
+ * its note said when it was asked for (0: it wasn't here, or not released): APR_EMISMATCH without a
+ * message if it is another by now, for then it was given away since. Errors as saving; APR_NOTFOUND:
+ * nothing is here and nothing came.
  */
 apr_status_t fs_session_store_adopt(fs_session_store_t *store, const fs_session_key_t *key,
                                     const fs_session_record_t *copies, uint32_t count,
-                                    const uint8_t *seal, uint64_t checked, fs_usec_t now,
-                                    apr_pool_t *pool, fs_session_record_t *record,
+                                    const uint8_t *seal, uint64_t checked, fs_usec_t released,
+                                    fs_usec_t now, apr_pool_t *pool, fs_session_record_t *record,
                                     fs_result_t *result);
 
 /* A request that may change the session begins and is done, so that its copy is sent once for all.
@@ -214,6 +230,30 @@ apr_status_t fs_session_store_checked(fs_session_store_t *store, const fs_sessio
 apr_status_t fs_session_store_due(fs_session_store_t *store, fs_usec_t now, unsigned limit,
                                   fs_session_look_fn *look, void *baton, unsigned *shown,
                                   fs_usec_t *next, fs_result_t *result);
+
+/*
+ * Shows sessions that are to be carried to their alternates now: at least note->each changes were
+ * made, or none for FS_SESSION_END_AFTER, or it isn't live any more; `all`: every one that has
+ * changed. At most `limit`, and they are shown again until fs_session_store_carried. As above.
+ */
+apr_status_t fs_session_store_ahead(fs_session_store_t *store, fs_usec_t now, int all,
+                                    unsigned limit, fs_session_look_fn *look, void *baton,
+                                    unsigned *shown, fs_usec_t *next, fs_result_t *result);
+/* The alternates have these versions; or, with `again` not 0, they couldn't be reached and are to
+ * be tried then. Those that aren't here or have changed are passed over. */
+typedef struct fs_session_carried_t {
+    fs_session_key_t key;
+    fs_session_stamp_t version;
+    fs_usec_t again;
+} fs_session_carried_t;
+apr_status_t fs_session_store_carried(fs_session_store_t *store,
+                                      const fs_session_carried_t *carried, unsigned count,
+                                      fs_result_t *result);
+
+/* The visitor's alternate has changed: it gets a copy. APR_NOTFOUND: the session isn't here. */
+apr_status_t fs_session_store_alternate(fs_session_store_t *store, const fs_session_key_t *key,
+                                        const fs_session_ahead_t *ahead, fs_usec_t now,
+                                        fs_result_t *result);
 
 /* Shows sessions in the order of their keys, those after `after` (NULL: from the first), at most
  * `limit`: call it again with the last one shown, so that no reader is kept open for long. */

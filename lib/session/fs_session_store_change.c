@@ -127,6 +127,8 @@ int fs_session_change_store(fs_session_store_t *store, MDB_txn *txn, const fs_se
         slot.note.checked = change->checked;
     if (change->checked || change->record->state == FS_SESSION_ENDED)
         slot.note.released = 0; /* taken back, or nobody's */
+    fs_session_ahead_note(&slot, change->save ? change->save->ahead : NULL,
+                          change->record->state == FS_SESSION_LIVE, change->now);
     change->stored = change->stored > urgent + 1 ? change->stored : urgent + 1;
     if (!slot.indexed || slot.indexed > slot.note.expires)
         slot.indexed = slot.note.expires == INT64_MAX ? 0 : slot.note.expires;

@@ -12,7 +12,7 @@
 
 #define TIME_KEY_BYTES (8 + FS_SESSION_KEY_BYTES) /* big endian, so that LMDB sorts by time */
 
-typedef enum table_t { MAIN, EXPIRY, DIRTY, SAFE, RELEASED, META, TABLES } table_t;
+typedef enum table_t { MAIN, EXPIRY, DIRTY, SAFE, RELEASED, AHEAD, META, TABLES } table_t;
 
 typedef struct fs_session_space_t fs_session_space_t;
 
@@ -49,6 +49,9 @@ typedef struct slot_t {
     fs_usec_t indexed;      /* in EXPIRY; not later than note.expires */
     fs_usec_t safe_since;   /* 0: it isn't */
     fs_usec_t safe_indexed; /* in SAFE; not later than safe_since. 0: it isn't there */
+    fs_usec_t changed;      /* the last change that is to be carried */
+    uint32_t changes;       /* that weren't carried yet */
+    uint32_t at_once;       /* it is to be carried whatever their number is */
 } slot_t;
 
 /* Returned by work functions beside LMDB's and the system's errors: `result` says what it is. */
@@ -154,5 +157,11 @@ int fs_session_first_safe(fs_session_store_t *store, MDB_txn *txn, const fs_sess
                           fs_session_key_t *key, slot_t *slot, int *stale);
 /* Bytes of all sessions. */
 uint64_t fs_session_bytes(const MDB_stat *main);
+
+/* --- fs_session_store_ahead.c --------------------------------------------------------------------
+ */
+
+/* The session changes: notes that its alternate is to get it. `ahead` NULL: as it was. */
+void fs_session_ahead_note(slot_t *slot, const fs_session_ahead_t *ahead, int live, fs_usec_t now);
 
 #endif

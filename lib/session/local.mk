@@ -24,6 +24,8 @@ lib_session_libfs_session_la_SOURCES = \
 	lib/session/fs_session_use.c lib/session/fs_session_use.h \
 	lib/session/fs_session_env.c lib/session/fs_session_store_prepare.c \
 	lib/session/fs_session_store_change.c lib/session/fs_session_store_write.c \
+	lib/session/fs_session_store_ahead.c \
+	lib/session/fs_session_held.c lib/session/fs_session_held.h \
 	lib/session/fs_session_store_hand.c lib/session/fs_session_store_scan.c
 lib_session_libfs_session_la_CPPFLAGS = $(AM_CPPFLAGS) $(CRYPTO_CFLAGS) $(LMDB_CFLAGS)
 lib_session_libfs_session_la_LIBADD = lib/base/libfs_base.la $(CRYPTO_LIBS) $(LMDB_LIBS) $(APR_LIBS)

@@ -54,7 +54,10 @@ farmsync_agent_SOURCES = \
 	mod_farmsync/agent/session.c mod_farmsync/agent/session.h \
 	mod_farmsync/agent/session_ack.c \
 	mod_farmsync/agent/session_admin.c mod_farmsync/agent/session_admin.h \
+	mod_farmsync/agent/session_ahead.c mod_farmsync/agent/session_ahead.h \
+	mod_farmsync/agent/session_alternate.c \
 	mod_farmsync/agent/session_ask.c \
+	mod_farmsync/agent/session_asked.c mod_farmsync/agent/session_asked.h \
 	mod_farmsync/agent/session_compare.c \
 	mod_farmsync/agent/session_copy.c \
 	mod_farmsync/agent/session_drain.c \

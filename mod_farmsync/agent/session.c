@@ -137,6 +137,9 @@ apr_status_t fs_sessions_open(fs_agent_t *agent, fs_result_t *result)
         (status = open_memory(sessions, result)))
         return status;
     agent->sessions = sessions;
+    if ((status = fs_ahead_open(sessions, result)) ||
+        (status = fs_alternates_open(sessions, result)))
+        return status;
     return fs_session_listen_open(sessions, result);
 }
 
@@ -194,12 +197,14 @@ static void *keep_run(void *baton)
         fs_usec_t now, collect, timers;
 
         fs_session_bell_hear(sessions->bell);
+        fs_alternates_wake(sessions);
         collect = fs_copy_collect(sessions, pool);
         timers = do_timers(sessions, pool);
         now = fs_session_clock();
         if (now - expired >= EXPIRE_PERIOD) {
             expired = now;
             expire(sessions);
+            fs_ahead_expire(sessions);
             fs_copy_forget_leaving(sessions);
         }
         if (collect < FS_USEC_PER_SEC)
@@ -234,7 +239,7 @@ apr_status_t fs_sessions_start(fs_agent_t *agent, fs_result_t *result)
         if (!status)
             server->running |= ASKER_RUNS;
     }
-    return status;
+    return status ? status : fs_alternates_start(sessions, result);
 }
 
 void fs_sessions_wake(fs_agent_t *agent)
@@ -244,6 +249,7 @@ void fs_sessions_wake(fs_agent_t *agent)
     if (!sessions)
         return;
     fs_sessions_nudge(sessions);
+    fs_alternates_wake(sessions);
     for (unsigned i = 0; i < sessions->count; i++) {
         fs_http_client_abort(sessions->servers[i].send_http);
         fs_http_client_abort(sessions->servers[i].ask_http);
@@ -271,5 +277,6 @@ int fs_sessions_join(fs_agent_t *agent)
             server->running &= ~ASKER_RUNS;
         left |= server->running;
     }
-    return !left && !sessions->keeper_runs && fs_work_join(sessions);
+    return fs_alternates_join(sessions) && !left && !sessions->keeper_runs &&
+           fs_work_join(sessions);
 }

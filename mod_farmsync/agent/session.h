@@ -6,6 +6,7 @@
  *   per bank server:
  *     sender   sends batches of changed sessions, merges what comes back      session_send.c
  *     asker    renews the lease, takes, compares                              session_ask.c
+ *   alternates carries sessions to the alternates of their visitors           session_alternate.c
  *   workers    whatever waits for other hosts or for requests, some threads   session_work.c
  *   listeners' loop: handlers only look, queue and answer                     session_listen.c, ...
  *
@@ -27,8 +28,10 @@
 #include "session/fs_session_store.h"
 #include "session/fs_session_take.h"
 #include "session/fs_session_turn.h"
+#include "session_ahead.h"
 #include "session_bases.h"
 #include "session_flight.h"
+#include "session_pace.h"
 #include "session_release.h"
 #include "session_unknown.h"
 
@@ -119,6 +122,10 @@ struct fs_sessions_t {
     fs_bank_server_t servers[FS_AGENT_BANK_MAX];
     pthread_t keeper;
     int keeper_runs;
+    fs_session_held_t *held; /* NULL: routing is off */
+    fs_alternates_t *alternates;
+    fs_pace_t pace;   /* keeper's */
+    unsigned resting; /* that it met last time; keeper's */
 
     pthread_mutex_t lock; /* all below */
     fs_session_vouching_t vouching;
@@ -134,6 +141,7 @@ struct fs_sessions_t {
     fs_usec_t fetch_at; /* when the soonest of them wants to be looked at; INT64_MAX none */
     STAILQ_HEAD(, fs_leaving_t) leaving;
     struct fs_ack_t *acks;
+    fs_ahead_counts_t ahead;
     LIST_HEAD(, fs_asked_peer_t) peers;
 
     /* The walk over all sessions; session_compare.c. */
@@ -256,8 +264,13 @@ void fs_fetch_said(fs_sessions_t *sessions, fs_fetch_t *fetch, unsigned round, c
 void fs_fetch_hold(fs_fetch_t *fetch);
 void fs_fetch_drop(fs_fetch_t *fetch);
 const fs_session_key_t *fs_fetch_key(const fs_fetch_t *fetch);
+/* Of what is here, as it was when the round began; 0: nothing is. The lock is held. */
+int fs_fetch_version(const fs_fetch_t *fetch, fs_session_stamp_t *version);
 /* Whether this host is just taking the session; `rank` then. The lock is held. */
 int fs_fetch_is_taking(fs_sessions_t *sessions, const fs_session_key_t *key, unsigned *rank);
+/* It is given to another host: what was heard of it is void, and it is asked for anew. Returns 0 if
+ * it is too late for that: it is this host's in a moment. The lock is held. */
+int fs_fetch_void(fs_sessions_t *sessions, const fs_session_key_t *key);
 /* Timers of all fetches. Keeper's. */
 fs_usec_t fs_fetch_step_all(fs_sessions_t *sessions);
 
@@ -287,6 +300,9 @@ void fs_ack_request(fs_sessions_t *sessions, fs_http_call_t *call, const fs_sess
                     const fs_session_stamp_t *version, unsigned copies, fs_usec_t wait);
 /* Something was confirmed, or others are up. The lock is held. */
 void fs_ack_look(fs_sessions_t *sessions, const fs_session_key_t *key);
+/* Its alternate has this version. The lock is held. */
+void fs_ack_carried(fs_sessions_t *sessions, const fs_session_key_t *key,
+                    const fs_session_stamp_t *version);
 /* Deadlines. Keeper's; the lock is held. Returns the next one. */
 fs_usec_t fs_ack_step(fs_sessions_t *sessions, fs_usec_t now);
 

@@ -6,6 +6,8 @@
 
 #include "listen.h"
 
+#define LOOK_AGAIN (50 * FS_USEC_PER_MSEC) /* whether an alternate still answers */
+
 struct fs_ack_t {
     struct fs_ack_t *next;
     fs_sessions_t *sessions;
@@ -13,6 +15,7 @@ struct fs_ack_t {
     fs_session_key_t key;
     fs_session_stamp_t version;
     unsigned wanted;
+    uint64_t alternate; /* that is to have it, too; 0: none, or it has it */
     fs_usec_t until;
     unsigned copies, possible;
     int status;
@@ -50,6 +53,9 @@ static void count_copies(fs_sessions_t *sessions, struct fs_ack_t *ack)
 /* The lock is held. */
 static int is_answered(fs_sessions_t *sessions, const struct fs_ack_t *ack)
 {
+    /* One that can't take it just now is waited for by nobody: the bank has it. */
+    if (ack->alternate && fs_alternates_answers(sessions, ack->alternate))
+        return 0;
     if (ack->copies >= ack->wanted)
         return 1;
     if (ack->possible)
@@ -76,6 +82,8 @@ static void look(fs_sessions_t *sessions, const fs_session_key_t *key, fs_usec_t
         }
         if (ack->until < *next)
             *next = ack->until;
+        if (ack->alternate && now + LOOK_AGAIN < *next)
+            *next = now + LOOK_AGAIN;
         at = &ack->next;
     }
 }
@@ -86,6 +94,16 @@ void fs_ack_look(fs_sessions_t *sessions, const fs_session_key_t *key)
 
     if (sessions->acks)
         look(sessions, key, 0, &next);
+}
+
+void fs_ack_carried(fs_sessions_t *sessions, const fs_session_key_t *key,
+                    const fs_session_stamp_t *version)
+{
+    for (struct fs_ack_t *ack = sessions->acks; ack; ack = ack->next)
+        if (!fs_session_key_compare(&ack->key, key) &&
+            fs_session_stamp_compare(version, &ack->version) >= 0)
+            ack->alternate = 0;
+    fs_ack_look(sessions, key);
 }
 
 fs_usec_t fs_ack_step(fs_sessions_t *sessions, fs_usec_t now)
@@ -104,10 +122,17 @@ static int ack_look(void *baton, const fs_session_key_t *key, const fs_session_n
     return 0;
 }
 
+/* The server that is to have this version, and has it not yet. */
+static uint64_t awaited_alternate(const fs_session_note_t *note)
+{
+    return note->each == 1 && note->ahead ? note->alternate : 0;
+}
+
 /* It was confirmed before anybody asked. */
 static int is_safe(const struct fs_ack_t *ack, const fs_session_note_t *note)
 {
-    return !note->dirty_since && fs_session_stamp_compare(&note->version, &ack->version) >= 0;
+    return !note->dirty_since && !awaited_alternate(note) &&
+           fs_session_stamp_compare(&note->version, &ack->version) >= 0;
 }
 
 void fs_ack_request(fs_sessions_t *sessions, fs_http_call_t *call, const fs_session_key_t *key,
@@ -117,6 +142,7 @@ void fs_ack_request(fs_sessions_t *sessions, fs_http_call_t *call, const fs_sess
     fs_session_note_t note = {.dirty_since = 1};
     apr_pool_t *pool;
     fs_result_t result;
+    int was_carried;
 
     if (!ack || fs_session_store_look(sessions->store, key, ack_look, &note, &result)) {
         free(ack);
@@ -129,6 +155,7 @@ void fs_ack_request(fs_sessions_t *sessions, fs_http_call_t *call, const fs_sess
     ack->key = *key;
     ack->version = *version;
     ack->wanted = copies;
+    ack->alternate = awaited_alternate(&note);
     ack->until = fs_session_clock() + wait;
     if (is_safe(ack, &note)) {
         ack->copies = ack->possible = note.copies;
@@ -144,7 +171,12 @@ void fs_ack_request(fs_sessions_t *sessions, fs_http_call_t *call, const fs_sess
     apr_pool_create(&pool, NULL);
     fs_copy_send_now(sessions, key, 1, pool);
     apr_pool_destroy(pool);
+    /* It may have been carried before this one waited for it. */
+    was_carried = !fs_session_store_look(sessions->store, key, ack_look, &note, &result) &&
+                  !awaited_alternate(&note);
     pthread_mutex_lock(&sessions->lock);
+    if (was_carried)
+        fs_ack_carried(sessions, key, &note.version);
     fs_ack_look(sessions, key);
     pthread_mutex_unlock(&sessions->lock);
     fs_sessions_nudge(sessions);

@@ -85,6 +85,7 @@ static const fs_http_route_t routes[] = {
     {"POST", "/session/ack", FS_ROUTE_LOCAL, 64, ack},
     {"POST", "/v1/sessions/handover", 0, FS_SESSION_BATCH_LIMIT, fs_owner_handover},
     {"POST", "/v1/sessions/late", 0, FS_SESSION_BATCH_LIMIT, fs_owner_late},
+    {"POST", "/v1/sessions/ahead", 0, FS_SESSION_BATCH_LIMIT, fs_ahead_take},
 };
 
 apr_status_t fs_session_listen_open(fs_sessions_t *sessions, fs_result_t *result)

@@ -1,5 +1,5 @@
 session_unit_tests = tests/unit/test_session tests/unit/test_session_bank \
-	tests/unit/test_session_store tests/unit/test_session_hand \
+	tests/unit/test_session_store tests/unit/test_session_hand tests/unit/test_session_ahead \
 	tests/unit/test_session_turn tests/unit/test_session_disk \
 	tests/unit/test_session_ownership tests/unit/test_session_take \
 	tests/unit/test_session_farm tests/unit/test_session_batch
@@ -37,6 +37,11 @@ tests_unit_test_session_hand_SOURCES = tests/unit/test_session_hand.c \
 	tests/unit/fs_test_session_store.h tests/unit/fs_test_session.h tests/unit/fs_test.h
 tests_unit_test_session_hand_CPPFLAGS = $(session_unit_cppflags)
 tests_unit_test_session_hand_LDADD = $(session_unit_ldadd)
+
+tests_unit_test_session_ahead_SOURCES = tests/unit/test_session_ahead.c \
+	tests/unit/fs_test_session_store.h tests/unit/fs_test_session.h tests/unit/fs_test.h
+tests_unit_test_session_ahead_CPPFLAGS = $(session_unit_cppflags)
+tests_unit_test_session_ahead_LDADD = $(session_unit_ldadd)
 
 tests_unit_test_session_turn_SOURCES = tests/unit/test_session_turn.c \
 	tests/unit/fs_test_session.h tests/unit/fs_test.h
