@@ -30,6 +30,9 @@ void fs_avail_follow(void);
  * there is no such application. */
 const char *fs_avail_state(const char *application);
 
+/* 1 if the agent of this host sent it, to see how an application here is. */
+int fs_avail_is_probe(request_rec *r);
+
 /* The status section: an optional hook of parts.h. */
 void fs_avail_status_register(void);
 

@@ -24,6 +24,8 @@
 #include "avail_state.h"
 #include "module.h"
 
+#define PROBE_HEADER "FarmSync-Probe"
+
 typedef enum verdict_t { PASS, REFUSE, LATER } verdict_t;
 
 /* The path of a request as the configuration means it: decoded, without //, /./ and /../. */
@@ -178,10 +180,23 @@ static void count(const fs_avail_plan_t *plan, verdict_t verdict)
 /* The agent looks whether an application that is down is well again. */
 static int is_probe(request_rec *r, const char *token)
 {
-    const char *shown = apr_table_get(r->headers_in, "FarmSync-Probe");
+    const char *shown = apr_table_get(r->headers_in, PROBE_HEADER);
 
     return shown && token && strlen(shown) == strlen(token) &&
            !CRYPTO_memcmp(shown, token, strlen(token));
+}
+
+int fs_avail_is_probe(request_rec *r)
+{
+    fs_avail_pin_t pin;
+    int is;
+
+    if (!apr_table_get(r->headers_in, PROBE_HEADER) || !fs_child() || !fs_avail_reader())
+        return 0;
+    fs_avail_pin(&pin);
+    is = pin.snapshot && is_probe(r, pin.snapshot->avail->probe);
+    fs_avail_unpin(&pin);
+    return is;
 }
 
 /* All who have a say: the notices, the administrator's exceptions, the status page. */

@@ -21,6 +21,7 @@
 #include "base/fs_log.h"
 #include "base/fs_time.h"
 #include "module.h"
+#include "route.h"
 
 #define JOIN_TIMEOUT_S 2
 #define LOCK_FILE      "children.lock"
@@ -84,6 +85,7 @@ static void follow(const fs_child_t *child)
 
     fs_control_refresh(child->control);
     fs_avail_follow();
+    fs_routing_follow();
     if (!fs_control_attached(child->control))
         return;
     for (int i = 0; i < child->settings->groups->nelts; i++) {
@@ -226,6 +228,7 @@ void fs_child_init(apr_pool_t *pchild, server_rec *server)
     helper = self;
     hold_children_lock(&self->child, pchild);
     fs_avail_child_init(&self->child, pchild);
+    fs_routing_child_init(&self->child);
     follow(&self->child); /* a new process has its data before its first request */
     ap_mpm_query(AP_MPMQ_IS_THREADED, &self->joinable);
     stay_mapped();

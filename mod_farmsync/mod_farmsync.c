@@ -4,6 +4,8 @@
  *
  *   settings        directives                     view      which version a request is served from
  *   agent_process   farmsync-agent                 data      looking values up
+ *   avail*          whether a request is refused   reuse*    what clients have already
+ *   route*          which server a visitor belongs to
  *   child           what a process has mapped      expr, rewritemap, handler_data, api: ways to
  * read facts           what there is to tell          status*, server_status, dump: who tells it
  *
@@ -28,6 +30,7 @@
 #include "handler_data.h"
 #include "parts_own.h"
 #include "reuse.h"
+#include "route.h"
 #include "settings.h"
 #include "status.h"
 
@@ -51,6 +54,8 @@ static int check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, 
 
     fs_settings_complete(pconf, server);
     problem = fs_settings_problem(ptemp, fs_settings(server));
+    if (!problem)
+        problem = fs_routing_problem(ptemp, server);
     /* A server that runs isn't stopped by a file that only the agent needs, and may read later. */
     if (!problem && ap_state_query(AP_SQ_RUN_MODE) == AP_SQ_RM_CONFIG_TEST)
         problem = fs_settings_file_problem(ptemp, fs_settings(server));
@@ -87,6 +92,7 @@ static void register_hooks(apr_pool_t *pool)
     fs_api_register();
     fs_avail_register();
     fs_reuse_register();
+    fs_routing_register();
     fs_parts_register();
 }
 

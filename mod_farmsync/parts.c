@@ -24,6 +24,8 @@ static const farmsync_host_t *farmsync_host(server_rec *main_server, apr_pool_t 
     host->key_file = settings->key_file;
     host->data_servers = settings->data_servers;
     host->agent = fs_settings_start_agent(settings);
+    host->route = settings->routing->used;
+    host->alternate_sync = settings->routing->sync;
     return host;
 }
 

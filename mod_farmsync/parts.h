@@ -20,6 +20,8 @@ typedef struct farmsync_host_t {
     const char *key_file;  /* NULL: none */
     const apr_array_header_t *data_servers; /* of const char *, base URLs */
     int agent;                              /* httpd starts an agent */
+    int route;          /* FarmSyncRoute is On somewhere */
+    int alternate_sync; /* FarmSyncAlternateSync: each so many changes; 0: at the end */
 } farmsync_host_t;
 
 /* From check_config at APR_HOOK_LAST on; in `pool`. */
@@ -55,7 +57,6 @@ typedef struct farmsync_visitor_t {
     apr_uint32_t generation;
     int here;  /* this server is his home */
     int moved; /* his home or his alternate changed with this request */
-    int sync;  /* FarmSyncAlternateSync: so many changes of his session, 0: at the end */
 } farmsync_visitor_t;
 
 /* From header_parser on (routing runs there as APR_HOOK_REALLY_FIRST); 0: the request has none. Any
@@ -68,6 +69,10 @@ APR_DECLARE_OPTIONAL_FN(int, farmsync_visitor, (request_rec * r, farmsync_visito
  */
 APR_DECLARE_OPTIONAL_FN(int, farmsync_session_visitor,
                         (request_rec * r, unsigned char bytes[FARMSYNC_VISITOR_BYTES]));
+
+/* The name of the affinity cookie where FarmSyncRoute is On and FarmSyncRouteBy balancer; else
+ * NULL. */
+APR_DECLARE_OPTIONAL_FN(const char *, farmsync_balancer_cookie, (request_rec * r));
 
 typedef struct farmsync_target_t {
     const char *server; /* its name */

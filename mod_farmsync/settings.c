@@ -46,6 +46,7 @@ void *fs_settings_create_server(apr_pool_t *pool, server_rec *server)
     settings->agent_poll_ms = FS_UNSET;
     settings->suspect_ms = settings->dead_ms = settings->outage_s = FS_UNSET;
     settings->avail = fs_avail_settings_create(pool);
+    settings->routing = fs_routing_create(pool);
     return settings;
 }
 
@@ -56,6 +57,7 @@ void *fs_settings_merge_server(apr_pool_t *pool, void *base, void *add)
     const fs_settings_t *inner = add;
 
     settings->avail = fs_avail_settings_merge(pool, settings->avail, inner->avail);
+    settings->routing->used |= inner->routing->used;
     return settings;
 }
 
@@ -66,6 +68,7 @@ void *fs_settings_create_place(apr_pool_t *pool, char *path)
     place->on_stale = FS_UNSET;
     place->version_header = FS_UNSET;
     fs_reuse_create_place(&place->reuse);
+    fs_routing_create_place(&place->route);
     return place;
 }
 
@@ -78,6 +81,7 @@ void *fs_settings_merge_place(apr_pool_t *pool, void *base, void *add)
     place->version_header =
         inner->version_header != FS_UNSET ? inner->version_header : outer->version_header;
     fs_reuse_merge_place(&place->reuse, &outer->reuse, &inner->reuse);
+    fs_routing_merge_place(&place->route, &outer->route, &inner->route);
     return place;
 }
 
@@ -219,7 +223,7 @@ static const char *add_data_server(cmd_parms *cmd, void *unused, const char *val
 }
 
 /* host:port with something on both sides of the last colon; an IPv6 address is in brackets. */
-static int is_address(const char *text)
+int fs_settings_is_address(const char *text)
 {
     const char *colon = strrchr(text, ':');
     size_t digits = colon ? strspn(colon + 1, "0123456789") : 0;
@@ -237,11 +241,11 @@ static const char *set_listen(cmd_parms *cmd, void *unused, const char *address,
 
     if (error)
         return error;
-    if (!is_address(address) || (advertise && !is_address(advertise)))
+    if (!fs_settings_is_address(address) || (advertise && !fs_settings_is_address(advertise)))
         return apr_psprintf(cmd->pool,
                             "FS1460: FarmSyncListen \"%s\": give host:port or [address]:port, and "
                             "behind it, if other servers reach it at another one, that",
-                            is_address(address) ? advertise : address);
+                            fs_settings_is_address(address) ? advertise : address);
     settings_of(cmd)->listen = address;
     settings_of(cmd)->advertise = advertise;
     return NULL;
@@ -254,7 +258,7 @@ static const char *add_peer(cmd_parms *cmd, void *unused, const char *value)
 
     if (error)
         return error;
-    if (!is_address(value) && !is_base_url(value))
+    if (!fs_settings_is_address(value) && !is_base_url(value))
         return apr_psprintf(cmd->pool,
                             "FS1461: FarmSyncPeer \"%s\": give the host:port that another server "
                             "of the farm names in FarmSyncListen",
@@ -437,6 +441,7 @@ const command_rec fs_settings_commands[] = {
                  "On: responses that used farm data say so in FarmSync-Version; default Off"),
     FS_AVAIL_COMMANDS,
     FS_REUSE_COMMANDS,
+    FS_ROUTING_COMMANDS,
     {NULL}};
 
 /* --- the whole ----------------------------------------------------------------------------------
@@ -454,6 +459,7 @@ static apr_port_t port_of(const server_rec *server)
 void fs_settings_complete(apr_pool_t *pool, server_rec *main_server)
 {
     fs_settings_t *settings = fs_settings(main_server);
+    const char *routing;
 
     fs_avail_settings_complete(pool, main_server);
     settings->address = apr_psprintf(
@@ -479,6 +485,10 @@ void fs_settings_complete(apr_pool_t *pool, server_rec *main_server)
         settings->groups = apr_array_make(pool, 1, sizeof(const char *));
         APR_ARRAY_PUSH(settings->groups, const char *) = GROUP_DEFAULT;
     }
+    fs_routing_complete(pool, main_server, settings->address);
+    routing = fs_routing_json(pool, settings->routing);
+    if (routing)
+        settings->agent_members = apr_pstrcat(pool, "  \"routing\": ", routing, ",\n", NULL);
     if (settings->agent_log_level == FS_UNSET)
         settings->agent_log_level = FS_LOG_NOTICE;
     if (settings->agent_poll_ms == FS_UNSET)

@@ -9,6 +9,7 @@
 #include "avail_settings.h"
 #include "base/fs_log.h"
 #include "reuse.h"
+#include "route_settings.h"
 
 #define FS_UNSET (-1)
 
@@ -41,6 +42,7 @@ typedef struct fs_settings_t {
     const char *agent_members;  /* not a directive: what other modules add to agent.json */
     int agent_needed;           /* not a directive: an agent is of use for one of these */
     fs_avail_settings_t *avail; /* of each virtual host its own */
+    fs_routing_t *routing;
     const char *address;        /* not a directive: where this server is reached, host:port */
     pid_t agent_parent; /* not a directive: the process that started the agent; 0 none did */
 } fs_settings_t;
@@ -50,6 +52,7 @@ typedef struct fs_place_t {
     int on_stale; /* FS_STALE_SERVE, FS_STALE_REFUSE */
     int version_header;
     fs_reuse_place_t reuse;
+    fs_routing_place_t route;
 } fs_place_t;
 #define FS_STALE_SERVE  0
 #define FS_STALE_REFUSE 1
@@ -80,6 +83,9 @@ int fs_settings_have_source(const fs_settings_t *settings);
 int fs_settings_have_work(const fs_settings_t *settings);
 /* 1 if httpd is to start the agent. */
 int fs_settings_start_agent(const fs_settings_t *settings);
+
+/* host:port, an IPv6 address in brackets. */
+int fs_settings_is_address(const char *text);
 
 const char *fs_settings_group(const fs_settings_t *settings, int index);
 

@@ -8,6 +8,7 @@
 
 #include "child.h"
 #include "module.h"
+#include "request.h"
 
 #define STALE_LOG_REST (10 * FS_USEC_PER_SEC)
 
@@ -57,7 +58,8 @@ static apr_status_t release_pins(void *data)
 
 static request_pins_t *pins_of(request_rec *first)
 {
-    request_pins_t *all = ap_get_module_config(first->request_config, &farmsync_module);
+    fs_request_t *request = fs_request_make(first);
+    request_pins_t *all = request->pins;
     const fs_child_t *child = fs_child();
     int count;
 
@@ -67,7 +69,7 @@ static request_pins_t *pins_of(request_rec *first)
     all = apr_pcalloc(first->pool, sizeof(*all) + (apr_size_t)count * sizeof(all->pins[0]));
     all->child = child;
     all->count = count;
-    ap_set_module_config(first->request_config, &farmsync_module, all);
+    request->pins = all;
     apr_pool_cleanup_register(first->pool, all, release_pins, apr_pool_cleanup_null);
     return all;
 }
@@ -181,8 +183,8 @@ fs_pin_t *fs_view_pin(request_rec *r, int group)
 
 const fs_pin_t *fs_view_pinned(request_rec *r, int group)
 {
-    const request_pins_t *all =
-        ap_get_module_config(fs_view_first_request(r)->request_config, &farmsync_module);
+    const fs_request_t *request = fs_request(fs_view_first_request(r));
+    const request_pins_t *all = request ? request->pins : NULL;
 
     return all && group < all->count ? all->pins[group] : NULL;
 }

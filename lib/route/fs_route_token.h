@@ -26,6 +26,8 @@ typedef enum fs_route_token_kind_t {
 #define FS_ROUTE_TOKEN_NEW  1 /* the visitor has no home: `to` is asked to be it */
 #define FS_ROUTE_TOKEN_GONE 2 /* `primary` can't be reached: `to` takes its place */
 #define FS_ROUTE_TOKEN_TLS  4 /* the client speaks TLS with `from` */
+#define FS_ROUTE_TOKEN_NAMED                                                                       \
+    8 /* the visitor is known by what the administrator named: he needn't have a cookie */
 
 typedef struct fs_route_token_t {
     fs_route_id_t id;

@@ -6,3 +6,4 @@ include tests/tools/notice.mk
 include tests/tools/ready.mk
 include tests/tools/image.mk
 include tests/tools/session.mk
+include tests/tools/route.mk
