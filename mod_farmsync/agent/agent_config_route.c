@@ -143,7 +143,7 @@ static apr_status_t read_numbers(fs_agent_route_config_t *route, const json_t *j
                                  const char *path, fs_result_t *result)
 {
     enum { CAPACITY, IDLE, RATE, RAMP, SLACK, BUSY, BOUNCES, NUMBERS };
-    static const range_t known[NUMBERS] = {{"capacity", 1, FS_ROUTE_CAPACITY_MAX, 10000, 1},
+    static const range_t known[NUMBERS] = {{"capacity", 0, FS_ROUTE_CAPACITY_MAX, 10000, 1},
                                            {"idle_s", 1, 366 * 86400, 1800, 1},
                                            {"return_rate", 1, 1000000, 50, 1},
                                            {"ramp_s", 0, 86400, 60, 1},

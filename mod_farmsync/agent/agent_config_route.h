@@ -28,8 +28,8 @@ typedef enum fs_agent_return_t {
 
 typedef struct fs_agent_route_config_t {
     int enabled;
-    uint32_t capacity;
-    char url[FS_ROUTE_URL_SIZE];        /* "": made of the server's address */
+    uint32_t capacity;           /* visitors; 0: it is nobody's home, and sends all to others */
+    char url[FS_ROUTE_URL_SIZE]; /* "": made of the server's address */
     char public_url[FS_ROUTE_URL_SIZE]; /* "": visitors reach it at `url`, or not at all */
     char rack[FS_ROUTE_RACK_SIZE];      /* "": none */
     unsigned idle_s;                    /* a visitor who isn't seen for so long is forgotten */

@@ -288,29 +288,37 @@ static fs_routing_t *make(fs_agent_t *agent)
     return routing->table && routing->entries && routing->peers ? routing : NULL;
 }
 
-apr_status_t fs_routing_open(fs_agent_t *agent, fs_result_t *result)
+static apr_status_t open_files(fs_agent_t *agent, fs_result_t *result)
 {
     const char *state_dir = agent->config.state_dir;
+    apr_status_t status = fs_route_page_prepare(state_dir, (uid_t)-1, (gid_t)-1, result);
+
+    if (!status)
+        status = fs_route_page_open(&agent->routing->page, state_dir, 1, result);
+    return status ? status : fs_route_visitors_open(agent, result);
+}
+
+/* Files that can't be used are no reason for data and availability not to be there. */
+apr_status_t fs_routing_open(fs_agent_t *agent, fs_result_t *result)
+{
     fs_routing_t *routing;
     apr_status_t status;
 
     if (!agent->config.route.enabled)
         return APR_SUCCESS;
-    routing = make(agent);
+    routing = agent->routing = make(agent);
     if (!routing)
         return fs_result_set(result, APR_ENOMEM, "FS0621", "out of memory");
-    status = fs_route_page_prepare(state_dir, (uid_t)-1, (gid_t)-1, result);
-    if (!status)
-        status = fs_route_page_open(&routing->page, state_dir, 1, result);
-    if (status)
-        return status;
-    agent->routing = routing;
+    if (open_files(agent, result)) {
+        fs_log(FS_LOG_ERROR, "FS1661", "this server takes no part in routing: %s: %s",
+               result->problem, result->detail);
+        agent->routing = NULL;
+        return APR_SUCCESS;
+    }
     status = fs_backplane_watch(agent, FS_ROUTE_KIND, on_records, routing, result);
     if (!status)
         status = fs_backplane_watch(agent, FS_ROUTE_ORDER_KIND, on_orders, routing, result);
-    if (!status)
-        status = fs_routing_routes(agent, result);
-    return status ? status : fs_route_visitors_open(agent, result);
+    return status ? status : fs_routing_routes(agent, result);
 }
 
 apr_status_t fs_routing_start(fs_agent_t *agent, fs_result_t *result)

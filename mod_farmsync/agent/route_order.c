@@ -21,10 +21,10 @@ void fs_routing_take_order(fs_routing_t *routing, const fs_record_t *record)
     int holds = !record->removed && !fs_routing_order_parse(&order, record->value, record->length);
 
     if (!record->removed && !holds)
-        fs_log(FS_LOG_WARNING, "FS1662",
-               "what %s says of itself isn't heeded (\"%s\"): its farmsync may be of another "
-               "release; install the same on all servers",
-               record->stamp.origin, "order");
+        fs_log(FS_LOG_WARNING, "FS1670",
+               "the order about %s from %s isn't heeded: its farmsync may be of another release; "
+               "install the same on all servers",
+               record->key, record->stamp.origin);
     fs_routing_table_order(routing->table, record->key, holds ? &order : NULL);
     routing->changed = 1;
 }

@@ -100,7 +100,7 @@ static const char *read_numbers(fs_routing_record_t *record, const json_t *json)
     const struct {
         const char *field;
         uint64_t least, most, *out;
-    } numbers[] = {{"capacity", 1, FS_ROUTE_CAPACITY_MAX, &capacity},
+    } numbers[] = {{"capacity", 0, FS_ROUTE_CAPACITY_MAX, &capacity},
                    {"primaries", 0, UINT32_MAX, &record->primaries},
                    {"alternates", 0, UINT32_MAX, &record->alternates},
                    {"busy", 0, UINT32_MAX, &busy},

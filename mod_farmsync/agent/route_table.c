@@ -272,8 +272,8 @@ void fs_routing_table_entries(const fs_routing_table_t *table, fs_route_entry_t 
         const fs_routing_record_t *said = &server->said;
         fs_route_entry_t *entry = &entries[i];
 
-        entry->server = (fs_route_server_t){
-            .capacity = said->capacity ? said->capacity : 1, .ramp = 1, .state = FS_ROUTE_DEAD};
+        entry->server =
+            (fs_route_server_t){.capacity = said->capacity, .ramp = 1, .state = FS_ROUTE_DEAD};
         if (!server->name[0])
             continue;
         memcpy(entry->name, server->name, sizeof(entry->name));
@@ -298,13 +298,15 @@ void fs_routing_table_entries(const fs_routing_table_t *table, fs_route_entry_t 
 /*
  * HAProxy keeps what a line doesn't mention: "drain" and "maint" last until a line says "ready",
  * "down" until one says "up". So each line says all. A weight of 0 would be a drain by another
- * name, so who is full keeps 1 %.
+ * name, so who is full keeps 1 %. Who is nobody's home, a front, may be sent anything.
  */
 void fs_routing_check_line(const fs_routing_server_t *own, int maint, uint64_t primaries,
                            char line[FS_ROUTING_LINE_SIZE])
 {
-    double capacity = own->said.capacity ? own->said.capacity : 1;
-    double room = (double)primaries < capacity ? 1 - (double)primaries / capacity : 0;
+    double capacity = own->said.capacity;
+    double room = !own->said.capacity            ? 1
+                  : (double)primaries < capacity ? 1 - (double)primaries / capacity
+                                                 : 0;
     int percent = (int)(100 * room * own->ramp + 0.5);
 
     if (maint)

@@ -47,6 +47,7 @@ EXTRA_DIST += tests/check_messages.sh \
 	tests/farm/test_reuse_known.py \
 	tests/farm/test_reuse_mirror.py \
 	tests/farm/test_roll_back.py \
+	tests/farm/test_route_agent.py \
 	tests/farm/test_samples.py \
 	tests/farm/test_monitors.py \
 	tests/farm/test_notices.py \

@@ -268,6 +268,11 @@ START_TEST(test_agent_check_says_all_each_time)
     own.said.capacity = 1000;
     fs_routing_check_line(&own, lines[_i].maint, lines[_i].primaries, line);
     ck_assert_str_eq(line, lines[_i].line);
+    if (lines[_i].state == FS_ROUTING_ALIVE && !lines[_i].maint) {
+        own.said.capacity = 0; /* a front: nobody's home, but whoever comes may come there */
+        fs_routing_check_line(&own, 0, 0, line);
+        ck_assert_str_eq(line, "ready up 100%\n");
+    }
 }
 END_TEST
 
@@ -301,7 +306,6 @@ START_TEST(test_record_comes_back_as_it_was)
 END_TEST
 
 static const char *const damaged[][2] = {
-    {"\"capacity\":1000", "\"capacity\":0"},
     {"\"capacity\":1000", "\"capacity\":-1"},
     {"\"capacity\":1000", "\"capacity\":\"1000\""},
     {"\"primaries\":77", "\"primaries\":99999999999999"},
@@ -413,7 +417,7 @@ END_TEST
 
 static const char *const bad_configs[][2] = {
     {"{\"capacty\":5}", "FS0551"},
-    {"{\"capacity\":0}", "FS0552"},
+    {"{\"capacity\":-1}", "FS0552"},
     {"{\"capacity\":1.5}", "FS0552"},
     {"{\"url\":\"h:80\"}", "FS0552"},
     {"{\"url\":\"http://h/x\"}", "FS0552"},

@@ -54,9 +54,9 @@ def agent_of(options):
     return Agent(options.agent, options.key_file)
 
 
-def known(code, answer):
-    """What was found; a web server that takes no part in routing has nothing there."""
-    if code == 404 and not answer.get("problem"):
+def known(code, answer, missing=None):
+    """What was found, or that this is missing; a web server that takes no part in routing has nothing there."""
+    if code == 404 and (missing is None or answer.get("problem") != missing):
         raise NoVisitor("this web server takes no part in routing: see FarmSyncRoute")
     return answer
 
@@ -103,7 +103,7 @@ def run_client(context):
     else:
         raise BadArgument("a visitor is 24 hex digits, or the value of its affinity cookie")
     code, value = agent_of(context.options).ask("GET", "/v1/route/visitor?" + query)
-    known(code, value)
+    known(code, value, "FS1673")
     if code == 404:
         raise NoVisitor(value.get("detail") or "this visitor isn't known there")
     lines = [f"home:       {printable(value['primary'])} ({printable(value['state'])})",
@@ -130,7 +130,7 @@ def order(context, agent, act):
     """Tells the order; what the agent answers, and sentences of it."""
     body = json.dumps({"server": context.options.server, "who": who()}).encode()
     code, answer = agent.ask("POST", "/v1/route/" + act, body)
-    known(code, answer)
+    known(code, answer, "FS1667")
     if code == 404:
         raise BadArgument(answer.get("detail") or f'no server is called "{context.options.server}"')
     lines = [f"{printable(name)} not reached, will be told on return" for name in answer["missed"]]
