@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Numbers in messages and snapshots: little endian, whatever the host. Of lib/backplane only. */
+/* Numbers in messages and snapshots: little endian, whatever the host. For libraries only. */
 #ifndef FS_BYTES_H
 #define FS_BYTES_H
 

@@ -14,3 +14,10 @@ tests_unit_test_route_page_LDADD = lib/route/libfs_route_shared.la \
 tests_unit_test_route_store_SOURCES = tests/unit/test_route_store.c tests/unit/fs_test.h
 tests_unit_test_route_store_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_route_store_LDADD = $(tests_unit_test_route_page_LDADD)
+
+check_PROGRAMS += tests/unit/test_route_share
+TESTS += tests/unit/test_route_share
+tests_unit_test_route_share_SOURCES = tests/unit/test_route_share.c tests/unit/fs_test.h
+tests_unit_test_route_share_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_route_share_LDADD = lib/route/libfs_route_share.la \
+	$(tests_unit_test_route_page_LDADD)
