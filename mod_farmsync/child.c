@@ -103,17 +103,30 @@ static void follow(const fs_child_t *child)
     fs_view_cache_keep(child->cache, ids, count);
 }
 
+/*
+ * How long to wait without being woken. Only who has an agent's page can be woken, and an agent that
+ * is started with httpd makes it while this process is young: it is there a quarter later at most.
+ */
+static fs_usec_t patience(fs_usec_t age)
+{
+    fs_usec_t quarter = age / 4;
+
+    return quarter < FS_USEC_PER_MSEC ? FS_USEC_PER_MSEC
+                                      : (quarter < FS_USEC_PER_SEC ? quarter : FS_USEC_PER_SEC);
+}
+
 static void *helper_main(void *data)
 {
     helper_t *self = data;
     const fs_child_t *child = &self->child;
+    fs_usec_t born = fs_time_mono();
 
     while (!self->stop) {
         uint32_t seen = fs_control_generation(child->control);
 
         follow(child);
         if (!self->stop)
-            fs_control_wait(child->control, seen, FS_USEC_PER_SEC);
+            fs_control_wait(child->control, seen, patience(fs_time_mono() - born));
     }
     return NULL;
 }
