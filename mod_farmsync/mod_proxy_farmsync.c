@@ -23,6 +23,7 @@
 #include "parts.h"
 #include "proxy_balancer.h"
 #include "proxy_forward.h"
+#include "proxy_status.h"
 #include "proxy_workers.h"
 
 fs_proxy_request_t *fs_proxy_request(request_rec *r, int make)
@@ -97,29 +98,6 @@ static const command_rec commands[] = {
                     "of the farm; default connect=1s idle=1s, answer as ProxyTimeout"),
     {NULL}};
 
-static const char *span_text(apr_pool_t *pool, const char *name, apr_interval_time_t span)
-{
-    if (span < 0)
-        return apr_pstrcat(pool, name, "ProxyTimeout", NULL);
-    return apr_psprintf(pool, "%s%" APR_TIME_T_FMT "ms", name, apr_time_as_msec(span));
-}
-
-/* DUMP_FARMSYNC. */
-static int section(apr_pool_t *pool, server_rec *main_server, farmsync_form_t form,
-                   apr_array_header_t *sections)
-{
-    const fs_proxy_settings_t *settings =
-        ap_get_module_config(main_server->module_config, &proxy_farmsync_module);
-
-    if (form != FARMSYNC_DUMP)
-        return DECLINED;
-    APR_ARRAY_PUSH(sections, const char *) = apr_psprintf(
-        pool, "  %-26s %s %s %s\n", "FarmSyncForward",
-        span_text(pool, "connect=", settings->connect),
-        span_text(pool, "answer=", settings->answer), span_text(pool, "idle=", settings->idle));
-    return OK;
-}
-
 /* --- hooks --------------------------------------------------------------------------------------
  */
 
@@ -138,7 +116,7 @@ static void register_hooks(apr_pool_t *pool)
 {
     ap_hook_child_init(child_init, NULL, NULL, APR_HOOK_LAST);
     APR_REGISTER_OPTIONAL_FN(farmsync_forward);
-    APR_OPTIONAL_HOOK(farmsync, farmsync_section, section, NULL, NULL, APR_HOOK_MIDDLE);
+    APR_OPTIONAL_HOOK(farmsync, farmsync_section, fs_proxy_section, NULL, NULL, APR_HOOK_MIDDLE);
     fs_proxy_forward_register(pool);
     fs_proxy_balancer_register(pool);
 }

@@ -48,6 +48,7 @@ dist_farmctl_DATA = \
 	scripts/farmctl/race.py \
 	scripts/farmctl/scratch.py \
 	scripts/farmctl/snapshot.py \
+	scripts/farmctl/snippets.py \
 	scripts/farmctl/text.py \
 	scripts/farmctl/times.py \
 	scripts/farmctl/zones.py
@@ -66,6 +67,7 @@ dist_farmctlcommands_DATA = \
 	scripts/farmctl/commands/diff.py \
 	scripts/farmctl/commands/reuse.py \
 	scripts/farmctl/commands/routing.py \
+	scripts/farmctl/commands/snippet.py \
 	scripts/farmctl/commands/sessions.py \
 	scripts/farmctl/commands/status.py \
 	scripts/farmctl/commands/watch.py

@@ -17,6 +17,7 @@ EXTRA_DIST += tests/check_messages.sh \
 	tests/farm/mod_try_forward.c \
 	tests/farm/route_homes.py \
 	tests/farm/test_route_proxy.py \
+	tests/farm/test_route_snippets.py \
 	tests/farm/session_httpd.py \
 	tests/farm/notice_farm.py \
 	tests/farm/sql_fixtures.py \

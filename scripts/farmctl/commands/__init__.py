@@ -13,7 +13,7 @@ MODULES = {"status": ("status",), "watch": ("watch",), "data": ("datasets", "pen
            "approve": ("request-approval", "approve", "reject"),
            "avail": ("down", "up", "notices"), "reuse": ("invalidate",),
            "routing": ("servers", "client", "drain", "undrain"),
-           "sessions": ("sessions",), "check_db": ("check-db",), "diagnosis": ("doctor",)}
+           "sessions": ("sessions",), "snippet": ("snippet",), "check_db": ("check-db",), "diagnosis": ("doctor",)}
 
 
 def find(name=None):
