@@ -104,8 +104,9 @@ static void follow(const fs_child_t *child)
 }
 
 /*
- * How long to wait without being woken. Only who has an agent's page can be woken, and an agent that
- * is started with httpd makes it while this process is young: it is there a quarter later at most.
+ * How long to wait without being woken. Only who has an agent's page can be woken, and an agent
+ * that is started with httpd makes it while this process is young: it is there a quarter later at
+ * most.
  */
 static fs_usec_t patience(fs_usec_t age)
 {
