@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -6,7 +7,7 @@
 #include "route_internal.h"
 
 #define ROUND         (100 * FS_USEC_PER_MSEC)
-#define MAINT_EVERY   FS_USEC_PER_SEC
+#define SLOW_EVERY    FS_USEC_PER_SEC /* what needn't be looked at in each round */
 #define COUNT_EVERY   FS_USEC_PER_SEC /* what request processes counted of this server ends then */
 #define SUSPECT_USUAL (3 * FS_USEC_PER_SEC)
 
@@ -162,6 +163,24 @@ static fs_usec_t suspect_after(const fs_routing_t *routing)
     return ms ? ms * FS_USEC_PER_MSEC : SUSPECT_USUAL;
 }
 
+/* How many of this server's visitors each of the others stands by for. */
+static void count_given(fs_routing_t *routing)
+{
+    fs_route_store_t *store = fs_route_visitors_store(routing->agent);
+    char name[FS_ROUTE_NAME_SIZE];
+    fs_route_total_t total;
+    fs_result_t ignored;
+
+    for (uint32_t i = 1, count = 2; i < count; i++) {
+        pthread_mutex_lock(&routing->lock);
+        count = routing->table->count;
+        memcpy(name, routing->table->servers[i].name, sizeof(name));
+        pthread_mutex_unlock(&routing->lock);
+        if (i < count && name[0] && !fs_route_store_total(store, name, &total, &ignored))
+            fs_route_page_set_given(routing->page, i, total.given);
+    }
+}
+
 static void do_round(fs_routing_t *routing)
 {
     fs_usec_t mono = fs_time_mono(), farm = fs_backplane_time(routing->agent);
@@ -171,8 +190,10 @@ static void do_round(fs_routing_t *routing)
 
     if (routing->looked && mono - routing->looked > suspect_after(routing))
         fs_routing_was_away(routing, mono - routing->looked);
-    if (mono / MAINT_EVERY != routing->looked / MAINT_EVERY)
+    if (mono / SLOW_EVERY != routing->looked / SLOW_EVERY) {
         maint = fs_routing_is_maintained(routing->agent, maint);
+        count_given(routing);
+    }
     routing->looked = mono;
     fs_routing_own(routing, &own);
 
@@ -254,18 +275,6 @@ void fs_route_tell_soon(fs_agent_t *agent)
 void fs_route_bump(fs_agent_t *agent)
 {
     fs_route_page_bump(agent->routing->page);
-}
-
-void fs_route_given(fs_agent_t *agent, const char *name, uint64_t given)
-{
-    fs_routing_t *routing = agent->routing;
-    fs_routing_server_t *server;
-
-    pthread_mutex_lock(&routing->lock);
-    server = fs_routing_table_find(routing->table, name);
-    if (server)
-        fs_route_page_set_given(routing->page, fs_routing_number(routing->table, server), given);
-    pthread_mutex_unlock(&routing->lock);
 }
 
 /* --- the part ------------------------------------------------------------------------------------

@@ -47,7 +47,5 @@ unsigned fs_route_peers(fs_agent_t *agent, fs_route_peer_t *peers, unsigned max)
 void fs_route_tell_soon(fs_agent_t *agent);
 /* Visitors who were home here were given up: request processes are to look again. */
 void fs_route_bump(fs_agent_t *agent);
-/* How many of this server's visitors have that server as alternate, as counted in the store. */
-void fs_route_given(fs_agent_t *agent, const char *server, uint64_t given);
 
 #endif
