@@ -22,6 +22,7 @@
 #define LAST_MS     500             /* for what is carried when this agent ends */
 #define REST        FS_USEC_PER_SEC /* for a server that didn't answer, or isn't known */
 #define NAMES_EVERY FS_USEC_PER_SEC
+#define NAMES_SOON  (50 * FS_USEC_PER_MSEC)  /* when one is met that isn't known */
 #define SLOW        (150 * FS_USEC_PER_MSEC) /* from then on nobody waits for its answer */
 #define WAIT_MOST   FS_USEC_PER_SEC
 
@@ -53,6 +54,7 @@ struct fs_alternates_t {
     pthread_t thread;
     int runs;
     fs_usec_t named; /* when the servers' names were read */
+    int unknown;     /* there is an alternate of which no name is known */
     unsigned target_count;
     target_t *targets[FS_PEERS_MAX]; /* their number is changed with the lock held */
     unsigned postponed_count;
@@ -97,9 +99,11 @@ static void read_names(fs_alternates_t *alternates)
     fs_peer_name_t *peers;
     unsigned count;
 
-    if (alternates->named && now - alternates->named < NAMES_EVERY)
+    if (alternates->named &&
+        now - alternates->named < (alternates->unknown ? NAMES_SOON : NAMES_EVERY))
         return;
     alternates->named = now;
+    alternates->unknown = 0;
     peers = calloc(FS_PEERS_MAX, sizeof(*peers));
     count = peers ? fs_peers_list(alternates->sessions->agent, peers, FS_PEERS_MAX) : 0;
     for (unsigned i = 0; i < count; i++)
@@ -124,13 +128,13 @@ int fs_alternates_answers(const fs_sessions_t *sessions, uint64_t alternate)
  */
 
 static void postpone(fs_alternates_t *alternates, const fs_session_key_t *key,
-                     const fs_session_stamp_t *version)
+                     const fs_session_stamp_t *version, fs_usec_t span)
 {
     fs_session_carried_t *later = &alternates->postponed[alternates->postponed_count++];
 
     later->key = *key;
     later->version = *version;
-    later->again = fs_sessions_farm(alternates->sessions) + REST;
+    later->again = fs_sessions_farm(alternates->sessions) + span;
 }
 
 static int gather_one(void *baton, const fs_session_key_t *key, const fs_session_note_t *note,
@@ -139,8 +143,11 @@ static int gather_one(void *baton, const fs_session_key_t *key, const fs_session
     fs_alternates_t *alternates = baton;
     target_t *target = find_target(alternates, note->alternate);
 
-    if (!target || target->rests > fs_session_clock() || is_slow(target)) {
-        postpone(alternates, key, &note->version);
+    if (!target) {
+        alternates->unknown = 1;
+        postpone(alternates, key, &note->version, NAMES_SOON);
+    } else if (target->rests > fs_session_clock() || is_slow(target)) {
+        postpone(alternates, key, &note->version, REST);
     } else if (!target->busy && target->count < BATCH && target->bytes < FS_SESSION_BATCH_FILL) {
         due_t *due = &target->due[target->count++];
 
@@ -228,7 +235,7 @@ static void write_batch(fs_alternates_t *alternates, target_t *target,
             target->sent[sent++].again = 0;
         } else if (status != APR_ENOSPC) {
             fs_log_result(FS_LOG_ERROR, &result);
-            postpone(alternates, &target->due[i].key, &target->due[i].note.version);
+            postpone(alternates, &target->due[i].key, &target->due[i].note.version, REST);
             status = APR_SUCCESS;
         }
     }

@@ -38,13 +38,29 @@ static uint64_t count_unprotected(const fs_sessions_t *sessions, uint64_t held, 
     return behind;
 }
 
+/* Of sessions that are held ahead at alternates; null where routing is off. The lock is held. */
+static json_t *ahead_json(const fs_sessions_t *sessions, uint64_t held, uint64_t bytes)
+{
+    const fs_ahead_counts_t *ahead = &sessions->ahead;
+
+    if (!sessions->held)
+        return json_null();
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "carried", (json_int_t)ahead->carried,
+                     "failed", (json_int_t)ahead->failed, "took", (json_int_t)ahead->took, "served",
+                     (json_int_t)ahead->served, "held", (json_int_t)held, "held_bytes",
+                     (json_int_t)bytes);
+}
+
 json_t *fs_session_status_json(fs_sessions_t *sessions, fs_result_t *result)
 {
     fs_session_counts_t counts;
+    uint64_t held = 0, held_bytes = 0;
     fs_usec_t now = fs_session_clock(), farm = fs_sessions_farm(sessions), oldest;
     json_t *bank, *json;
 
     if (fs_session_store_count(sessions->store, &counts, result))
+        return NULL;
+    if (sessions->held && fs_session_held_count(sessions->held, &held, &held_bytes, result))
         return NULL;
     oldest = counts.oldest_dirty && farm > counts.oldest_dirty ? farm - counts.oldest_dirty : 0;
     bank = json_array();
@@ -52,14 +68,15 @@ json_t *fs_session_status_json(fs_sessions_t *sessions, fs_result_t *result)
     for (unsigned i = 0; i < sessions->count; i++)
         json_array_append_new(bank, bank_server_json(sessions, i, now));
     json = json_pack(
-        "{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:b, s:b, s:o}", "server",
+        "{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:b, s:b, s:o, s:o}", "server",
         sessions->agent->config.server, "sessions", (json_int_t)counts.sessions, "unprotected",
         (json_int_t)count_unprotected(sessions, counts.sessions, counts.dirty),
         "oldest_unprotected_ms", (json_int_t)(oldest / FS_USEC_PER_MSEC), "bytes",
         (json_int_t)counts.bytes, "limit_sessions", (json_int_t)sessions->config->sessions,
         "limit_bytes", (json_int_t)sessions->config->store_bytes, "copies",
         (int)sessions->config->copies, "alone", sessions->count && sessions->vouching.trusted.alone,
-        "draining", sessions->draining, "bank", bank);
+        "draining", sessions->draining, "ahead", ahead_json(sessions, held, held_bytes), "bank",
+        bank);
     pthread_mutex_unlock(&sessions->lock);
     return json;
 }

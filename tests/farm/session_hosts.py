@@ -118,6 +118,7 @@ class Host:
         [self.port] = ports.take(1)
         self.banks = banks
         self.sessions = sessions
+        self.routing = None  # or its settings, {}: as they are
         self.peers = []
         self.agents = []
         self.children = []
@@ -128,6 +129,7 @@ class Host:
                 "database": None, "data_servers": [], "key_file": self.key_file,
                 "log_level": "debug", "listen": f"127.0.0.1:{self.port}",
                 "peers": [f"http://127.0.0.1:{peer.port}" for peer in self.peers],
+                **({} if self.routing is None else {"routing": self.routing}),
                 "sessions": {"bank": bank, "lease_ms": 1000, "timeout_ms": 5000, **self.sessions}}
 
     def start(self):
@@ -257,7 +259,7 @@ class Host:
 class SessionFarm:
     """Hosts and bank servers."""
 
-    def __init__(self, directory, key, banks, hosts, **sessions):
+    def __init__(self, directory, key, banks, hosts, routing=None, **sessions):
         self.directory, self.key = directory, key
         self.banks = [Bank(directory, key, f"bank{i}", port)
                       for i, port in enumerate(ports.take(banks))]
@@ -268,6 +270,7 @@ class SessionFarm:
                       for i in range(hosts)]
         for host in self.hosts:
             host.peers = [other for other in self.hosts if other is not host]
+            host.routing = routing
         for host in self.hosts:
             host.start()
 

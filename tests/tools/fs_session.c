@@ -10,6 +10,7 @@
  *   load ID [MS]           as a request: from the store if that may be served, else by the agent
  *   fetch ID [MS]          only asks the agent
  *   ack ID COPIES [MS]     waits until the present version is on the bank
+ *   alternate NAME EACH    the visitors' alternate from now on ("-" nobody), and how often it gets copies
  *   move ID                login: another id
  *   end ID
  *   hold ID | done ID      a request that may change it begins, is done
@@ -44,6 +45,10 @@ typedef struct host_t {
     fs_session_trust_t *trust;
     apr_pool_t *pool; /* of one command */
 } host_t;
+
+/* Of all visitors; each of this process's saves says it. */
+static fs_session_ahead_t ahead;
+static int has_ahead;
 
 typedef struct command_t {
     unsigned count;
@@ -270,7 +275,8 @@ static json_t *save_one(const host_t *host, const fs_session_id_t *id, const com
     fs_session_change_t changes[WORDS];
     fs_session_record_t begun, record;
     uint8_t seal[FS_SESSION_SEAL_BYTES];
-    fs_session_save_t save = {.key = id->key, .changes = changes};
+    fs_session_save_t save = {
+        .key = id->key, .changes = changes, .ahead = has_ahead ? &ahead : NULL};
     fs_result_t result = {0};
     apr_status_t status = fs_session_id_seal_key(id, host->keys, seal, &result);
     json_t *json;
@@ -297,10 +303,19 @@ static json_t *save_one(const host_t *host, const fs_session_id_t *id, const com
     return json;
 }
 
+static json_t *name_alternate(const char *name, const char *each)
+{
+    has_ahead = 1;
+    ahead.alternate = strcmp(name, "-") ? fs_session_server_hash(name) : 0;
+    ahead.each = (uint32_t)strtoul(each, NULL, 10);
+    return json_object();
+}
+
 static json_t *move_one(const host_t *host, const fs_session_id_t *id)
 {
     fs_usec_t now = farm_time(host);
-    fs_session_save_t save = {.key = id->key, .urgent = 1};
+    fs_session_save_t save = {
+        .key = id->key, .urgent = 1, .ahead = has_ahead ? &ahead : NULL};
     fs_session_target_t target = {.until = now + 10 * FS_USEC_PER_SEC};
     fs_session_record_t record;
     fs_session_id_t made;
@@ -368,6 +383,8 @@ static json_t *run(const host_t *host, const command_t *command)
         return count_all(host);
     if (command->count < 2)
         return json_pack("{s:s}", "error", "no such command, or it needs an id");
+    if (!strcmp(name, "alternate"))
+        return name_alternate(command->words[1], third ? third : "1");
     if (fs_session_id_read(&id, host->keys, command->words[1], strlen(command->words[1]), &result))
         return failed(&result, 1);
     if (!strcmp(name, "save"))
