@@ -40,7 +40,10 @@ BEGIN
   SET v_id = LAST_INSERT_ID();
   CALL note('', CONCAT('app_', p_act), NULL, CONCAT(p_app, p_detail));
   COMMIT;
-  SELECT CONCAT('notice ', v_id, ' is ordered; SELECT * FROM farmsync.notices shows who was told') AS result;
+  SELECT IF(EXISTS (SELECT 1 FROM member WHERE kind = 'datasrv' AND seen >= UTC_TIMESTAMP(6) - INTERVAL 15 SECOND),
+            CONCAT('notice ', v_id, ' is ordered; SELECT * FROM farmsync.notices shows who was told'),
+            CONCAT('FS1167: notice ', v_id, ' is ordered, but NOBODY IS TOLD until a data server passes it on, and none was ',
+                   'heard of for 15 s; start datasrv, or say it on a web server with farmsyncctl')) AS result;
 END //
 
 -- p_reason: unknown, planned, outage, testing or an own one; p_until: UTC, NULL until it is up again; p_message:

@@ -21,13 +21,24 @@ def take(session, who, seconds=10):
 def test_app_down_is_an_order_with_what_was_said(db):
     said = db.run("CALL farmsync.app_down('shop', 'planned', '2099-12-01 14:30:00', 'Gleich \"zurück\"')")
     rows = db.run(ORDERS)
-    assert len(rows) == 1 and said[0][0].startswith(f"notice {rows[0][0]} is ordered")
+    assert len(rows) == 1 and f"notice {rows[0][0]} is ordered" in said[0][0]
     assert rows[0][1:3] == ("down", "shop") and rows[0][4] == "waiting"
     assert json.loads(rows[0][3]) == {"reason": "planned", "until": "2099-12-01T14:30:00.000000Z",
                                       "message": 'Gleich "zurück"'}
     history = db.run("SELECT action, detail, who FROM farmsync.history")
     assert history[0][0] == "app_down" and "shop: planned, until 2099-12-01T14:30" in history[0][1]
     assert history[0][2].startswith("root@")
+
+
+def test_who_orders_without_a_data_server_is_told_that_nobody_hears_it(db):
+    def ordered():
+        return db.run("CALL farmsync.app_down('shop', 'outage', NULL, NULL)")[0][0]
+    db.run("CALL farmsync.report_members(%s)", json.dumps([{"name": "web1", "kind": "agent", "group": "default"}]))
+    assert "NOBODY IS TOLD" in ordered() and "FS1167" in ordered()
+    db.run("CALL farmsync.report_members(%s)", json.dumps([{"name": "ds1", "kind": "datasrv", "group": "default"}]))
+    assert "FS1167" not in ordered()
+    db.run("UPDATE farmsync.member SET seen = seen - INTERVAL 1 MINUTE WHERE name = 'ds1'")
+    assert "FS1167" in ordered() and "FS1167" in db.run("CALL farmsync.app_up('shop')")[0][0]
 
 
 def test_nothing_said_is_nothing_ordered_but_down(db):
