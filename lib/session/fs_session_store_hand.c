@@ -191,6 +191,7 @@ typedef struct adopting_t {
     change_t change;
     const fs_session_record_t *copies;
     uint32_t count;
+    fs_usec_t released;
 } adopting_t;
 
 /* All copies and what is here, in one. */
@@ -217,6 +218,8 @@ static int adopt_work(fs_session_store_t *store, MDB_txn *txn, void *baton, fs_r
 
     if (error || (!there && !again.count))
         return error ? error : MDB_NOTFOUND;
+    if (there && change->slot.note.released != again.released)
+        return fs_session_refuse(result, APR_EMISMATCH);
     gather(&again, there, &all);
     if (all.state != FS_SESSION_LIVE)
         fs_session_renew(&all, &writer);
@@ -231,8 +234,8 @@ static int adopt_work(fs_session_store_t *store, MDB_txn *txn, void *baton, fs_r
 
 apr_status_t fs_session_store_adopt(fs_session_store_t *store, const fs_session_key_t *key,
                                     const fs_session_record_t *copies, uint32_t count,
-                                    const uint8_t *seal, uint64_t checked, fs_usec_t now,
-                                    apr_pool_t *pool, fs_session_record_t *record,
+                                    const uint8_t *seal, uint64_t checked, fs_usec_t released,
+                                    fs_usec_t now, apr_pool_t *pool, fs_session_record_t *record,
                                     fs_result_t *result)
 {
     adopting_t adopting = {.change = {.key = *key,
@@ -242,7 +245,8 @@ apr_status_t fs_session_store_adopt(fs_session_store_t *store, const fs_session_
                                       .pool = pool,
                                       .record = record},
                            .copies = copies,
-                           .count = count};
+                           .count = count,
+                           .released = released};
     apr_status_t status = fs_session_store_work(store, ADDS, adopt_work, &adopting, result);
 
     if (status == APR_SUCCESS && adopting.change.stored)

@@ -48,7 +48,9 @@ struct fs_fetch_t {
     uint64_t generation; /* in which the candidates were asked */
     uint8_t seal[FS_SESSION_SEAL_BYTES];
     int here;
+    int held; /* a copy that this host holds ahead for another is among those that were found */
     char released[FS_SESSION_NAME_SIZE]; /* to whom this host has released it; "": nobody */
+    fs_usec_t released_until;            /* as the store has it: another one with each release */
     fs_session_stamp_t version;          /* here */
     fs_usec_t deadline;
     fs_usec_t saying; /* since when a question waits for what is being said; 0 none does */
@@ -144,6 +146,12 @@ const fs_session_key_t *fs_fetch_key(const fs_fetch_t *fetch)
     return &fetch->keyed.key;
 }
 
+int fs_fetch_version(const fs_fetch_t *fetch, fs_session_stamp_t *version)
+{
+    *version = fetch->version;
+    return fetch->here;
+}
+
 static void look_again_at(fs_fetch_t *fetch, fs_usec_t at)
 {
     fs_sessions_t *sessions = fetch->sessions;
@@ -193,7 +201,7 @@ static void ask_server(fs_fetch_t *fetch, unsigned index, const char *from, int 
     ask->fetch = fetch;
     fetch->references++;
     ask->round = fetch->round;
-    ask->has_version = fetch->here;
+    ask->has_version = fetch->here || fetch->held;
     ask->version = fetch->version;
     ask->wanted = wanted;
     snprintf(ask->from, sizeof(ask->from), "%s", from);
@@ -317,6 +325,8 @@ typedef struct here_t {
     int is;
     fs_session_note_t note;
     char released[FS_SESSION_NAME_SIZE];
+    int held;               /* and it isn't here */
+    fs_session_item_t copy; /* `held`: its bytes are malloc'ed */
 } here_t;
 
 static int note_look(void *baton, const fs_session_key_t *key, const fs_session_note_t *note,
@@ -338,6 +348,14 @@ static void look_here(fs_sessions_t *sessions, const fs_session_key_t *key, here
     if (here->is && here->note.released &&
         fs_session_store_released(sessions->store, key, here->released, &result))
         here->is = 0; /* it went just now */
+    here->held = !here->is && fs_ahead_get(sessions, key, &here->copy);
+}
+
+static void forget_here(here_t *here)
+{
+    if (here->held)
+        free((void *)here->copy.sealed);
+    here->held = 0;
 }
 
 /* The lock is held. */
@@ -345,10 +363,18 @@ static void note_here(fs_fetch_t *fetch, const here_t *here)
 {
     fetch->here = here->is;
     fetch->version = here->note.version;
-    snprintf(fetch->released, sizeof(fetch->released), "%s",
-             here->is ? here->released
-                      : fs_disclaimed_to(&fetch->sessions->disclaimed, &fetch->keyed.key,
-                                         fs_session_clock()));
+    fetch->released_until = here->is ? here->note.released : 0;
+    memcpy(fetch->released, here->released, sizeof(fetch->released));
+}
+
+/* The lock is held. Once at the beginning: what is held for another host. */
+static void note_held(fs_fetch_t *fetch, const here_t *here)
+{
+    if (!here->held)
+        return;
+    fetch->held = 1;
+    fetch->version = here->copy.version;
+    keep_found(fetch, -1, &here->copy);
 }
 
 static void step(fs_fetch_t *fetch);
@@ -431,7 +457,18 @@ static int ask_former(fs_fetch_t *fetch, apr_pool_t *pool)
     return asked;
 }
 
-/* No lock. Merges what was found into what is here. The HTTP status of the answer. */
+/* Nobody had anything newer than the copy that was held here. */
+static int is_held_newest(const fs_fetch_t *fetch)
+{
+    for (unsigned i = 1; i < fetch->found_count; i++) /* the first one is that */
+        if (fs_session_stamp_compare(&fetch->found[i].item.version, &fetch->found[0].item.version) >
+            0)
+            return 0;
+    return 1;
+}
+
+/* No lock. Merges what was found into what is here. The HTTP status of the answer; 0: it was given
+ * to another host meanwhile. */
 static int adopt(fs_fetch_t *fetch, apr_pool_t *pool)
 {
     fs_sessions_t *sessions = fetch->sessions;
@@ -443,8 +480,10 @@ static int adopt(fs_fetch_t *fetch, apr_pool_t *pool)
     if (!count && !fetch->here)
         return 503;
     status = fs_session_store_adopt(sessions->store, &fetch->keyed.key, copies, count, fetch->seal,
-                                    fetch->generation, fs_sessions_farm(sessions), pool, &record,
-                                    &result);
+                                    fetch->generation, fetch->released_until,
+                                    fs_sessions_farm(sessions), pool, &record, &result);
+    if (status == APR_EMISMATCH)
+        return 0;
     if (status) {
         if (status != APR_NOTFOUND)
             fs_log_result(FS_LOG_ERROR, &result);
@@ -457,6 +496,8 @@ static int adopt(fs_fetch_t *fetch, apr_pool_t *pool)
     note_bases(fetch);
     pthread_mutex_unlock(&sessions->lock);
     fs_copy_send_now(sessions, &fetch->keyed.key, 1, pool); /* so that the bank knows whose it is */
+    if (fetch->held)
+        fs_ahead_taken(sessions, &fetch->keyed.key, &record.version, is_held_newest(fetch));
     return 200;
 }
 
@@ -499,16 +540,35 @@ static int nobody_answered(const fs_fetch_t *fetch)
     return 1;
 }
 
+static int somebody_answered(const fs_fetch_t *fetch)
+{
+    for (unsigned i = 0; i < fetch->candidate_count; i++)
+        if (fetch->candidates[i].heard >= FS_SESSION_HEARD_UNKNOWN)
+            return 1;
+    return 0;
+}
+
+/* No lock. */
+static int is_alone(const fs_fetch_t *fetch)
+{
+    fs_session_trusted_t trusted;
+
+    fs_session_trust_read(fetch->sessions->trust, &trusted);
+    return trusted.alone;
+}
+
 static int conclude(fs_fetch_t *fetch, apr_pool_t *pool)
 {
-    int own = fetch->here && !fetch->released[0]; /* `released` also says whom else to ask */
+    int own = fetch->here && !fetch->released[0];
 
     switch (fetch->next.step) {
     case FS_SESSION_STEP_ADOPT:
         return own && is_unchanged(fetch) ? confirm_own(fetch) : adopt(fetch, pool);
     case FS_SESSION_STEP_UNKNOWN:
-        return own ? keep_own(fetch) : fetch->here ? adopt(fetch, pool) : 404;
+        return own ? keep_own(fetch) : fetch->here || fetch->held ? adopt(fetch, pool) : 404;
     default:
+        if (fetch->held && is_alone(fetch) && !somebody_answered(fetch))
+            return adopt(fetch, pool);
         return own && !fetch->again && nobody_answered(fetch) ? keep_own(fetch) : 503;
     }
 }
@@ -542,7 +602,8 @@ static int was_released(fs_fetch_t *fetch)
     here_t here;
 
     look_here(sessions, &fetch->keyed.key, &here);
-    if ((here.is == fetch->here && (!here.is || !strcmp(here.released, fetch->released))) ||
+    forget_here(&here);
+    if ((here.is == fetch->here && (!here.is || here.note.released == fetch->released_until)) ||
         fs_session_clock() >= fetch->deadline)
         return 0;
     pthread_mutex_lock(&sessions->lock);
@@ -564,8 +625,10 @@ static void finish_run(fs_sessions_t *sessions, fs_work_t *work, fs_http_client_
         (fetch->next.step == FS_SESSION_STEP_ADOPT && ask_former(fetch, pool)))
         return;
     status = conclude(fetch, pool);
+    if (!status && was_released(fetch))
+        return;
     pthread_mutex_lock(&sessions->lock);
-    finished(fetch, status);
+    finished(fetch, status ? status : 503);
     pthread_mutex_unlock(&sessions->lock);
 }
 
@@ -599,14 +662,38 @@ static int is_hopeless(const fs_fetch_t *fetch)
     return !fetch->sessions->count && fetch->asked_all;
 }
 
+/*
+ * No bank server answers, and what this host or others hold of it is all there is: nothing is to be
+ * waited for, unless somebody takes it, too.
+ */
+static int is_all_there_is(const fs_fetch_t *fetch)
+{
+    int copies = 0;
+
+    if (!fetch->sessions->vouching.trusted.alone || !fetch->asked_all || somebody_answered(fetch))
+        return 0;
+    for (unsigned i = 0; i < fetch->found_count; i++)
+        copies += fetch->found[i].bytes != NULL;
+    for (unsigned i = 0; i < fetch->peer_count; i++)
+        if (fetch->peers[i].said == FS_SESSION_SAID_NOTHING ||
+            fetch->peers[i].said == FS_SESSION_SAID_TAKING)
+            return 0;
+    return copies > 0;
+}
+
 static void step(fs_fetch_t *fetch)
 {
     const fs_sessions_t *sessions = fetch->sessions;
+    char told[FS_DISCLAIMED_HOSTS][FS_SESSION_NAME_SIZE];
     fs_session_taking_t taking = {.self = sessions->agent->config.server,
                                   .released = fetch->released,
-                                  .own = fetch->here && !fetch->released[0],
+                                  .told = told,
+                                  .own = (fetch->here && !fetch->released[0]) || fetch->held,
                                   .deadline = fetch->deadline};
 
+    if (!fetch->here)
+        taking.told_count =
+            fs_disclaimed_to(&sessions->disclaimed, &fetch->keyed.key, fs_session_clock(), told);
     while (!fetch->finishing && !fetch->again) {
         for (unsigned i = 0; i < fetch->candidate_count; i++)
             fetch->candidates[i].up = sessions->vouching.servers[fetch->servers[i]].up;
@@ -630,6 +717,9 @@ static void step(fs_fetch_t *fetch)
         case FS_SESSION_STEP_TAKE:
             if (is_hopeless(fetch)) {
                 fetch->next.step = FS_SESSION_STEP_UNKNOWN;
+                finish(fetch);
+            } else if (is_all_there_is(fetch)) {
+                fetch->next.step = FS_SESSION_STEP_ADOPT;
                 finish(fetch);
             } else if (fetch->next.at > fs_session_clock()) {
                 fetch->again = 1;
@@ -741,6 +831,17 @@ int fs_fetch_is_taking(fs_sessions_t *sessions, const fs_session_key_t *key, uns
     return 1;
 }
 
+int fs_fetch_void(fs_sessions_t *sessions, const fs_session_key_t *key)
+{
+    fs_fetch_t *fetch = (fs_fetch_t *)fs_key_table_find(&sessions->fetches, key);
+
+    if (!fetch || fetch->finishing)
+        return !fetch;
+    fetch->generation = 0; /* as if it had risen since */
+    step(fetch);
+    return 1;
+}
+
 typedef struct timers_t {
     fs_usec_t now, next;
 } timers_t;
@@ -813,6 +914,7 @@ static fs_fetch_t *begin(fs_sessions_t *sessions, const fs_session_key_t *key, c
     fetch->sessions = sessions;
     fetch->references = 1;
     note_here(fetch, here);
+    note_held(fetch, here);
     memcpy(fetch->seal, seal, FS_SESSION_SEAL_BYTES);
     fs_key_table_add(&sessions->fetches, &fetch->keyed);
     return fetch;
@@ -851,6 +953,7 @@ void fs_fetch_quietly(fs_sessions_t *sessions, const fs_session_key_t *key, cons
     join(sessions, key, seal, &here,
          fs_session_clock() + sessions->config->timeout_ms * FS_USEC_PER_MSEC, NULL);
     pthread_mutex_unlock(&sessions->lock);
+    forget_here(&here);
 }
 
 void fs_fetch_request(fs_sessions_t *sessions, fs_http_call_t *call, const fs_session_key_t *key,
@@ -869,8 +972,10 @@ void fs_fetch_request(fs_sessions_t *sessions, fs_http_call_t *call, const fs_se
     pthread_mutex_lock(&sessions->lock);
     unknown = !here.is && fs_unknown_has(&sessions->unknown, key, fs_session_clock());
     pthread_mutex_unlock(&sessions->lock);
+    unknown &= !here.held;
     waiter = unknown ? NULL : calloc(1, sizeof(*waiter));
     if (!waiter) {
+        forget_here(&here);
         answer_now(call, unknown ? 404 : 503);
         return;
     }
@@ -881,4 +986,5 @@ void fs_fetch_request(fs_sessions_t *sessions, fs_http_call_t *call, const fs_se
     pthread_mutex_lock(&sessions->lock);
     join(sessions, key, seal, &here, waiter->until, waiter);
     pthread_mutex_unlock(&sessions->lock);
+    forget_here(&here);
 }

@@ -9,84 +9,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "listen.h"
+#include "session_asked.h"
 
 #define LOOK_AGAIN   (2 * FS_USEC_PER_MSEC) /* whether requests are done */
 #define RELEASED_FOR (10 * FS_USEC_PER_SEC)
 #define LEFT_FOR     (100 * FS_USEC_PER_MSEC) /* of the asker's patience, for the way back */
-
-/* A call that a worker answers. */
-typedef struct asked_t {
-    fs_work_t work;
-    fs_sessions_t *sessions;
-    fs_http_call_t *call; /* loop's thread; NULL: the client has left */
-    char from[FS_ORIGIN_SIZE];
-    char *body;
-    size_t length;
-    fs_usec_t came;
-    int status;
-    fs_session_batch_writer_t answer;
-    fs_result_t result;
-} asked_t;
-
-static void asked_gone(void *baton, fs_http_call_t *call)
-{
-    ((asked_t *)baton)->call = NULL;
-}
-
-static void answer_call(void *baton)
-{
-    asked_t *asked = baton;
-
-    if (asked->call && asked->status == 200)
-        fs_http_call_answer(asked->call, 200, FS_SESSION_BATCH_TYPE, asked->answer.bytes,
-                            asked->answer.length);
-    else if (asked->call)
-        fs_http_call_problem(asked->call, asked->status, &asked->result);
-    free(asked->answer.bytes);
-    free(asked->body);
-    free(asked);
-}
-
-static void hand_to_worker(fs_agent_t *agent, fs_http_call_t *call,
-                           void (*run)(fs_sessions_t *, fs_work_t *, fs_http_client_t *,
-                                       apr_pool_t *))
-{
-    asked_t *asked = calloc(1, sizeof(*asked));
-    size_t length;
-    const char *body = fs_http_call_body(call, &length);
-    fs_result_t result;
-
-    if (asked)
-        asked->body = malloc(length + 1);
-    if (!asked || !asked->body) {
-        free(asked);
-        fs_result_set(&result, APR_ENOMEM, "FS0621", "out of memory");
-        fs_http_call_problem(call, 503, &result);
-        return;
-    }
-    memcpy(asked->body, body, length);
-    asked->length = length;
-    asked->sessions = agent->sessions;
-    asked->call = call;
-    asked->came = fs_session_clock();
-    snprintf(asked->from, sizeof(asked->from), "%s", fs_http_call_origin(call));
-    asked->work.run = run;
-    fs_http_call_defer(call, asked_gone, asked);
-    fs_work_add(agent->sessions, &asked->work);
-}
-
-static void finish(asked_t *asked, apr_status_t status, int http_status)
-{
-    asked->status = status ? http_status : 200;
-    fs_listen_post(asked->sessions->agent, answer_call, asked);
-}
 
 /* --- handing over ------------------------------------------------------------------------------
  */
 
 typedef struct handing_t {
     fs_session_key_t key;
+    int asker_has; /* something of it, of this version: */
+    fs_session_stamp_t asker_version;
+    fs_session_stamp_t version; /* here */
     int there, doubt, done;
     int has_turn;
     fs_session_turn_t turn;
@@ -104,13 +40,14 @@ static int there_look(void *baton, const fs_session_key_t *key, const fs_session
 
 static void look(fs_sessions_t *sessions, handing_t *handing)
 {
-    fs_session_note_t note;
+    fs_session_note_t note = {.expires = 0};
     fs_result_t result;
 
     handing->released[0] = '\0';
     handing->there =
         !fs_session_store_look(sessions->store, &handing->key, there_look, &note, &result) &&
         note.expires > fs_sessions_farm(sessions);
+    handing->version = note.version;
     handing->doubt = handing->there &&
                      !fs_session_trust_allows(sessions->trust, note.checked, fs_session_clock());
     if (handing->there && note.released)
@@ -121,7 +58,7 @@ static void look(fs_sessions_t *sessions, handing_t *handing)
  * Its turn among those who want it for themselves alone: also if nobody does, for somebody could
  * between a look at the queue and the release, and would work with what is another host's by then.
  */
-static int has_turn(asked_t *asked, handing_t *handing, fs_usec_t patience)
+static int has_turn(fs_asked_t *asked, handing_t *handing, fs_usec_t patience)
 {
     fs_usec_t left = asked->came + patience - fs_session_clock();
     fs_result_t result;
@@ -170,7 +107,7 @@ static void add_copy(handing_t *handing)
 }
 
 /* From here on the asker has it: nothing of it is served here any more. */
-static void give(asked_t *asked, handing_t *handing, apr_pool_t *pool)
+static void give(fs_asked_t *asked, handing_t *handing, apr_pool_t *pool)
 {
     fs_sessions_t *sessions = asked->sessions;
     fs_session_record_t record;
@@ -197,32 +134,49 @@ static void give(asked_t *asked, handing_t *handing, apr_pool_t *pool)
 }
 
 /*
+ * Not this host's to give; what is here of it, be it only held ahead for another host, comes along,
+ * in case nobody else has it.
+ */
+static void show(fs_asked_t *asked, handing_t *handing, apr_pool_t *pool)
+{
+    fs_sessions_t *sessions = asked->sessions;
+    fs_session_item_t *item = &handing->answer, held;
+    fs_result_t result;
+
+    if (handing->there) {
+        if (!fs_copy_read(sessions, &handing->key, pool, &handing->sealed, NULL, &result))
+            add_copy(handing);
+    } else if (sessions->held &&
+               !fs_session_held_get(sessions->held, &handing->key, fs_sessions_farm(sessions), pool,
+                                    &held, &result)) {
+        item->parts |= held.parts;
+        item->flags = held.flags;
+        item->version = held.version;
+        item->expires = held.expires;
+        item->sealed = held.sealed;
+        item->sealed_length = held.sealed_length;
+    }
+}
+
+/*
  * This host doesn't have it, or may not have it any more: then it is the asker's now, and what is
  * here of it comes along. If it is asked for here within the moment, the asker is asked first: the
  * bank may still take this host for the owner.
  */
-static void disclaim(asked_t *asked, handing_t *handing, apr_pool_t *pool)
+static void disclaim(fs_asked_t *asked, handing_t *handing, apr_pool_t *pool)
 {
     fs_sessions_t *sessions = asked->sessions;
     fs_usec_t until = fs_session_clock() + sessions->config->timeout_ms * FS_USEC_PER_MSEC;
 
     if (handing->there)
         give(asked, handing, pool);
+    else
+        show(asked, handing, pool);
     handing->answer.what = FS_SESSION_WHAT_UNKNOWN;
     handing->answer.parts &= ~(unsigned)FS_SESSION_PART_BASES;
     pthread_mutex_lock(&sessions->lock);
     fs_disclaimed_add(&sessions->disclaimed, &handing->key, asked->from, until);
     pthread_mutex_unlock(&sessions->lock);
-}
-
-/* Not this host's to give; what is here of it comes along, in case nobody else has it. */
-static void show(asked_t *asked, handing_t *handing, apr_pool_t *pool)
-{
-    fs_result_t result;
-
-    if (handing->there &&
-        !fs_copy_read(asked->sessions, &handing->key, pool, &handing->sealed, NULL, &result))
-        add_copy(handing);
 }
 
 static void name(handing_t *handing)
@@ -232,16 +186,26 @@ static void name(handing_t *handing)
     memcpy(handing->answer.owner, handing->released, sizeof(handing->answer.owner));
 }
 
-/* What was given to the asker, and is being taken back, may be on its way here already. */
-static fs_session_hand_t decide(const asked_t *asked, const fs_session_mine_t *mine)
+/* What a fetch has heard is void from when the asker is given the session. */
+static fs_session_hand_t decide(const fs_asked_t *asked, const handing_t *handing,
+                                fs_session_mine_t *mine)
 {
-    if (mine->taking && mine->there && mine->released[0])
-        return FS_SESSION_HAND_TAKING;
-    return fs_session_hand_over(mine, asked->from, fs_session_clock());
+    fs_sessions_t *sessions = asked->sessions;
+    fs_session_hand_t hand;
+
+    pthread_mutex_lock(&sessions->lock);
+    mine->taking = fs_fetch_is_taking(sessions, &handing->key, &mine->rank);
+    hand = fs_session_hand_over(mine, asked->from, fs_session_clock());
+    if (mine->taking && hand == FS_SESSION_HAND_GIVE && !fs_fetch_void(sessions, &handing->key))
+        hand = FS_SESSION_HAND_WAIT;
+    if (hand != FS_SESSION_HAND_WAIT)
+        fs_disclaimed_drop(&sessions->disclaimed, &handing->key, asked->from);
+    pthread_mutex_unlock(&sessions->lock);
+    return hand;
 }
 
 /* Decides about one session; 0 if it has to wait. */
-static int hand_over(asked_t *asked, handing_t *handing, fs_usec_t patience, apr_pool_t *pool)
+static int hand_over(fs_asked_t *asked, handing_t *handing, fs_usec_t patience, apr_pool_t *pool)
 {
     fs_sessions_t *sessions = asked->sessions;
     fs_session_mine_t mine = {.asked = asked->came, .patience = patience};
@@ -250,12 +214,11 @@ static int hand_over(asked_t *asked, handing_t *handing, fs_usec_t patience, apr
     mine.there = handing->there;
     mine.doubt = handing->doubt;
     mine.released = handing->released;
-    pthread_mutex_lock(&sessions->lock);
-    mine.taking = fs_fetch_is_taking(sessions, &handing->key, &mine.rank);
-    pthread_mutex_unlock(&sessions->lock);
+    mine.version = handing->version;
+    mine.asker_version = handing->asker_has ? &handing->asker_version : NULL;
     mine.pending = fs_session_store_pending(sessions->store, &handing->key);
     mine.turn = !mine.there || mine.released[0] || has_turn(asked, handing, patience);
-    switch (decide(asked, &mine)) {
+    switch (decide(asked, handing, &mine)) {
     case FS_SESSION_HAND_WAIT:
         return 0;
     case FS_SESSION_HAND_GIVE:
@@ -280,7 +243,7 @@ static int hand_over(asked_t *asked, handing_t *handing, fs_usec_t patience, apr
     return 1;
 }
 
-static void hand_all_over(asked_t *asked, handing_t *handings, unsigned count, apr_pool_t *pool)
+static void hand_all_over(fs_asked_t *asked, handing_t *handings, unsigned count, apr_pool_t *pool)
 {
     fs_sessions_t *sessions = asked->sessions;
     fs_usec_t patience = fs_session_handover_ms(sessions) * FS_USEC_PER_MSEC - LEFT_FOR;
@@ -304,7 +267,7 @@ static void hand_all_over(asked_t *asked, handing_t *handings, unsigned count, a
 }
 
 /* What doesn't fit any more is answered as if it couldn't be done now: the asker asks again. */
-static apr_status_t write_handed(asked_t *asked, handing_t *handings, unsigned count)
+static apr_status_t write_handed(fs_asked_t *asked, handing_t *handings, unsigned count)
 {
     fs_session_batch_t head = {.kind = FS_SESSION_BATCH_HANDED};
     apr_status_t status = fs_session_batch_begin(&asked->answer, &head, &asked->result);
@@ -330,7 +293,7 @@ static apr_status_t write_handed(asked_t *asked, handing_t *handings, unsigned c
 static void handover_run(fs_sessions_t *sessions, fs_work_t *work, fs_http_client_t *http,
                          apr_pool_t *pool)
 {
-    asked_t *asked = (asked_t *)work;
+    fs_asked_t *asked = (fs_asked_t *)work;
     fs_session_batch_reader_t reader;
     fs_session_item_t item;
     handing_t *handings;
@@ -339,22 +302,25 @@ static void handover_run(fs_sessions_t *sessions, fs_work_t *work, fs_http_clien
                                                 asked->length, &asked->result);
 
     if (status) {
-        finish(asked, status, 400);
+        fs_asked_end(asked, status, 400);
         return;
     }
     handings = apr_pcalloc(pool, (reader.head.count + 1) * sizeof(*handings));
-    while (fs_session_batch_next(&reader, &item))
-        handings[count++].key = item.key;
+    while (fs_session_batch_next(&reader, &item)) {
+        handings[count].key = item.key;
+        handings[count].asker_has = item.parts & FS_SESSION_PART_VERSION;
+        handings[count++].asker_version = item.version;
+    }
     hand_all_over(asked, handings, count, pool);
     status = write_handed(asked, handings, count);
     for (unsigned i = 0; i < count; i++)
         fs_sealed_drop(handings[i].sealed);
-    finish(asked, status, 500);
+    fs_asked_end(asked, status, 500);
 }
 
 void fs_owner_handover(void *agent, fs_http_call_t *call)
 {
-    hand_to_worker(agent, call, handover_run);
+    fs_asked_begin(agent, call, handover_run);
 }
 
 /* --- late changes ------------------------------------------------------------------------------
@@ -384,7 +350,7 @@ static fs_session_what_t take_late(fs_sessions_t *sessions, const fs_session_ite
 static void late_run(fs_sessions_t *sessions, fs_work_t *work, fs_http_client_t *http,
                      apr_pool_t *pool)
 {
-    asked_t *asked = (asked_t *)work;
+    fs_asked_t *asked = (fs_asked_t *)work;
     fs_session_batch_t head = {.kind = FS_SESSION_BATCH_OFFERED};
     fs_session_batch_reader_t reader;
     fs_session_item_t item;
@@ -392,7 +358,7 @@ static void late_run(fs_sessions_t *sessions, fs_work_t *work, fs_http_client_t 
                                                 asked->length, &asked->result);
 
     if (status) {
-        finish(asked, status, 400);
+        fs_asked_end(asked, status, 400);
         return;
     }
     status = fs_session_batch_begin(&asked->answer, &head, &asked->result);
@@ -401,10 +367,10 @@ static void late_run(fs_sessions_t *sessions, fs_work_t *work, fs_http_client_t 
 
         status = fs_session_batch_add(&asked->answer, &answer, &asked->result);
     }
-    finish(asked, status, 500);
+    fs_asked_end(asked, status, 500);
 }
 
 void fs_owner_late(void *agent, fs_http_call_t *call)
 {
-    hand_to_worker(agent, call, late_run);
+    fs_asked_begin(agent, call, late_run);
 }

@@ -21,6 +21,8 @@ typedef struct question_t {
     STAILQ_ENTRY(question_t) link;
     fs_fetch_t *fetch; /* referenced */
     unsigned round;
+    int has_version;
+    fs_session_stamp_t version; /* of what is here */
 } question_t;
 
 struct fs_asked_peer_t {
@@ -60,7 +62,13 @@ static apr_status_t write_questions(const batch_t *batch, fs_session_batch_write
     apr_status_t status = fs_session_batch_begin(writer, &head, result);
 
     for (unsigned i = 0; i < batch->count && !status; i++) {
-        fs_session_item_t item = {.key = *fs_fetch_key(batch->questions[i]->fetch)};
+        const question_t *question = batch->questions[i];
+        fs_session_item_t item = {.key = *fs_fetch_key(question->fetch)};
+
+        if (question->has_version) {
+            item.parts = FS_SESSION_PART_VERSION;
+            item.version = question->version;
+        }
 
         status = fs_session_batch_add(writer, &item, result);
     }
@@ -178,6 +186,7 @@ int fs_peer_ask(fs_sessions_t *sessions, fs_fetch_t *fetch, unsigned round, cons
         return 0;
     question->fetch = fetch;
     question->round = round;
+    question->has_version = fs_fetch_version(fetch, &question->version);
     fs_fetch_hold(fetch);
     STAILQ_INSERT_TAIL(&peer->questions, question, link);
     batch = peer->batches < AT_ONCE ? calloc(1, sizeof(*batch)) : NULL;

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "session/fs_session_mix.h"
 
@@ -77,23 +78,51 @@ static unsigned place_of(const fs_session_key_t *key)
     return (unsigned)(fs_session_load(key->bytes) % FS_DISCLAIMED_COUNT);
 }
 
+/* Where a host stands among those who were told of this session, else who was told first. */
+static unsigned host_place(const fs_disclaimed_t *disclaimed, unsigned at, const char *to)
+{
+    unsigned first = 0;
+
+    for (unsigned i = 0; i < FS_DISCLAIMED_HOSTS; i++) {
+        if (!strcmp(disclaimed->ids[at].to[i], to))
+            return i;
+        if (disclaimed->ids[at].until[i] < disclaimed->ids[at].until[first])
+            first = i;
+    }
+    return first;
+}
+
 void fs_disclaimed_add(fs_disclaimed_t *disclaimed, const fs_session_key_t *key, const char *to,
                        fs_usec_t until)
 {
-    unsigned at = place_of(key);
+    unsigned at = place_of(key), host;
 
+    if (fs_session_key_compare(&disclaimed->ids[at].key, key) != 0)
+        memset(&disclaimed->ids[at], 0, sizeof(disclaimed->ids[at]));
     disclaimed->ids[at].key = *key;
-    disclaimed->ids[at].until = until;
-    snprintf(disclaimed->ids[at].to, FS_SESSION_NAME_SIZE, "%s", to);
+    host = host_place(disclaimed, at, to);
+    disclaimed->ids[at].until[host] = until;
+    snprintf(disclaimed->ids[at].to[host], FS_SESSION_NAME_SIZE, "%s", to);
 }
 
-const char *fs_disclaimed_to(const fs_disclaimed_t *disclaimed, const fs_session_key_t *key,
-                             fs_usec_t now)
+void fs_disclaimed_drop(fs_disclaimed_t *disclaimed, const fs_session_key_t *key, const char *to)
 {
-    unsigned at = place_of(key);
+    unsigned at = place_of(key), host = host_place(disclaimed, at, to);
 
-    if (disclaimed->ids[at].until <= now ||
-        fs_session_key_compare(&disclaimed->ids[at].key, key) != 0)
-        return "";
-    return disclaimed->ids[at].to;
+    if (!fs_session_key_compare(&disclaimed->ids[at].key, key) &&
+        !strcmp(disclaimed->ids[at].to[host], to))
+        disclaimed->ids[at].until[host] = 0;
+}
+
+unsigned fs_disclaimed_to(const fs_disclaimed_t *disclaimed, const fs_session_key_t *key,
+                          fs_usec_t now, char to[FS_DISCLAIMED_HOSTS][FS_SESSION_NAME_SIZE])
+{
+    unsigned at = place_of(key), count = 0;
+
+    if (fs_session_key_compare(&disclaimed->ids[at].key, key) != 0)
+        return 0;
+    for (unsigned i = 0; i < FS_DISCLAIMED_HOSTS; i++)
+        if (disclaimed->ids[at].until[i] > now)
+            memcpy(to[count++], disclaimed->ids[at].to[i], FS_SESSION_NAME_SIZE);
+    return count;
 }

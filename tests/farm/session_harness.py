@@ -69,6 +69,13 @@ def return_web(run, empty=False):
     web.start()
 
 
+def silence_web(run, how):
+    """From now on nobody hears of it what it had answered a moment ago."""
+    began = time.monotonic()
+    how()
+    run.silences.append(Death(run.farm.webs.index(run.pick_web()), began, time.monotonic()))
+
+
 def kill_bank(run):
     run.pick_bank().kill()
 
@@ -100,12 +107,13 @@ FAULTS = [
     Fault("web server dies", kill_web),
     Fault("web server dies, returns with its store", kill_web, return_web),
     Fault("web server dies, returns empty", kill_web, lambda run: return_web(run, empty=True)),
-    Fault("web server stands still", lambda run: run.pick_web().pause(),
+    Fault("web server stands still", lambda run: silence_web(run, run.pick_web().pause),
           lambda run: run.pick_web().resume()),
-    Fault("web server hears no other", lambda run: run.pick_web().isolate(),
+    Fault("web server hears no other", lambda run: silence_web(run, run.pick_web().isolate),
           lambda run: run.pick_web().heal()),
     Fault("bank doesn't hear a web server",
-          lambda run: [one.host.lose_from(run.pick_web().host) for one in run.farm.datasrvs],
+          lambda run: silence_web(run, lambda: [one.host.lose_from(run.pick_web().host)
+                                                for one in run.farm.datasrvs]),
           lambda run: [one.heal() for one in run.farm.datasrvs]),
     Fault("web server doesn't hear another",
           lambda run: run.pick_web().host.lose_from(run.other_web().host),
@@ -140,7 +148,7 @@ class Run:
         self.ground = ground
         self.directory = os.path.join(ground.directory, f"seed{seed}")
         self.farm = HostFarm(ground, self.directory)
-        self.deaths, self.dead = [], set()
+        self.deaths, self.silences, self.dead = [], [], set()
         faults = [BY_NAME[name] for name in only] if only else FAULTS
         self.fault = faults[seed % len(faults)]
         self.second = None
@@ -256,7 +264,8 @@ class Run:
         modes = {}
         for mode in MODES:
             sessions = [one for one in self.sessions() if one.mode == mode]
-            verdicts = [judge(one, self.deaths, FLUSH_MS / 1000 + SLACK_S, mode == "ack0")
+            verdicts = [judge(one, self.deaths, FLUSH_MS / 1000 + SLACK_S, mode == "ack0",
+                              self.silences)
                         for one in sessions]
             plain = [judge(one, self.deaths) for one in sessions]
             modes[mode] = {
@@ -274,7 +283,7 @@ class Run:
                 "stale": sum(one.stale for one in verdicts),
                 "strange_ids": sum(one.strange_ids for one in sessions),
                 "details": [line for one, verdict in zip(sessions, verdicts)
-                            if verdict.lost or verdict.forked or verdict.resurrected
+                            if verdict.lost or verdict.forked or verdict.resurrected or verdict.stale
                             for line in self.story(one, verdict)],
             }
         return {"seed": self.seed, "fault": self.name, "modes": modes,
@@ -306,6 +315,10 @@ class Run:
                + (f", ended at {clock(session.end_acknowledged + offset)} and back"
                   if verdict.resurrected else ""))
         yield f"  fault at web{self.web + 1}, ds{self.bank + 1}: {self.said}"
+        for one, missing in session.stale_answers():
+            yield f"  {one.mark} from web{one.server + 1} was answered without " + ", ".join(
+                f"{other.mark} (web{other.server + 1}, {clock(other.answered + offset)})"
+                for other in session.updates if other.mark in missing)
         for one in session.updates[-6:]:
             yield (f"  {clock(one.sent + offset)} {one.mark} web{one.server + 1} "
                    f"{'acknowledged' if one.ok else one.said} after {one.answered - one.sent:.3f} s")

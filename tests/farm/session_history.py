@@ -55,9 +55,10 @@ def excused(update, deaths, flush):
                and death.begun - flush <= update.answered <= death.done for death in deaths)
 
 
-def judge(session, deaths=(), flush=0.0, unconfirmed=False):
+def judge(session, deaths=(), flush=0.0, unconfirmed=False, silences=()):
     """
-    A Verdict over a session's final reads. `deaths`: of web servers that were killed; updates that were not confirmed by a bank server before they were acknowledged may be lost for
+    A Verdict over a session's final reads. `silences`: moments from which on a web server that lives
+    couldn't tell anybody what it had acknowledged unconfirmed. `deaths`: of web servers that were killed; updates that were not confirmed by a bank server before they were acknowledged may be lost for
     `flush` seconds before.
     """
     reads = [marks for marks in session.reads.values() if marks is not None]
@@ -73,8 +74,10 @@ def judge(session, deaths=(), flush=0.0, unconfirmed=False):
     whole = bool(acknowledged) and not union and bool(lost)
     forked = len({frozenset(marks) for marks in reads}) > 1
     invented = union - session.attempted()
-    return Verdict(lost, int(whole), int(forked), 0, len(invented),
-                   len(session.stale_answers()), age)
+    stale = [one for one, missing in session.stale_answers()
+             if not (unconfirmed and all(excused(acknowledged[mark], silences, flush)
+                                         for mark in missing))]
+    return Verdict(lost, int(whole), int(forked), 0, len(invented), len(stale), age)
 
 
 def silence(sessions):

@@ -7,6 +7,7 @@
 
 #include "session_bases.h"
 #include "session_flight.h"
+#include "session_pace.h"
 #include "session_release.h"
 #include "session_unknown.h"
 
@@ -368,9 +369,26 @@ START_TEST(an_unknown_id_is_remembered_for_a_moment)
 }
 END_TEST
 
+START_TEST(what_was_sent_rests_for_half_the_flush_time)
+{
+    static fs_pace_t pace;
+    fs_session_key_t one = key_of(1), two = key_of(2);
+
+    ck_assert_int_eq(fs_pace_until(&pace, &one, SEC / 5), 0);
+    fs_pace_sent(&pace, &one, 10 * SEC);
+    ck_assert_int_eq(fs_pace_until(&pace, &one, SEC / 5), 10 * SEC + SEC / 10);
+    ck_assert_int_eq(fs_pace_until(&pace, &two, SEC / 5), 0);
+    ck_assert_int_eq(fs_pace_until(&pace, &one, 60 * SEC), 10 * SEC + FS_PACE_MOST);
+    ck_assert_int_eq(fs_pace_until(&pace, &one, 0), 10 * SEC);
+    fs_pace_sent(&pace, &one, 11 * SEC);
+    ck_assert_int_eq(fs_pace_until(&pace, &one, SEC / 5), 11 * SEC + SEC / 10);
+}
+END_TEST
+
 START_TEST(a_release_is_told_server_by_server)
 {
     static fs_disclaimed_t disclaimed;
+    char told[FS_DISCLAIMED_HOSTS][FS_SESSION_NAME_SIZE];
     fs_session_key_t one = key_of(1), two = key_of(2);
     fs_releases_t releases;
 
@@ -387,9 +405,18 @@ START_TEST(a_release_is_told_server_by_server)
     ck_assert_int_eq(fs_release_is_told(&releases, &one, 2), 1);
     fs_releases_end(&releases);
     fs_disclaimed_add(&disclaimed, &one, "web2", 10 * SEC);
-    ck_assert_str_eq(fs_disclaimed_to(&disclaimed, &one, 9 * SEC), "web2");
-    ck_assert_str_eq(fs_disclaimed_to(&disclaimed, &two, 9 * SEC), "");
-    ck_assert_str_eq(fs_disclaimed_to(&disclaimed, &one, 10 * SEC), "");
+    fs_disclaimed_add(&disclaimed, &one, "web3", 11 * SEC);
+    ck_assert_uint_eq(fs_disclaimed_to(&disclaimed, &one, 9 * SEC, told), 2);
+    ck_assert_str_eq(told[0], "web2");
+    ck_assert_str_eq(told[1], "web3");
+    ck_assert_uint_eq(fs_disclaimed_to(&disclaimed, &two, 9 * SEC, told), 0);
+    ck_assert_uint_eq(fs_disclaimed_to(&disclaimed, &one, 10 * SEC, told), 1);
+    ck_assert_str_eq(told[0], "web3");
+    fs_disclaimed_drop(&disclaimed, &one, "web4");
+    fs_disclaimed_drop(&disclaimed, &two, "web3");
+    ck_assert_uint_eq(fs_disclaimed_to(&disclaimed, &one, 9 * SEC, told), 2);
+    fs_disclaimed_drop(&disclaimed, &one, "web3"); /* he asked anew */
+    ck_assert_uint_eq(fs_disclaimed_to(&disclaimed, &one, 9 * SEC, told), 1);
 }
 END_TEST
 
@@ -444,6 +471,7 @@ static Suite *agent_sessions_suite(void)
     tcase_add_test(memory, a_base_is_forgotten_with_the_copy_and_with_the_server);
     tcase_add_test(memory, the_memory_of_bases_is_bounded);
     tcase_add_test(memory, an_unknown_id_is_remembered_for_a_moment);
+    tcase_add_test(memory, what_was_sent_rests_for_half_the_flush_time);
     tcase_add_test(memory, a_release_is_told_server_by_server);
     tcase_add_test(memory, the_table_finds_what_was_added_and_not_removed);
     suite_add_tcase(suite, memory);

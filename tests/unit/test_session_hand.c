@@ -26,7 +26,10 @@ START_TEST(what_is_released_is_not_served_but_sent)
                      APR_SUCCESS);
     ck_assert_int_eq(read_record(1, NOW, &copy, NULL), APR_NOTFOUND);
     ck_assert_int_eq(
-        fs_session_store_adopt(store, &key, NULL, 0, seal, 7, NOW, pool, &copy, &result),
+        fs_session_store_adopt(store, &key, NULL, 0, seal, 7, 0, NOW, pool, &copy, &result),
+        APR_EMISMATCH); /* it was given away since */
+    ck_assert_int_eq(
+        fs_session_store_adopt(store, &key, NULL, 0, seal, 7, NOW + SEC, NOW, pool, &copy, &result),
         APR_SUCCESS);
     ck_assert_str_eq(value_in(1, "cart", NOW), "3");
     ck_assert_int_eq(fs_session_store_released(store, &key, to, &result), APR_NOTFOUND);
@@ -81,7 +84,7 @@ START_TEST(who_takes_a_session_merges_all_copies_and_owns_the_result)
     ck_assert_int_eq(fs_session_apply(&copies[1], &two, 1, &writers[1], pool, &result),
                      APR_SUCCESS);
     ck_assert_int_eq(
-        fs_session_store_adopt(store, &key, copies, 2, seal, 7, NOW, pool, &record, &result),
+        fs_session_store_adopt(store, &key, copies, 2, seal, 7, 0, NOW, pool, &record, &result),
         APR_SUCCESS);
     ck_assert_int_eq(read_record(1, NOW, &again, &note), APR_SUCCESS);
     ck_assert_uint_eq(note.checked, 7);
@@ -92,7 +95,7 @@ START_TEST(who_takes_a_session_merges_all_copies_and_owns_the_result)
     ck_assert_str_eq(value_of(&again, "base", pool), "0");
     key = key_of(9); /* nothing is here, and nothing came */
     ck_assert_int_eq(
-        fs_session_store_adopt(store, &key, NULL, 0, seal, 7, NOW, pool, &record, &result),
+        fs_session_store_adopt(store, &key, NULL, 0, seal, 7, 0, NOW, pool, &record, &result),
         APR_NOTFOUND);
 }
 END_TEST

@@ -111,7 +111,7 @@ typedef struct host_t {
     fs_session_next_t next;
     copy_t *copies[GATHER];
     unsigned copy_from[GATHER];
-    unsigned visitors; /* that wait for it */
+    unsigned visitors;          /* that wait for it */
     fs_usec_t told_none[HOSTS]; /* when it told them last that it has nothing */
 } host_t;
 
