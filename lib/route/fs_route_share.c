@@ -92,6 +92,7 @@ void fs_route_share_info(const fs_route_share_t *share, fs_route_share_info_t *i
 {
     *info = share->info;
     info->copying = info->behind = 0;
+    info->late = share->late;
     for (unsigned i = 0; i < share->count; i++) {
         const fs_share_peer_t *peer = &share->peers[i];
 

@@ -88,8 +88,9 @@ apr_status_t fs_route_share_answer(fs_route_share_t *share, fs_moment_t now, uin
                                    const void *bytes, size_t length, fs_result_t *result);
 
 /*
- * What another server (`origin`, as signed; "" if nothing is) tells. Writes the answer to `out` and
- * returns its length; 0: it was refused, `result` says why: FS1618, or the store's.
+ * What another server tells (`origin`, as signed; NULL: nobody signs in this farm). Writes the
+ * answer to `out` and returns its length; 0: it was refused, `result` says why: FS1618, or the
+ * store's.
  */
 size_t fs_route_share_serve(fs_route_share_t *share, fs_moment_t now, const char *origin,
                             const void *bytes, size_t length, uint8_t out[FS_ROUTE_DELTA_LIMIT],
@@ -116,6 +117,7 @@ typedef struct fs_route_share_info_t {
     uint64_t forgotten; /* visitors of servers that are gone */
     unsigned copying;   /* now */
     unsigned behind;    /* peers who haven't confirmed everything */
+    int late;           /* ready though not all were compared: that took too long */
 } fs_route_share_info_t;
 void fs_route_share_info(const fs_route_share_t *share, fs_route_share_info_t *info);
 

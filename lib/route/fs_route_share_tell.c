@@ -252,13 +252,13 @@ size_t fs_route_share_serve(fs_route_share_t *share, fs_moment_t now, const char
         return 0;
     }
     if ((delta.kind == FS_ROUTE_DELTA_CHANGES || delta.kind == FS_ROUTE_DELTA_TOLD) &&
-        !strcmp(delta.from, origin))
+        (!origin || !strcmp(delta.from, origin)))
         peer = fs_share_peer(share, delta.from);
     if (!peer) {
         fs_result_set(result, APR_EINVAL, "FS1618",
                       "a message about visitors that says it is from %s was refused: it is from "
                       "%s, or there are too many servers",
-                      delta.from, origin[0] ? origin : "this host");
+                      delta.from, origin && origin[0] ? origin : "this host");
         fs_route_delta_clear(&delta);
         return 0;
     }

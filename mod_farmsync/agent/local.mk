@@ -50,6 +50,7 @@ farmsync_agent_SOURCES = \
 	mod_farmsync/agent/route_http.c mod_farmsync/agent/route_internal.h \
 	mod_farmsync/agent/route_order.c mod_farmsync/agent/route_status.c \
 	mod_farmsync/agent/route_visitors.c mod_farmsync/agent/route_visitors.h \
+	mod_farmsync/agent/route_visitors_internal.h mod_farmsync/agent/route_visitors_http.c \
 	mod_farmsync/agent/saved.c \
 	mod_farmsync/agent/session.c mod_farmsync/agent/session.h \
 	mod_farmsync/agent/session_ack.c \
@@ -74,7 +75,7 @@ farmsync_agent_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS) $(EVENT_CFLAGS) \
 	-DFARMSYNC_VERSION='"$(PACKAGE_VERSION)"'
 farmsync_agent_CFLAGS = $(AM_CFLAGS) -pthread
 farmsync_agent_LDADD = mod_farmsync/agent/libagent.la lib/reuse/libfs_reuse.la \
-	lib/route/libfs_route_signed.la lib/route/libfs_route_shared.la lib/route/libfs_route.la \
+	lib/route/libfs_route_share.la lib/route/libfs_route_signed.la lib/route/libfs_route_shared.la lib/route/libfs_route.la \
 	lib/sync/libfs_source.la lib/sync/libfs_sync.la lib/net/libfs_sql.la lib/net/libfs_net.la \
 	lib/control/libfs_control.la lib/image/libfs_delta.la lib/image/libfs_image.la \
 	lib/session/libfs_session.la lib/backplane/libfs_backplane.la lib/avail/libfs_notice.la lib/avail/libfs_avail.la \

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Who is home where: this server's visitors are told to the others, and theirs are merged into the
- * store that the request processes look into (lib/route/fs_route_store.h).
+ * store that the request processes look into (lib/route/fs_route_store.h). What is said to whom is
+ * decided by lib/route/fs_route_share.h.
+ *
+ *   POST /v1/route/changes    another agent tells what it changed (FarmSyncListen; signed)
+ *   GET  /v1/route/visitors   it asks for a page of this server's visitors, or of another one's
  *
  * Opened and ended as a part (parts.h) by route.c. What route.h offers is there from `open` on.
  */
@@ -9,7 +13,7 @@
 #define FS_AGENT_ROUTE_VISITORS_H
 
 #include "agent.h"
-#include "route/fs_route_store.h"
+#include "route/fs_route_share.h"
 
 apr_status_t fs_route_visitors_open(fs_agent_t *agent, fs_result_t *result);
 apr_status_t fs_route_visitors_start(fs_agent_t *agent, fs_result_t *result);
@@ -33,5 +37,7 @@ void fs_route_visitors_again(fs_agent_t *agent);
 
 /* For reading. Any thread. */
 fs_route_store_t *fs_route_visitors_store(fs_agent_t *agent);
+/* What was told and heard, for status pages. Any thread. */
+void fs_route_visitors_info(fs_agent_t *agent, fs_route_share_info_t *info);
 
 #endif
