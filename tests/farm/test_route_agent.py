@@ -114,6 +114,27 @@ def ctl(host, *arguments):
     return done.returncode, done.stdout, done.stderr
 
 
+class Visitors:
+    """tests/tools/fs_route_visitors in the place of a host's request processes."""
+
+    def __init__(self, host):
+        self.process = subprocess.Popen([paths.built("tests/tools/fs_route_visitors"), host.state, host.name],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+
+    def __call__(self, *words):
+        self.process.stdin.write(" ".join(map(str, words)) + "\n")
+        answer = self.process.stdout.readline().split(None, 1)
+        assert answer and answer[0] == "ok", answer
+        return answer[1].strip() if len(answer) > 1 else ""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.stdin.close()
+        self.process.wait(SECONDS)
+
+
 # --- status -----------------------------------------------------------------------------------------
 
 
@@ -133,6 +154,28 @@ def test_what_a_server_says_arrives_everywhere_and_digests_agree(farm):
     before = farm.hosts[0].backplane()["taken"]
     wait_until(lambda: farm.hosts[0].backplane()["taken"] >= before + 6, SECONDS, "statuses to come")
     assert {host.name: host.backplane()["digest"] for host in farm.hosts} == seen
+
+
+def test_visitors_and_workers_are_counted_and_told(farm):
+    farm = farm(2)
+    first, second = farm.hosts
+    with Visitors(first) as visitors:
+        last = visitors("come", 250, "web2")
+        visitors("workers", 31, 400)
+        wait_until(lambda: servers(second)["web1"]["primaries"] == 250, SECONDS, "web2 to know",
+                   lambda: servers(second))
+        wait_until(lambda: servers(second)["web1"]["workers"] == 400, SECONDS, "web2 to know of workers")
+        assert servers(second)["web1"]["busy"] == 31 and servers(second)["web1"]["ratio"] == 0.25
+        says(first, "ready up 75%\n")
+        wait_until(lambda: servers(first)["web2"]["given"] == 250, SECONDS, "web1 to count whom web2 stands by for")
+        status, visitor = first.ask("GET", f"/v1/route/visitor?id={last}")
+        assert status == 200 and (visitor["primary"], visitor["alternate"]) == ("web1", "web2"), visitor
+        status, out, errors = ctl(first, "client", last)
+        assert status == 0 and "web1 (alive)" in out, out + errors
+        assert route(second)["visitors"] == 250
+        assert ctl(second, "servers")[1].splitlines()[1].split()[2:6] == ["250", str(CAPACITY), "25.0", "%"]
+        visitors("leave", 200, "web2")
+        wait_until(lambda: servers(second)["web1"]["primaries"] == 50, SECONDS, "web2 to know who left")
 
 
 def test_who_is_killed_is_dead_in_time_and_ramps_up_on_return(farm):
@@ -268,6 +311,28 @@ def test_farmsyncctl(farm):
     farm.sees(first, second, "dead")
     status, out, _ = ctl(first, "servers")
     assert status == 1 and "web2 is dead" in out, out
+
+
+def test_drain_waits_until_nobody_is_left(farm):
+    farm = farm(2)
+    first, second = farm.hosts
+    with Visitors(second) as visitors:
+        visitors("come", 3, "web1")
+        wait_until(lambda: servers(first)["web2"]["primaries"] == 3, SECONDS, "web1 to know")
+        status, out, _ = ctl(first, "drain", "web2")
+        assert status == 0 and "3 visitors at home there, who leave" in out, out
+        status, out, _ = ctl(first, "drain", "web2", "--wait", "--timeout", "0.3")
+        assert status == 1 and "3 visitors" in out, out
+        waiting = subprocess.Popen([sys.executable, os.path.join(paths.REPO, "scripts", "farmsyncctl"), "drain",
+                                    "web2", "--wait", "--agent", os.path.join(first.state, "agent.sock")],
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        with waiting:
+            assert waiting.stderr.readline() == "3 visitors at home at web2\n"
+            visitors("leave", 2, "web1")
+            assert waiting.stderr.readline() == "1 visitor at home at web2\n"
+            visitors("leave", 1, "web1")
+            out, errors = waiting.communicate(timeout=SECONDS)
+        assert waiting.returncode == 0 and "nobody is at home there" in out, out + errors
 
 
 def test_without_routing_the_agent_has_none_of_it(directory):
