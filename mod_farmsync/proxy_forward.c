@@ -10,7 +10,6 @@
 
 #include "proxy_body.h"
 #include "proxy_workers.h"
-#include "route/fs_route_token.h"
 
 #define NAME  "FARMSYNC_FORWARD"
 #define FRESH "proxy-initial-not-pooled" /* mod_proxy_http: over a fresh connection */
@@ -27,28 +26,11 @@ static ap_filter_rec_t *filter_handle;
 /* --- what is sent -------------------------------------------------------------------------------
  */
 
-/* Without the parameter of a redirect that brought the client here. */
-static const char *plain_query(apr_pool_t *pool, const char *query)
-{
-    static const char name[] = "farmsync-route=";
-    const char *plain = "";
-
-    while (*query) {
-        size_t length = strcspn(query, "&");
-
-        if (strncmp(query, name, sizeof(name) - 1) != 0)
-            plain = apr_pstrcat(pool, plain, *plain ? "&" : "", apr_pstrmemdup(pool, query, length),
-                                NULL);
-        query += length + (query[length] == '&');
-    }
-    return plain;
-}
-
 /* The URL as the client sent it, for modules that map and rewrite have been at r->uri. NULL: there
  * is none that could be sent on. */
 static const char *original_path(request_rec *r)
 {
-    const char *path = r->unparsed_uri, *query;
+    const char *path = r->unparsed_uri;
 
     if (path && *path != '/') { /* the absolute form; Host has been made to agree with it */
         path = strstr(path, "://");
@@ -61,12 +43,7 @@ static const char *original_path(request_rec *r)
     for (const unsigned char *c = (const unsigned char *)path; *c; c++)
         if (*c <= ' ' || *c == 127)
             return NULL;
-    query = strchr(path, '?');
-    if (!query || !strstr(query, "farmsync-route="))
-        return path;
-    return apr_pstrcat(r->pool, apr_pstrmemdup(r->pool, path, (apr_size_t)(query - path)),
-                       *plain_query(r->pool, query + 1) ? "?" : "", plain_query(r->pool, query + 1),
-                       NULL);
+    return path;
 }
 
 /* The settings of this place, but mod_proxy's as nothing said: Host is kept, nothing is added. */

@@ -16,6 +16,7 @@ EXTRA_DIST += tests/check_messages.sh \
 	tests/farm/mod_foreign.c \
 	tests/farm/mod_try_forward.c \
 	tests/farm/route_homes.py \
+	tests/farm/test_route_front.py \
 	tests/farm/test_route_proxy.py \
 	tests/farm/test_route_snippets.py \
 	tests/farm/session_httpd.py \

@@ -129,12 +129,6 @@ def test_rewriting_is_left_to_the_home(front):
     assert front.json("GET", "http://shop.example/abs?y=2")["path"] == "/abs?y=2"
 
 
-def test_the_parameter_of_a_redirect_goes_no_further(front):
-    assert front.json("GET", "/x?farmsync-route=abc")["path"] == "/x"
-    assert front.json("GET", "/x?a=1&farmsync-route=abc&b=2")["path"] == "/x?a=1&b=2"
-    assert front.json("GET", "/x?not-farmsync-route=1")["path"] == "/x?not-farmsync-route=1"
-
-
 def test_connection_can_not_take_the_token_out(front):
     answer = front.json("GET", "/x", "Connection: FarmSync-Route, X-Mine\r\nX-Mine: 1\r\n"
                                      "Keep-Alive: 5\r\nTE: trailers\r\n")
