@@ -32,15 +32,21 @@ static const fs_routing_place_t *place_of(const request_rec *r)
     return &place->route;
 }
 
-/* Our own handlers tell of this very server. */
-static int is_ours(request_rec *r)
+/* Handlers that tell of this very server: ours, and those of httpd. */
+static int is_of_server(request_rec *r)
 {
+    static const char *const httpds[] = {"server-status", "server-info", "balancer-manager"};
     const core_dir_config *section = ap_get_core_module_config(r->per_dir_config);
     const char *error = NULL, *handler = section->handler;
 
     if (section->expr_handler)
         handler = ap_expr_str_exec(r, section->expr_handler, &error);
-    return handler && !error && !strncmp(handler, "farmsync-", 9);
+    if (!handler || error)
+        return 0;
+    for (unsigned i = 0; i < sizeof(httpds) / sizeof(httpds[0]); i++)
+        if (!strcmp(handler, httpds[i]))
+            return 1;
+    return !strncmp(handler, "farmsync-", 9);
 }
 
 static int is_routed(const request_rec *r)
@@ -70,14 +76,17 @@ static int refuse(request_rec *r, fs_routing_visit_t *visit)
     return HTTP_SERVICE_UNAVAILABLE;
 }
 
-/* Sends it on, or, if nobody takes it, keeps it. */
+/* Sends it on. If nobody takes it, it is kept, unless this server is nobody's home. */
 static int send_on(request_rec *r, fs_routing_visit_t *visit, const fs_routing_plan_t *plan)
 {
     int status = fs_routing_send(r, visit, plan);
 
-    if (status == DECLINED)
-        fs_routing_adopt(r, visit);
-    return status;
+    if (status != DECLINED)
+        return status;
+    if (!fs_routing_host()->routing->capacity)
+        return refuse(r, visit);
+    fs_routing_adopt(r, visit);
+    return DECLINED;
 }
 
 static int look_closely(request_rec *r, fs_routing_visit_t *visit)
@@ -86,7 +95,7 @@ static int look_closely(request_rec *r, fs_routing_visit_t *visit)
     fs_routing_plan_t plan;
     int status = DECLINED;
 
-    if (visit->foreign || is_ours(r) || fs_avail_is_probe(r))
+    if (visit->foreign || is_of_server(r) || fs_avail_is_probe(r))
         return DECLINED;
     fs_routing_visit_find(r, visit);
     if (visit->foreign)

@@ -128,6 +128,7 @@ static void run(char *line)
 
 int main(int argc, char **argv)
 {
+    const fs_route_limits_t limits = {0};
     char line[LINE_SIZE], dir[PATH_MAX];
 
     if (argc != 2 || snprintf(dir, sizeof(dir), "%s/" FS_ROUTE_STORE_DIR, argv[1]) >= PATH_MAX) {
@@ -136,7 +137,7 @@ int main(int argc, char **argv)
     }
     fs_time_init();
     if (fs_route_page_open(&page, argv[1], 1, &result) != APR_SUCCESS ||
-        fs_route_store_open(&store, dir, "tool", NULL, &result) != APR_SUCCESS) {
+        fs_route_store_open(&store, dir, "tool", &limits, &result) != APR_SUCCESS) {
         fprintf(stderr, "%s: %s\n", result.problem, result.detail);
         return 1;
     }
