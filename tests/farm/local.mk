@@ -44,6 +44,7 @@ EXTRA_DIST += tests/check_messages.sh \
 	tests/farm/test_incremental.py \
 	tests/farm/test_load.py \
 	tests/farm/test_module.py \
+	tests/farm/test_route_held.py \
 	tests/farm/test_reuse.py \
 	tests/farm/test_reuse_difference.py \
 	tests/farm/test_reuse_known.py \

@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+What the alternate has when a visitor's home is dead: his session, though the whole bank is away, and the
+mirror of what he was sent. Two web servers with their agents, and two bank servers.
+"""
+
+import os
+import shutil
+import tempfile
+
+import pytest
+
+from bank_client import Bank, Key
+from farmlib import paths, ports
+from lone_httpd import wait_for
+from route_httpd import Affinity
+from session_httpd import build_module
+from test_session_servers import Web
+
+PAGE = "Prices of the day, line by line.\n" * 40
+PLACES = """
+<Location "/app">
+    SetHandler counter
+    Session On
+    SessionFarmSyncCookieName session
+    SessionFarmSyncTimeout 5s
+    SessionFarmSyncAck 1
+</Location>
+<LocationMatch "^/(change|three|end)/">
+    FarmSyncReuse On
+    FarmSyncReuseWait 5000
+</LocationMatch>
+<Location "/change/">
+    FarmSyncReuseMirror change
+</Location>
+<Location "/three/">
+    FarmSyncReuseMirror 3
+</Location>
+<Location "/end/">
+    FarmSyncReuseMirror end
+</Location>
+"""
+
+
+class RouteWeb(Web):
+    def __init__(self, name, application, key, banks, port, peer, sync):
+        self.sync = sync
+        super().__init__(name, application, key, banks, port, peer)
+
+    def configure(self, extra=""):
+        loads, _, locations = self.own
+        lines = [*self.lines, "FarmSyncRoute On", "FarmSyncRouteBy serve", f"FarmSyncAlternateSync {self.sync}",
+                 f"FarmSyncRouteURL http://127.0.0.1:{self.port}", "FarmSyncRouteRamp 0"]
+        self.own = (loads, "\n".join(lines), PLACES)
+        super().configure(extra)
+        self.own = (loads, self.own[1], locations)
+        for place in ("change", "three", "end"):
+            os.makedirs(self.path("htdocs", place), exist_ok=True)
+        self.write(PAGE)
+
+    def write(self, text):
+        for place in ("change", "three", "end"):
+            for name in ("page", "other", "third"):
+                path = self.path("htdocs", place, name + ".shtml")
+                with open(path, "w", encoding="ascii") as file:
+                    file.write(text)
+                os.utime(path, (1600000000, 1600000000 + len(text)))
+
+    def mirrors(self, visitor):
+        """What the file of mirrors has of this visitor; "" nothing."""
+        with open(os.path.join(self.state, "reuse-mirrors"), "rb") as file:
+            _, found, behind = file.read().partition(visitor.affinity.id)
+        return found + behind[:64] if found else b""
+
+
+class Farm:
+    def __init__(self, application, sync="change"):
+        self.directory = tempfile.mkdtemp(prefix="fsheld-", dir="/tmp")
+        self.banks, self.webs = [], []
+        key = Key()
+        try:
+            self.banks = [Bank(self.directory, key, f"bank{i}", port) for i, port in enumerate(ports.take(2))]
+            for bank in self.banks:
+                bank.peers = [other for other in self.banks if other is not bank]
+                bank.start()
+            one, two = ports.take(2)
+            self.webs = [RouteWeb("web1", application, key, self.banks, one, two, sync),
+                         RouteWeb("web2", application, key, self.banks, two, one, sync)]
+            for web in self.webs:
+                web.up()
+        except BaseException:
+            self.end()
+            raise
+
+    def stop_bank(self):
+        for bank in self.banks:
+            bank.kill()
+
+    def end(self):
+        logs = "".join(web.log() for web in self.webs)
+        for web in self.webs:
+            web.remove()
+        for bank in self.banks:
+            bank.stop()
+        shutil.rmtree(self.directory)
+        assert "exit signal" not in logs, logs
+
+
+class Visitor:
+    """Has the cookies that a browser would have."""
+
+    def __init__(self):
+        self.jar = {}
+
+    def ask(self, web, path, have=None):
+        headers = {"Cookie": "; ".join(f"{name}={value}" for name, value in self.jar.items())} if self.jar else {}
+        if have:
+            headers["FarmSync-Have"] = have
+        answer = web.get(path, headers)
+        for field in answer.headers.get_all("Set-Cookie") or []:
+            name, value = field.split(";")[0].split("=", 1)
+            self.jar[name] = value
+        return answer
+
+    @property
+    def affinity(self):
+        return Affinity.read(self.jar["farmsync"])
+
+    def settle(self, web, path):
+        """At home there, with an alternate."""
+        def has_alternate():
+            self.ask(web, path)
+            return self.affinity.alternate
+        wait_for(has_alternate, "an alternate")
+        assert self.affinity.primary == "web1"
+        return self
+
+
+def is_used(answer):
+    if answer.status == 304:
+        assert answer.headers["FarmSync-Use"] == "?1" and answer.body == b""
+        return True
+    assert answer.status == 200 and answer.headers["FarmSync-Use"] is None and answer.body
+    return False
+
+
+@pytest.fixture(scope="module")
+def application():
+    return build_module(os.path.join(paths.REPO, "tests", "bench", "mod_counter.c"))
+
+
+@pytest.fixture
+def farm(application):
+    made = []
+
+    def make(**more):
+        made.append(Farm(application, **more))
+        return made[-1]
+    yield make
+    for one in made:
+        one.end()
+
+
+def test_home_and_bank_die_and_the_visitor_misses_nothing(farm):
+    """FarmSyncAlternateSync change: sessions and mirrors of 20 visitors, while the whole bank is away."""
+    farm = farm()
+    web1, web2 = farm.webs
+    visitors = [Visitor().settle(web1, "/app/get?n") for _ in range(20)]
+    farm.stop_bank()
+    for visitor in visitors:
+        for number in range(3):
+            assert visitor.ask(web1, "/app/add?n").text == str(number + 1)
+        assert not is_used(visitor.ask(web1, "/change/page.shtml", "?0"))
+        assert is_used(visitor.ask(web1, "/change/page.shtml", "?1"))
+    for visitor in visitors:
+        wait_for(lambda visitor=visitor: web2.mirrors(visitor), "the mirror at the alternate")
+    web1.die()
+    for visitor in visitors:
+        assert visitor.ask(web2, "/app/add?n").text == "4"
+        assert visitor.affinity.primary == "web2"
+        assert is_used(visitor.ask(web2, "/change/page.shtml", "?1"))
+    web2.write(PAGE + "changed")
+    assert not is_used(visitors[0].ask(web2, "/change/page.shtml", "?1"))
+    assert is_used(visitors[0].ask(web2, "/change/page.shtml", "?1"))
+
+
+def test_mirrors_go_each_third_change_or_at_the_end(farm):
+    """... and one that is behind says nothing."""
+    farm = farm(sync="end")
+    web1, web2 = farm.webs
+    third, late, stopped = (Visitor().settle(web1, "/app/get?n") for _ in range(3))
+    for name in ("page", "other", "third"):
+        assert not is_used(third.ask(web1, f"/three/{name}.shtml", "?0"))
+        assert not is_used(late.ask(web1, f"/three/{name}.shtml", "?0"))
+    assert not is_used(stopped.ask(web1, "/end/page.shtml", "?0"))
+    wait_for(lambda: web2.mirrors(third) and web2.mirrors(late), "the mirrors at the alternate")
+    assert not web2.mirrors(stopped)
+    # one is sent another page, which the alternate doesn't know; then the page is as it was
+    carried = web2.mirrors(late)
+    web1.write(PAGE + "changed")
+    assert not is_used(late.ask(web1, "/three/page.shtml", "?1"))
+    assert is_used(late.ask(web1, "/three/page.shtml", "?1"))
+    wait_for(lambda: web2.mirrors(late) != carried, "the word that this mirror is outdated")
+    assert not is_used(late.ask(web2, "/three/page.shtml", "?1"))
+    assert is_used(late.ask(web2, "/three/page.shtml", "?1"))
+    # this server stops: what was to be carried at the end is carried
+    web1.stop()
+    wait_for(lambda: web2.mirrors(stopped), "the mirror at the alternate")
+    assert is_used(third.ask(web2, "/three/other.shtml", "?1"))
+    assert is_used(stopped.ask(web2, "/end/page.shtml", "?1"))
+
+
+def test_a_forged_cookie_has_no_mirror(farm):
+    farm = farm()
+    web1, _ = farm.webs
+    visitor, thief = Visitor().settle(web1, "/app/get?n"), Visitor()
+    assert not is_used(visitor.ask(web1, "/change/page.shtml", "?0"))
+    assert is_used(visitor.ask(web1, "/change/page.shtml", "?1"))
+    thief.jar["farmsync"] = visitor.affinity.text("6" * 64)  # signed by somebody else
+    assert not is_used(thief.ask(web1, "/change/page.shtml", "?1"))
+    assert thief.affinity.id != visitor.affinity.id
