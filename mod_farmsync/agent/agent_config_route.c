@@ -42,7 +42,7 @@ int fs_agent_route_is_url(const char *url)
     if (!scheme || length >= FS_ROUTE_URL_SIZE || !url[scheme])
         return 0;
     for (url += scheme; *url; url++)
-        if (*url <= ' ' || *url > '~' || strchr("/?#@\"\\<>,;", *url))
+        if (*url <= ' ' || *url > '~' || strchr("/?#@\"<>", *url))
             return 0;
     return 1;
 }
@@ -54,7 +54,7 @@ int fs_agent_route_is_rack(const char *rack)
     if (!length || length >= FS_ROUTE_RACK_SIZE)
         return 0;
     for (; *rack; rack++)
-        if (*rack <= ' ' || *rack > '~' || strchr(",=\"\\", *rack))
+        if (*rack <= ' ' || *rack > '~' || strchr("\"\\<>&", *rack))
             return 0;
     return 1;
 }

@@ -46,7 +46,8 @@ apr_status_t fs_agent_config_read_route(fs_agent_route_config_t *route, const js
 void fs_agent_config_clear_route(fs_agent_route_config_t *route);
 
 /* What may stand for a server in a record, a URL "http://host[:port]" without a path; and for a
- * rack: 1 to 63 visible characters without quotes, commas and '='. */
+ * rack: 1 to 63 visible characters without quotes and what HTML means. mod_farmsync takes no more.
+ */
 int fs_agent_route_is_url(const char *url);
 int fs_agent_route_is_rack(const char *rack);
 

@@ -272,6 +272,19 @@ void fs_route_tell_soon(fs_agent_t *agent)
     pthread_mutex_unlock(&routing->lock);
 }
 
+int fs_route_drains(fs_agent_t *agent)
+{
+    fs_routing_t *routing = agent->routing;
+    int drains;
+
+    if (!routing)
+        return 0;
+    pthread_mutex_lock(&routing->lock);
+    drains = routing->table->servers[0].ordered;
+    pthread_mutex_unlock(&routing->lock);
+    return drains;
+}
+
 void fs_route_bump(fs_agent_t *agent)
 {
     fs_route_page_bump(agent->routing->page);

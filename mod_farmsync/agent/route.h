@@ -45,6 +45,8 @@ typedef struct fs_route_peer_t {
 unsigned fs_route_peers(fs_agent_t *agent, fs_route_peer_t *peers, unsigned max);
 /* What fs_route_visitors_own says has changed in a way that the others should know at once. */
 void fs_route_tell_soon(fs_agent_t *agent);
+/* 1 if an operator has ordered that this server is to be empty; 0 also if it takes no part. */
+int fs_route_drains(fs_agent_t *agent);
 /* Visitors who were home here were given up: request processes are to look again. */
 void fs_route_bump(fs_agent_t *agent);
 
