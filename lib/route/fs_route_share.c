@@ -46,6 +46,19 @@ apr_status_t fs_share_look(fs_route_share_t *share, fs_result_t *result)
 /* --- life ----------------------------------------------------------------------------------------
  */
 
+/* A store whose log is empty is new: what others know of this server's visitors was in the old one.
+ */
+static void ask_for_own(fs_route_share_t *share)
+{
+    fs_result_t ignored;
+
+    if (fs_share_look(share, &ignored) || share->sequence)
+        return;
+    share->peers[0] = (fs_share_peer_t){.self = 1, .known = 1, .dead = 1};
+    memcpy(share->peers[0].name, share->self, sizeof(share->self));
+    share->count = 1;
+}
+
 fs_route_share_t *fs_route_share_create(fs_route_store_t *store,
                                         const fs_route_share_settings_t *settings, fs_moment_t now)
 {
@@ -60,6 +73,7 @@ fs_route_share_t *fs_route_share_create(fs_route_store_t *store,
     snprintf(share->self, sizeof(share->self), "%s", settings->self);
     share->settings.self = share->self;
     share->began = now.mono;
+    ask_for_own(share);
     return share;
 }
 
@@ -116,6 +130,7 @@ static void take_status(fs_share_peer_t *peer, const fs_route_peer_status_t *sta
     peer->dead = status->dead;
     peer->reachable = status->reachable;
     peer->serves = status->serves;
+    peer->ready = status->ready;
     peer->generation = status->generation;
     peer->sequence = status->sequence;
     peer->digest = status->digest;
@@ -129,11 +144,11 @@ void fs_route_share_peers(fs_route_share_t *share, fs_moment_t now,
     fs_result_t ignored;
 
     for (unsigned i = 0; i < share->count; i++)
-        share->peers[i].known = 0;
+        share->peers[i].known = share->peers[i].self;
     for (unsigned i = 0; i < count; i++) {
         fs_share_peer_t *peer = fs_share_peer(share, peers[i].name);
 
-        if (peer)
+        if (peer && !peer->self)
             take_status(peer, &peers[i], now.mono);
     }
     for (unsigned i = 0; i < share->count; i++) {
@@ -141,7 +156,7 @@ void fs_route_share_peers(fs_route_share_t *share, fs_moment_t now,
 
         if (!peer->known)
             peer->reachable = peer->serves = peer->heard = 0;
-        if (peer->known && !peer->dead)
+        if (peer->self || (peer->known && !peer->dead))
             peer->gone_since = 0;
         else if (!peer->gone_since)
             peer->gone_since = now.mono;
@@ -222,7 +237,7 @@ static void drop(fs_route_share_t *share, unsigned index)
 static int notice_server(void *baton, const char *server, const fs_route_total_t *total)
 {
     if (total->primaries)
-        fs_share_peer(baton, server);
+        fs_share_peer(baton, server); /* not this server */
     return 0;
 }
 

@@ -10,7 +10,9 @@
  * partitions, restarts, and stores that were lost.
  *
  * A server that was away isn't ready until it has compared with all that it can reach: it would
- * serve visitors who were taken over. Of servers that are dead it asks somebody else.
+ * serve visitors who were taken over. Of servers that are dead it asks somebody else; and of
+ * itself, if its own store was lost. Nobody takes what a server that isn't ready has for all it
+ * has.
  *
  * No clock is read and nothing is sent here. One thread at a time. The store's errors are logged by
  * whoever calls: FS1612 and FS1616 of fs_route_store.h.
@@ -48,6 +50,7 @@ typedef struct fs_route_peer_status_t {
     int dead;      /* nothing is heard of it, for long */
     int reachable; /* its agent is heard, and its address is known */
     int serves;    /* it takes visitors: those it had before may go back to it */
+    int ready;     /* it has compared with the others: what it says of its visitors is all */
     /* As it said last; generation 0: it hasn't said anything. */
     uint64_t generation;
     uint64_t sequence;

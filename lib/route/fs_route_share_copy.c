@@ -12,6 +12,7 @@
 #define FAILED_AGAIN (500 * FS_USEC_PER_MSEC)
 #define FAILURES     3                      /* then whoever is asked for is done without */
 #define HEARD_WAIT   (5 * FS_USEC_PER_SEC)  /* until others are heard after a start */
+#define OWN_WAIT     (2 * FS_USEC_PER_SEC)  /* until somebody is there who knows of own visitors */
 #define READY_WAIT   (30 * FS_USEC_PER_SEC) /* then it goes on without */
 #define REQUESTS     4                      /* for pages, at the same time */
 
@@ -33,6 +34,10 @@ apr_status_t fs_share_compare(fs_route_share_t *share, fs_share_peer_t *peer, fs
 
     if (!peer->generation || peer->copies || peer->wants_copy)
         return APR_SUCCESS;
+    if (!peer->ready && (share->ready || peer->compared)) {
+        peer->differs_since = 0;
+        return APR_SUCCESS;
+    }
     status = fs_route_store_total(share->store, peer->name, &total, result);
     if (status)
         return status;
@@ -59,8 +64,8 @@ static int is_waited_for(const fs_route_share_t *share, const fs_share_peer_t *p
 {
     if (peer->compared || !peer->known)
         return 0;
-    if (peer->dead)
-        return others; /* somebody may know of whom it took over */
+    if (peer->dead) /* somebody may know of whom it took over */
+        return others || (peer->self && mono - share->began < OWN_WAIT);
     return peer->heard || peer->reachable || mono - share->began < HEARD_WAIT;
 }
 
@@ -82,7 +87,7 @@ void fs_share_judge_ready(fs_route_share_t *share, fs_moment_t now)
 /* --- asking --------------------------------------------------------------------------------------
  */
 
-/* Of a dead server somebody who is ready for it is asked, while this one isn't ready. */
+/* Of a dead server, and of this one itself, another one is asked, while this one isn't ready. */
 static const fs_share_peer_t *choose_source(fs_route_share_t *share, const fs_share_peer_t *peer)
 {
     if (peer->reachable)
@@ -132,6 +137,8 @@ int fs_share_copy_next(fs_route_share_t *share, fs_share_peer_t *peer, fs_moment
         end_copy(peer);
         memcpy(peer->source, source->name, sizeof(peer->source));
     }
+    if (!peer->copies)
+        peer->whole = source == peer && peer->ready;
     peer->copies = 1;
     request->asks = 1;
     memcpy(request->peer, source->name, sizeof(request->peer));
@@ -186,7 +193,7 @@ static apr_status_t take_page(fs_route_share_t *share, fs_share_peer_t *peer, fs
     fs_route_news_t news = {.from = peer->source,
                             .visitors = page->visitors,
                             .count = page->count,
-                            .whole = own,
+                            .whole = peer->whole,
                             .after = peer->goes_on ? peer->after : NULL,
                             .upto = page->more ? last : NULL};
     apr_status_t status;
@@ -195,7 +202,7 @@ static apr_status_t take_page(fs_route_share_t *share, fs_share_peer_t *peer, fs
         peer->copy_generation = page->generation;
         peer->copy_sequence = page->last;
     }
-    if (own && !page->more) {
+    if (peer->whole && !page->more) {
         news.generation = peer->copy_generation;
         news.sequence = peer->copy_sequence;
     }

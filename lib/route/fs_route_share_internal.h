@@ -12,7 +12,8 @@
 typedef struct fs_share_peer_t {
     char name[FS_ROUTE_NAME_SIZE];
     int known; /* among those that there are */
-    int dead, reachable, serves;
+    int dead, reachable, serves, ready;
+    int self; /* this server, whose store was lost: others are asked for its visitors */
     uint64_t generation, sequence, digest; /* as it said */
     int heard;                             /* it said something since this server began */
     int tells;                             /* its log was followed since then */
@@ -35,6 +36,7 @@ typedef struct fs_share_peer_t {
     uint64_t copying; /* request under way; 0 none */
     int copies;       /* pages were asked for, not all have come */
     char source[FS_ROUTE_NAME_SIZE];
+    int whole; /* what isn't in it isn't there: its source is home to them all, and ready */
     int goes_on;
     uint8_t after[FS_ROUTE_ID_BYTES];
     uint64_t copy_generation, copy_sequence;

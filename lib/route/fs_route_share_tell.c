@@ -218,7 +218,7 @@ static int take_changes(fs_route_share_t *share, fs_share_peer_t *peer, fs_momen
     if (peer->copies)
         return 0;
     if (delta->generation != total->generation || delta->more) {
-        peer->wants_copy = 1;
+        peer->wants_copy = peer->ready || !share->ready;
         return 0;
     }
     /* A gap: whoever tells goes back. */
@@ -254,7 +254,7 @@ size_t fs_route_share_serve(fs_route_share_t *share, fs_moment_t now, const char
     if ((delta.kind == FS_ROUTE_DELTA_CHANGES || delta.kind == FS_ROUTE_DELTA_TOLD) &&
         (!origin || !strcmp(delta.from, origin)))
         peer = fs_share_peer(share, delta.from);
-    if (!peer) {
+    if (!peer || peer->self) {
         fs_result_set(result, APR_EINVAL, "FS1618",
                       "a message about visitors that says it is from %s was refused: it is from "
                       "%s, or there are too many servers",

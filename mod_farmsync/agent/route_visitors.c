@@ -36,6 +36,7 @@ static fs_route_peer_status_t status_of(const fs_route_peer_t *peer)
         .dead = peer->state == FS_ROUTING_DEAD,
         .reachable = heard && peer->agent[0],
         .serves = heard && (peer->state == FS_ROUTING_ALIVE || peer->state == FS_ROUTING_RAMPING),
+        .ready = peer->ready,
         .generation = peer->generation,
         .sequence = peer->sequence,
         .digest = peer->digest};

@@ -211,8 +211,12 @@ static void arrive(farm_t *farm, parcel_t *parcel)
     fs_result_t result;
     size_t length = 0;
 
-    if (!to->up || (parcel->answer && to->life != parcel->life))
+    if (parcel->answer && (!to->up || to->life != parcel->life))
         return;
+    if (!to->up) { /* died meanwhile: whoever asked waits in vain */
+        put_parcel(farm, parcel, parcel->to, parcel->from, 1, NULL, 0);
+        return;
+    }
     if (parcel->answer) {
         fs_route_share_answer(to->share, moment(farm), request->id, parcel->bytes, parcel->length,
                               &result);
@@ -256,7 +260,7 @@ static void say(farm_t *farm, unsigned from)
             (fs_route_peer_status_t){.generation = own.generation,
                                      .sequence = own.sequence,
                                      .digest = own.digest,
-                                     .serves = fs_route_share_ready(farm->servers[from].share)};
+                                     .ready = fs_route_share_ready(farm->servers[from].share)};
     }
 }
 
@@ -275,7 +279,7 @@ static void look(farm_t *farm, unsigned index)
         peers[count].name = names[i];
         peers[count].dead = farm->now - heard > DEAD;
         peers[count].reachable = server->heard[i] && !peers[count].dead;
-        peers[count].serves = peers[count].serves && peers[count].reachable;
+        peers[count].serves = peers[count].ready && peers[count].reachable;
         count++;
     }
     fs_route_share_peers(server->share, moment(farm), peers, count);
@@ -585,6 +589,28 @@ START_TEST(a_returning_server_gives_up_whom_others_took_over)
 }
 END_TEST
 
+/* Not by their cookies alone: the others know whose they are. */
+START_TEST(a_lost_store_is_filled_by_the_others)
+{
+    farm_t *farm = begin((uint64_t)_i + 65);
+
+    run(farm, 3 * SECOND);
+    for (unsigned i = 0; i < 100; i++)
+        request(farm, i, i % SERVERS);
+    assert_same(farm, 10 * SECOND);
+    for (unsigned i = 0; i <= (unsigned)_i; i++) { /* one; or two at the same time */
+        stop(farm, i);
+        start(farm, i, 1);
+        ck_assert_uint_eq(total(farm, i, i).primaries, 0);
+    }
+    run(farm, 5 * SECOND);
+    for (unsigned i = 0; i < SERVERS; i++)
+        ck_assert_uint_eq(total(farm, i, i).primaries, 100 / SERVERS);
+    assert_same(farm, 10 * SECOND);
+    end(farm);
+}
+END_TEST
+
 START_TEST(idle_visitors_return_little_by_little)
 {
     farm_t *farm = begin(70);
@@ -785,6 +811,7 @@ static Suite *share_suite(void)
     tcase_add_loop_test(tests, a_partition_heals, 0, 4);
     tcase_add_loop_test(tests, a_farm_in_trouble_comes_to_one_state, 0, 12);
     tcase_add_test(tests, a_returning_server_gives_up_whom_others_took_over);
+    tcase_add_loop_test(tests, a_lost_store_is_filled_by_the_others, 0, 2);
     tcase_add_test(tests, idle_visitors_return_little_by_little);
     tcase_add_test(tests, who_is_idle_or_gone_is_forgotten_everywhere);
     tcase_add_test(tests, digests_find_what_was_lost);
