@@ -17,7 +17,7 @@
 #include "listen.h"
 
 #define LOOK_EVERY   (15 * FS_USEC_PER_SEC)
-#define LOOK_FIRST   (1 * FS_USEC_PER_SEC) /* until something was found */
+#define LOOK_FIRST   (1 * FS_USEC_PER_SEC) /* while nobody answers, and at first */
 #define TELL_EVERY   (2 * FS_USEC_PER_SEC)
 #define STEP         (250 * FS_USEC_PER_MSEC)
 #define TIMEOUT_MS   2000
@@ -244,16 +244,25 @@ static void tell_children(fs_backplane_t *backplane)
 /* --- the thread ---------------------------------------------------------------------------------
  */
 
+/* Where all start at once the others are not in the list yet: a young agent looks more often. */
+static fs_usec_t look_again(fs_usec_t age)
+{
+    fs_usec_t quarter = age / 4;
+
+    return quarter < LOOK_FIRST ? LOOK_FIRST : (quarter < LOOK_EVERY ? quarter : LOOK_EVERY);
+}
+
 void *fs_peers_find(void *baton)
 {
     fs_backplane_t *backplane = baton;
-    fs_usec_t look_at = 0, tell_at = 0;
+    fs_usec_t began = fs_time_mono(), look_at = 0, tell_at = 0;
 
     while (!fs_backplane_ending(backplane)) {
         fs_usec_t now = fs_time_mono();
 
         if (backplane->url[0] && now >= look_at)
-            look_at = now + (ask_server(backplane) || ask_sql(backplane) ? LOOK_EVERY : LOOK_FIRST);
+            look_at = now + (ask_server(backplane) || ask_sql(backplane) ? look_again(now - began)
+                                                                         : LOOK_FIRST);
         if (backplane->url[0] && now >= tell_at) {
             tell_children(backplane);
             tell_at = now + TELL_EVERY;

@@ -61,7 +61,7 @@ def test_a_change_is_everywhere_and_everybody_confirms_it(farm):
 
 
 def test_who_is_not_reached_is_named_and_told_on_return(farm):
-    farm = farm(4)
+    farm = farm(4, suspect_ms=1500, dead_ms=2500)
     *others, dead = farm.hosts
     dead.kill()
     answer = farm.hosts[0].down("shop")

@@ -178,10 +178,11 @@ def test_a_condition_is_checked_and_kept(farm):
 
 def test_planned_windows_begin_and_end_without_a_word(farm):
     """The servers are told before; nobody speaks to them when it begins."""
-    ctl(farm.web(1), "down", "shop", "--id", "soon", "--from", "+3s", "--until", "+6s")
+    ctl(farm.web(1), "down", "shop", "--id", "soon", "--from", "+4s", "--until", "+1h")
     for web in farm.webs:
         assert notices(web)["shop/soon"]["in_force"] is False and status(web) == 200
     wait_status(farm.webs, 503)
+    ctl(farm.web(1), "down", "shop", "--id", "soon", "--until", "+1s")
     wait_status(farm.webs, 200)
     assert "shop/soon" in notices(farm.web(1))
 

@@ -479,14 +479,17 @@ def test_an_application_asks_for_a_new_id_or_for_the_end(event):
 
 
 def test_an_emptied_session_is_ended_and_stays_so(server):
-    visitor = session_of(server, a=1)
-    old = visitor.cookie
-    slow = threading.Thread(target=lambda: server.visitor(old).get("/app/add?late&1500"))
-    before = counter(server, "hits")
-    slow.start()
-    wait_for(lambda: counter(server, "hits") > before, "the slow request to have read its session")
-    assert visitor.ask("/app/end").id == ""
-    slow.join()
+    late = False
+    while not late:  # a machine that is busy elsewhere for so long shows nothing
+        visitor = session_of(server, a=1)
+        old = visitor.cookie
+        slow = threading.Thread(target=lambda: server.visitor(old).get("/app/add?late&1500"))
+        before = counter(server, "hits")
+        slow.start()
+        wait_for(lambda: counter(server, "hits") > before, "the slow request to have read its session")
+        assert visitor.ask("/app/end").id == ""
+        late = slow.is_alive()
+        slow.join()
     assert counter(server, "dropped") >= 1
     assert server.visitor().ask("/app/all", cookie=f"{COOKIE}={old}").text == ""
     fresh = server.visitor().ask("/app/add?n", cookie=f"{COOKIE}={old}")
@@ -498,13 +501,18 @@ def passes(condition, what):
 
 
 def test_a_session_ends_when_it_isnt_used(event):
-    visitor = event.visitor()
-    visitor.get("/brief/put?a=1")
-    assert visitor.get("/brief/get?a") == "1"
-    end = time.monotonic() + 1.2
-    while time.monotonic() < end:  # each use puts the end off
-        assert visitor.get("/brief/get?a") == "1"
-        time.sleep(0.1)
+    rest = 2
+    while rest > 0.9:  # a machine that is busy elsewhere for so long shows nothing
+        visitor, rest = event.visitor(), 0
+        begin = last = time.monotonic()
+        visitor.get("/brief/put?a=1")
+        seen = set()
+        while last - begin < 1.2:  # each use puts the end off
+            seen.add(visitor.get("/brief/get?a"))
+            time.sleep(0.1)
+            now = time.monotonic()
+            rest, last = max(rest, now - last), now
+    assert seen == {"1"}
     time.sleep(1.1)  # the time itself is what is tested
     assert visitor.get("/brief/get?a") == "-"
     answer = visitor.ask("/brief/put?a=2")
@@ -524,7 +532,7 @@ def test_session_max_age_is_honoured(application):
 <Location "/app">
     SetHandler counter
     Session On
-    SessionMaxAge 2
+    SessionMaxAge 4
     SessionExpiryUpdateInterval 1
     SessionFarmSyncCookieName session
 </Location>
@@ -534,13 +542,14 @@ def test_session_max_age_is_honoured(application):
         server.start()
         visitor = server.visitor()
         visitor.get("/app/put?a=1")
-        saved = counter(server, "saved")
+        saved, begin = counter(server, "saved"), time.monotonic()
         for _ in range(20):
             assert visitor.get("/app/get?a") == "1"
-        assert counter(server, "saved") - saved <= 2  # notes of use, not one for each request
+        # notes of use, one a second, not one for each request
+        assert counter(server, "saved") - saved <= 2 + time.monotonic() - begin
         passes(lambda: server.visitor().ask("/app/get?a", cookie=f"{COOKIE}={visitor.cookie}").text == "1",
                "a look")
-        time.sleep(2.2)
+        time.sleep(4.2)
         assert visitor.get("/app/get?a") == "-"
         visitor.get("/app/put?a=2")
         assert visitor.get("/app/get?a") == "2"
