@@ -6,4 +6,5 @@ include tests/fuzz/backplane.mk
 include tests/fuzz/avail.mk
 include tests/fuzz/cookie.mk
 include tests/fuzz/reuse.mk
+include tests/fuzz/route.mk
 include tests/fuzz/route_cookie.mk
