@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/fs_known.h"
 
-#include <openssl/crypto.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -35,6 +34,25 @@ static size_t place_of(const fs_known_shape_t *shape, const void *text, size_t l
            entry_words(shape);
 }
 
+/* In a time that depends on the length only: whatever is compared, no step is left out. */
+static int differ(const void *left, const void *right, size_t length)
+{
+    const uint8_t *a = left, *b = right;
+    uint64_t differences = 0, x, y;
+
+    for (; length >= sizeof(x); length -= sizeof(x), a += sizeof(x), b += sizeof(x)) {
+        memcpy(&x, a, sizeof(x));
+        memcpy(&y, b, sizeof(y));
+        differences |= x ^ y;
+        __asm__ volatile("" : "+r"(differences)); /* the compiler mustn't know better */
+    }
+    for (; length; length--) {
+        differences |= *a++ ^ *b++;
+        __asm__ volatile("" : "+r"(differences));
+    }
+    return differences != 0;
+}
+
 int fs_known_find(const fs_known_shape_t *shape, const fs_known_memory_t *memory, uint64_t epoch,
                   const void *text, size_t length, void *fact)
 {
@@ -47,7 +65,7 @@ int fs_known_find(const fs_known_shape_t *shape, const fs_known_memory_t *memory
         const entry_t *entry = (const entry_t *)at;
         const uint8_t *kept = (const uint8_t *)(entry + 1);
 
-        if (entry->epoch != epoch || entry->length != length || CRYPTO_memcmp(kept, text, length))
+        if (entry->epoch != epoch || entry->length != length || differ(kept, text, length))
             continue;
         memcpy(fact, kept + shape->text, shape->fact);
         return 1;
