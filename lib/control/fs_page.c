@@ -185,13 +185,17 @@ int fs_latch_load(const _Atomic uint64_t *sequence, const _Atomic uint64_t *word
     for (int attempt = 0; attempt < FS_LATCH_RETRIES; attempt++) {
         uint64_t before = atomic_load_explicit(sequence, memory_order_acquire);
         const _Atomic uint64_t *copy = words + (before & 1) * word_count;
+        size_t whole = bytes / sizeof(uint64_t), rest = bytes % sizeof(uint64_t);
+        char *to = data;
+        uint64_t word;
 
-        for (size_t i = 0; i < word_count; i++) {
-            uint64_t word = atomic_load_explicit(copy + i, memory_order_relaxed);
-            size_t left = bytes - i * sizeof(word);
-
-            memcpy((char *)data + i * sizeof(word), &word,
-                   left < sizeof(word) ? left : sizeof(word));
+        for (size_t i = 0; i < whole; i++, to += sizeof(word)) {
+            word = atomic_load_explicit(copy + i, memory_order_relaxed);
+            memcpy(to, &word, sizeof(word));
+        }
+        if (rest) {
+            word = atomic_load_explicit(copy + whole, memory_order_relaxed);
+            memcpy(to, &word, rest);
         }
         atomic_thread_fence(memory_order_acquire);
         if (atomic_load_explicit(sequence, memory_order_relaxed) == before)
