@@ -7,46 +7,102 @@
 #include <openssl/core_names.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
+#include <pthread.h>
 
-#define PURPOSE      "farmsync-reuse-1"
+#define PURPOSE_PAGE "farmsync-reuse-2-page"
+#define PURPOSE_TAG  "farmsync-reuse-2-tag"
 #define SECRET_LEAST 16
 #define MAC_BYTES    32
+#define HASH_BYTES   16
+#define NONCE_BYTES  12
 #define TAG_BYTES    16
 
 struct fs_reuse_sum_t {
-    EVP_MAC *mac;
+    const fs_reuse_key_t *key;
     EVP_MAC_CTX *context;
 };
+
+/* Looked up once: by name, each time, it costs more than a small page. NULL: libcrypto hasn't it.
+ */
+static EVP_MAC *hmac, *gmac;
+
+static void fetch(void)
+{
+    hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
+    gmac = EVP_MAC_fetch(NULL, "GMAC", NULL);
+}
+
+static EVP_MAC_CTX *begin(EVP_MAC *mac, const uint8_t key[MAC_BYTES], const OSSL_PARAM *parameters)
+{
+    EVP_MAC_CTX *context = mac ? EVP_MAC_CTX_new(mac) : NULL;
+
+    if (context && EVP_MAC_init(context, key, MAC_BYTES, parameters) == 1)
+        return context;
+    EVP_MAC_CTX_free(context);
+    return NULL;
+}
+
+static EVP_MAC_CTX *begin_page(const fs_reuse_key_t *key)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    uint8_t nonce[NONCE_BYTES] = {0};
+    OSSL_PARAM parameters[] = {
+        OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_CIPHER, "AES-256-GCM", 0),
+        OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_IV, nonce, sizeof(nonce)),
+        OSSL_PARAM_construct_end()};
+
+    pthread_once(&once, fetch);
+    return begin(gmac, key->page, parameters);
+}
+
+static EVP_MAC_CTX *begin_tag(const fs_reuse_key_t *key)
+{
+    OSSL_PARAM parameters[] = {OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, "SHA256", 0),
+                               OSSL_PARAM_construct_end()};
+
+    return begin(hmac, key->tag, parameters);
+}
+
+static int derive(uint8_t key[MAC_BYTES], const void *secret, size_t length, const char *purpose)
+{
+    unsigned made = 0;
+
+    return HMAC(EVP_sha256(), secret, (int)length, (const unsigned char *)purpose, strlen(purpose),
+                key, &made) &&
+           made == MAC_BYTES;
+}
+
+static int works(const fs_reuse_key_t *key)
+{
+    char tag[FS_REUSE_TAG_SIZE];
+
+    return !fs_reuse_sum_end(fs_reuse_sum_begin(key), tag);
+}
 
 apr_status_t fs_reuse_key_make(fs_reuse_key_t *key, const void *secret, size_t length,
                                fs_result_t *result)
 {
-    unsigned made = 0;
-
     if (length < SECRET_LEAST || length > INT32_MAX)
         return fs_result_set(result, APR_EINVAL, "FS1700",
                              "a secret of %zu bytes is too short for check values; give %d or more",
                              length, SECRET_LEAST);
-    if (!HMAC(EVP_sha256(), secret, (int)length, (const unsigned char *)PURPOSE,
-              sizeof(PURPOSE) - 1, key->bytes, &made) ||
-        made != sizeof(key->bytes))
+    if (!derive(key->page, secret, length, PURPOSE_PAGE) ||
+        !derive(key->tag, secret, length, PURPOSE_TAG) || !works(key))
         return fs_result_set(result, APR_EGENERAL, "FS1700",
-                             "libcrypto makes no HMAC-SHA-256; check the host's OpenSSL "
-                             "configuration");
+                             "libcrypto makes no HMAC-SHA-256 or no GMAC of AES-256; check the "
+                             "host's OpenSSL configuration");
     return APR_SUCCESS;
 }
 
 fs_reuse_sum_t *fs_reuse_sum_begin(const fs_reuse_key_t *key)
 {
     fs_reuse_sum_t *sum = calloc(1, sizeof(*sum));
-    OSSL_PARAM digest[] = {OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, "SHA256", 0),
-                           OSSL_PARAM_construct_end()};
 
     if (!sum)
         return NULL;
-    sum->mac = EVP_MAC_fetch(NULL, "HMAC", NULL);
-    sum->context = sum->mac ? EVP_MAC_CTX_new(sum->mac) : NULL;
-    if (sum->context && EVP_MAC_init(sum->context, key->bytes, sizeof(key->bytes), digest) == 1)
+    sum->key = key;
+    sum->context = begin_page(key);
+    if (sum->context)
         return sum;
     fs_reuse_sum_drop(sum);
     return NULL;
@@ -79,12 +135,28 @@ static void write_tag(const uint8_t bytes[TAG_BYTES], char tag[FS_REUSE_TAG_SIZE
     *out = 0;
 }
 
+static int finish(EVP_MAC_CTX *context, uint8_t *bytes, size_t wanted)
+{
+    size_t length = 0;
+
+    return context && EVP_MAC_final(context, bytes, &length, wanted) == 1 && length == wanted;
+}
+
+static int mac_of_hash(const fs_reuse_key_t *key, const uint8_t hash[HASH_BYTES],
+                       uint8_t mac[MAC_BYTES])
+{
+    EVP_MAC_CTX *context = begin_tag(key);
+    int made = context && EVP_MAC_update(context, hash, HASH_BYTES) == 1 &&
+               finish(context, mac, MAC_BYTES);
+
+    EVP_MAC_CTX_free(context);
+    return made;
+}
+
 int fs_reuse_sum_end(fs_reuse_sum_t *sum, char tag[FS_REUSE_TAG_SIZE])
 {
-    uint8_t mac[MAC_BYTES];
-    size_t length = 0;
-    int made = sum && sum->context && EVP_MAC_final(sum->context, mac, &length, sizeof(mac)) == 1 &&
-               length == sizeof(mac);
+    uint8_t hash[HASH_BYTES], mac[MAC_BYTES];
+    int made = sum && finish(sum->context, hash, sizeof(hash)) && mac_of_hash(sum->key, hash, mac);
 
     fs_reuse_sum_drop(sum);
     if (!made)
@@ -98,7 +170,6 @@ void fs_reuse_sum_drop(fs_reuse_sum_t *sum)
     if (!sum)
         return;
     EVP_MAC_CTX_free(sum->context);
-    EVP_MAC_free(sum->mac);
     free(sum);
 }
 
