@@ -349,29 +349,29 @@ typedef struct reading_t {
 
 static uint64_t get_long_number(reading_t *in, uint64_t limit)
 {
+    const uint8_t *at = in->at;
     uint64_t number = 0;
 
-    for (unsigned shift = 0; !in->problem; shift += 7) {
+    if (in->problem)
+        return 0;
+    for (unsigned shift = 0; shift <= 63; shift += 7) {
         uint8_t byte;
 
-        if (in->at == in->end) {
+        if (at == in->end) {
             in->problem = "it is cut short";
-            break;
+            return 0;
         }
-        byte = *in->at++;
-        if (shift == 63 && byte > 1)
-            break;
+        byte = *at++;
         number |= (uint64_t)(byte & 127) << shift;
-        if (byte < 128) {
-            if ((shift && !byte) || number > limit)
-                break;
-            return number;
-        }
-        if (shift == 63)
+        if (byte & 128)
+            continue;
+        /* The 10th byte has one bit; a last byte of 0 would be another spelling. */
+        if ((shift == 63 && byte > 1) || (shift && !byte) || number > limit)
             break;
+        in->at = at;
+        return number;
     }
-    if (!in->problem)
-        in->problem = "a number is outside its limits";
+    in->problem = "a number is outside its limits";
     return 0;
 }
 

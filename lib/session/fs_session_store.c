@@ -84,6 +84,13 @@ static int *mark_process(void)
     return here;
 }
 
+/* As a thread ends, and the store may have been closed before: frees memory only, for the place in
+ * LMDB's table of readers is the thread's, not the transaction's. */
+static void end_reader(void *txn)
+{
+    mdb_txn_abort(txn);
+}
+
 apr_status_t fs_session_store_open(fs_session_store_t **store, const char *dir, const char *name,
                                    const fs_session_limits_t *limits, fs_result_t *result)
 {
@@ -95,6 +102,7 @@ apr_status_t fs_session_store_open(fs_session_store_t **store, const char *dir, 
     *store = NULL;
     if (!error) {
         pthread_rwlock_init(&made->map_lock, NULL);
+        made->has_readers = !pthread_key_create(&made->readers, end_reader);
         snprintf(made->name, sizeof(made->name), "%s", name);
         take_limits(made, limits);
         made->here = mark_process();
@@ -126,6 +134,13 @@ void fs_session_store_close(fs_session_store_t *store)
 {
     if (!store || (store->here && !*store->here))
         return;
+    if (store->has_readers) {
+        MDB_txn *txn = pthread_getspecific(store->readers);
+
+        pthread_key_delete(store->readers);
+        if (txn)
+            mdb_txn_abort(txn);
+    }
     if (store->env)
         mdb_env_close(store->env);
     fs_session_pending_close(store->pending);
@@ -168,6 +183,36 @@ static int begin_txn(fs_session_store_t *store, int writes, MDB_txn **txn)
     return mdb_txn_begin(store->env, NULL, writes ? 0 : MDB_RDONLY, txn);
 }
 
+/* What a thread has from its last time: making one costs more than reading. */
+static int begin_reading(fs_session_store_t *store, MDB_txn **txn)
+{
+    int error = MDB_BAD_TXN;
+
+    *txn = store->has_readers ? pthread_getspecific(store->readers) : NULL;
+    if (*txn)
+        error = mdb_txn_renew(*txn);
+    if (!error || error == MDB_MAP_RESIZED)
+        return error;
+    if (*txn) {
+        pthread_setspecific(store->readers, NULL);
+        mdb_txn_abort(*txn);
+    }
+    error = begin_txn(store, 0, txn);
+    if (!error && store->has_readers && pthread_setspecific(store->readers, *txn)) {
+        mdb_txn_abort(*txn);
+        error = ENOMEM;
+    }
+    return error;
+}
+
+static void end_reading(const fs_session_store_t *store, MDB_txn *txn)
+{
+    if (store->has_readers)
+        mdb_txn_reset(txn);
+    else
+        mdb_txn_abort(txn);
+}
+
 static int work_once(fs_session_store_t *store, kind_t kind, fs_session_work_fn *work, void *baton,
                      fs_result_t *result)
 {
@@ -175,15 +220,16 @@ static int work_once(fs_session_store_t *store, kind_t kind, fs_session_work_fn 
     int error;
 
     pthread_rwlock_rdlock(&store->map_lock);
-    error = begin_txn(store, kind != READS, &txn);
-    if (!error) {
-        if (kind != READS) {
-            store->moved = 0;
-            error = fs_session_env_reserve(store, kind == ADDS, &store->tight);
-        }
+    error = kind == READS ? begin_reading(store, &txn) : begin_txn(store, 1, &txn);
+    if (!error && kind == READS) {
+        error = work(store, txn, baton, result);
+        end_reading(store, txn);
+    } else if (!error) {
+        store->moved = 0;
+        error = fs_session_env_reserve(store, kind == ADDS, &store->tight);
         if (!error)
             error = work(store, txn, baton, result);
-        if (!error && kind != READS)
+        if (!error)
             error = mdb_txn_commit(txn);
         else
             mdb_txn_abort(txn);

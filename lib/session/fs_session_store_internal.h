@@ -25,6 +25,8 @@ struct fs_session_store_t {
     size_t map_limit;
     size_t page_bytes;
     int maps_writes; /* MDB_WRITEMAP */
+    int has_readers;
+    pthread_key_t readers; /* of each thread: a transaction that reads, to be used again */
     int tight;       /* the disk has no space beyond what is reserved; the writer's */
     size_t moved;    /* bytes of records that were written in this transaction; the writer's */
     char *dir;
