@@ -276,6 +276,9 @@ typedef struct due_t {
 typedef struct collect_t {
     fs_sessions_t *sessions;
     apr_pool_t *pool;
+    fs_usec_t now, farm;
+    fs_usec_t rested; /* when the first of those that rest may be sent */
+    unsigned resting;
     unsigned count;
     size_t bytes;
     due_t due[COLLECT_MOST];
@@ -296,13 +299,38 @@ static int is_under_way(fs_sessions_t *sessions, const fs_session_key_t *key,
     return same;
 }
 
+static fs_usec_t flush_of(const fs_sessions_t *sessions)
+{
+    return sessions->config->flush_ms * FS_USEC_PER_MSEC;
+}
+
+static int is_overdue(const collect_t *collect, const fs_session_note_t *note)
+{
+    return note->dirty_since + flush_of(collect->sessions) <= collect->farm;
+}
+
+/* It was sent just now, and isn't late. */
+static int rests(collect_t *collect, const fs_session_key_t *key, const fs_session_note_t *note)
+{
+    fs_sessions_t *sessions = collect->sessions;
+    fs_usec_t until = fs_pace_until(&sessions->pace, key, flush_of(sessions));
+
+    if (until <= collect->now || is_overdue(collect, note) || sessions->draining)
+        return 0;
+    collect->resting++;
+    if (until < collect->rested)
+        collect->rested = until;
+    return 1;
+}
+
 static int collect_one(void *baton, const fs_session_key_t *key, const fs_session_note_t *note,
                        const void *bytes, size_t length)
 {
     collect_t *collect = baton;
     due_t *due = &collect->due[collect->count];
 
-    if (is_under_way(collect->sessions, key, &note->version, note->released != 0))
+    if (rests(collect, key, note) ||
+        is_under_way(collect->sessions, key, &note->version, note->released != 0))
         return 0;
     due->key = *key;
     due->note = *note;
@@ -312,12 +340,11 @@ static int collect_one(void *baton, const fs_session_key_t *key, const fs_sessio
     return ++collect->count == COLLECT_MOST || collect->bytes >= COLLECT_BYTES;
 }
 
-static void send_collected(fs_sessions_t *sessions, const collect_t *collect, fs_usec_t farm,
-                           apr_pool_t *pool)
+static void send_collected(fs_sessions_t *sessions, const collect_t *collect, apr_pool_t *pool)
 {
     for (unsigned i = 0; i < collect->count; i++) {
         const due_t *due = &collect->due[i];
-        int urgent = due->note.dirty_since + sessions->config->flush_ms * FS_USEC_PER_MSEC <= farm;
+        int urgent = is_overdue(collect, &due->note);
         fs_sealed_t *sealed;
         fs_result_t result;
 
@@ -329,7 +356,22 @@ static void send_collected(fs_sessions_t *sessions, const collect_t *collect, fs
         pthread_mutex_lock(&sessions->lock);
         fs_copy_send(sessions, sealed, urgent);
         pthread_mutex_unlock(&sessions->lock);
+        fs_pace_sent(&sessions->pace, &due->key, collect->now);
     }
+}
+
+/* When to look again, if nothing rings before; `next` is when the store says. */
+static fs_usec_t look_again(const collect_t *collect, fs_usec_t next)
+{
+    fs_usec_t wait = next == INT64_MAX ? FS_USEC_PER_SEC : PENDING_PACE;
+
+    if (collect->count)
+        return collect->count == COLLECT_MOST ? 0 : BUSY_PACE;
+    if (next - collect->farm < wait)
+        wait = next > collect->farm ? next - collect->farm : BUSY_PACE;
+    if (collect->resting && collect->rested - collect->now < wait)
+        wait = collect->rested - collect->now;
+    return collect->resting && wait > PENDING_PACE ? PENDING_PACE : wait;
 }
 
 /* Is there room, and anybody to send to? `under_way` how many sessions are on their way. */
@@ -350,7 +392,7 @@ static int may_collect(fs_sessions_t *sessions, unsigned *under_way)
 fs_usec_t fs_copy_collect(fs_sessions_t *sessions, apr_pool_t *pool)
 {
     collect_t *collect = apr_pcalloc(pool, sizeof(*collect));
-    fs_usec_t farm = fs_sessions_farm(sessions), next;
+    fs_usec_t next;
     unsigned under_way, shown;
     fs_result_t result;
     apr_status_t status;
@@ -359,18 +401,19 @@ fs_usec_t fs_copy_collect(fs_sessions_t *sessions, apr_pool_t *pool)
         return under_way ? BUSY_PACE : FS_USEC_PER_SEC;
     collect->sessions = sessions;
     collect->pool = pool;
-    status = fs_session_store_due(sessions->store, farm, under_way + COLLECT_MOST, collect_one,
+    collect->now = fs_session_clock();
+    collect->farm = fs_sessions_farm(sessions);
+    collect->rested = INT64_MAX;
+    status = fs_session_store_due(sessions->store, collect->farm,
+                                  under_way + sessions->resting + COLLECT_MOST, collect_one,
                                   collect, &shown, &next, &result);
     fs_agent_trouble(&sessions->store_trouble, FS_LOG_ERROR, status ? &result : NULL, "FS1352",
                      "the session store can be read again");
     if (status)
         return FS_USEC_PER_SEC;
-    send_collected(sessions, collect, farm, pool);
-    if (collect->count)
-        return collect->count == COLLECT_MOST ? 0 : BUSY_PACE;
-    if (next == INT64_MAX)
-        return FS_USEC_PER_SEC;
-    return next - farm < PENDING_PACE ? (next > farm ? next - farm : BUSY_PACE) : PENDING_PACE;
+    sessions->resting = collect->resting;
+    send_collected(sessions, collect, pool);
+    return look_again(collect, next);
 }
 
 /* --- other servers are up now ------------------------------------------------------------------
