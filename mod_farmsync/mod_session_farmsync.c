@@ -33,6 +33,7 @@ static apr_status_t session_load(request_rec *r, session_rec **z)
 
     if (!session)
         return DECLINED;
+    fs_session_spare(r, session);
     *z = session->z;
     return OK;
 }
@@ -84,17 +85,6 @@ static int refuse_early(request_rec *r)
     return HTTP_SERVICE_UNAVAILABLE;
 }
 
-/* In front of mod_session's own filter. */
-static apr_status_t early_filter(ap_filter_t *filter, apr_bucket_brigade *brigade)
-{
-    request_rec *r = filter->r;
-
-    for (fs_session_request_t *session = fs_session_loaded(r); session; session = session->next)
-        fs_session_save_early(r, session);
-    ap_remove_output_filter(filter);
-    return ap_pass_brigade(filter->next, brigade);
-}
-
 /* Whether what was saved isn't kept as it was to be. A page that says so is sent as it is. */
 static int is_unsure(request_rec *r)
 {
@@ -120,8 +110,8 @@ static apr_status_t refuse_late(request_rec *r, apr_bucket_brigade *brigade)
     return AP_FILTER_ERROR;
 }
 
-/* Behind mod_session's own filter, which saves when the first of the response comes by. */
-static apr_status_t late_filter(ap_filter_t *filter, apr_bucket_brigade *brigade)
+/* Behind mod_session's own filter, which may save when the first of the response comes by. */
+static apr_status_t out_filter(ap_filter_t *filter, apr_bucket_brigade *brigade)
 {
     request_rec *r = filter->r;
 
@@ -131,15 +121,15 @@ static apr_status_t late_filter(ap_filter_t *filter, apr_bucket_brigade *brigade
     return is_unsure(r) ? refuse_late(r, brigade) : ap_pass_brigade(filter->next, brigade);
 }
 
-#define EARLY_NAME "FARMSYNC_SESSION_EARLY"
-#define LATE_NAME  "FARMSYNC_SESSION_OUT"
+#define FILTER_NAME "FARMSYNC_SESSION_OUT"
+
+static ap_filter_rec_t *out_filter_handle;
 
 static void insert_filters(request_rec *r)
 {
     if (r->main || !(fs_session_place(r)->cookie || fs_session_loaded(r)))
         return;
-    ap_add_output_filter(EARLY_NAME, NULL, r, r->connection);
-    ap_add_output_filter(LATE_NAME, NULL, r, r->connection);
+    ap_add_output_filter_handle(out_filter_handle, NULL, r, r->connection);
 }
 
 static int finish_late(request_rec *r)
@@ -191,8 +181,8 @@ static void register_hooks(apr_pool_t *pool)
     ap_hook_session_save(session_save, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_session_decode(session_decode, after_mod_session, NULL, APR_HOOK_REALLY_LAST);
     ap_hook_header_parser(refuse_early, NULL, NULL, APR_HOOK_MIDDLE);
-    ap_register_output_filter(EARLY_NAME, early_filter, NULL, AP_FTYPE_CONTENT_SET - 1);
-    ap_register_output_filter(LATE_NAME, late_filter, NULL, AP_FTYPE_CONTENT_SET + 1);
+    out_filter_handle =
+        ap_register_output_filter(FILTER_NAME, out_filter, NULL, AP_FTYPE_CONTENT_SET + 1);
     ap_hook_insert_filter(insert_filters, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_insert_error_filter(insert_filters, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_handler(fs_session_rest, NULL, NULL, APR_HOOK_MIDDLE);

@@ -33,7 +33,7 @@ typedef enum fs_session_count_t {
 
 typedef struct fs_session_counters_t fs_session_counters_t;
 
-/* Maps `dir`/counters, made (mode 0600) if it isn't there. Never NULL: what can't be mapped is
+/* Maps `dir`/counts, made (mode 0600) if it isn't there. Never NULL: what can't be mapped is
  * counted in this process alone, and `result` says why (FS1308). */
 fs_session_counters_t *fs_session_counters_open(const char *dir, fs_result_t *result);
 void fs_session_counters_add(fs_session_counters_t *counters, fs_session_count_t which);

@@ -302,6 +302,7 @@ void fs_session_find(const fs_session_host_t *host, const fs_session_id_t *id,
     fs_usec_t deadline = 0;
 
     memset(found, 0, sizeof(*found));
+    found->at = looking.now;
     looking.asks = has_agent(host);
     for (unsigned hop = 0; hop <= ALIAS_HOPS; hop++) {
         fs_session_store_begin(host->store, &key); /* from now on it isn't handed over at once */

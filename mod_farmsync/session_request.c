@@ -149,7 +149,7 @@ static apr_time_t expiry_of(const fs_session_request_t *session)
 
     if (!idle || (found->idle && found->idle < idle))
         idle = found->idle ? found->idle : session->rules.idle;
-    return apr_time_now() + found->used + idle - fs_session_now();
+    return apr_time_now() + found->used + idle - found->at;
 }
 
 static void make_record(fs_session_request_t *session, const request_rec *r)

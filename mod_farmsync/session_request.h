@@ -31,6 +31,7 @@ typedef struct fs_session_found_t {
     int by_alias;
     fs_session_stamp_t version;
     fs_usec_t created, used, idle, ends;
+    fs_usec_t at; /* when it was looked up */
     /* Sorted by key; keys and values end with a NUL, too. */
     fs_session_entry_t *entries;
     uint32_t count;
@@ -70,6 +71,7 @@ typedef struct fs_session_request_t {
     fs_session_found_t found; /* as loaded, or as it was saved last */
     int opaque;               /* stored as the one text that another module made of it */
     int decoded;
+    int spared;                 /* z says `written`, so that mod_session doesn't */
     int ended;                  /* by this request: nothing more is stored */
     int wished;                 /* what the application asked for is done */
     int noted;                  /* its use is noted */
@@ -98,10 +100,10 @@ int fs_session_is_on(const request_rec *r);
 
 /* Stores what z holds now. What can't be stored is logged and counted; session->unsure. */
 void fs_session_save(request_rec *r, fs_session_request_t *session);
-/* Before mod_session would: it encodes everything into a text that nobody needs here. Does nothing
- * where that text may be another module's, or where SessionHeader has still to be read. */
-void fs_session_save_early(request_rec *r, fs_session_request_t *session);
-/* Before the response begins. */
+/* Tells mod_session that it needn't save at the end of this request, where fs_session_finish does.
+ */
+void fs_session_spare(request_rec *r, fs_session_request_t *session);
+/* Before the response begins: stores what isn't yet. */
 void fs_session_finish(request_rec *r, fs_session_request_t *session);
 /* After it: what was changed too late for a cookie, in a session that has one. */
 void fs_session_finish_late(request_rec *r, fs_session_request_t *session);

@@ -300,10 +300,13 @@ static void empty(saving_t *saving)
 /* --- save and finish ----------------------------------------------------------------------------
  */
 
-static int use_is_due(const fs_session_request_t *session, fs_usec_t now)
+/* It was used when it was looked up. */
+static int use_is_due(const fs_session_request_t *session)
 {
-    return session->found.what == FS_SESSION_FOUND_LIVE && !session->noted && !session->ended &&
-           now - session->found.used >= session->rules.refresh;
+    const fs_session_found_t *found = &session->found;
+
+    return found->what == FS_SESSION_FOUND_LIVE && !session->noted && !session->ended &&
+           found->at - found->used >= session->rules.refresh;
 }
 
 static void prepare(saving_t *saving, request_rec *r, fs_session_request_t *session)
@@ -355,7 +358,7 @@ static void store(saving_t *saving, fs_session_wish_t wish)
         fs_session_counters_add(session->host->counters, FS_SESSION_DROPPED);
         return;
     }
-    if (is_live && !delta->count && !wish && !use_is_due(session, saving->act.now))
+    if (is_live && !delta->count && !wish && !use_is_due(session))
         return;
     if (is_live && !delta->after_count && delta->count) {
         saving->changes = delta->changes;
@@ -412,15 +415,27 @@ void fs_session_save(request_rec *r, fs_session_request_t *session)
     save(r, session, wish_once(r, session));
 }
 
-void fs_session_save_early(request_rec *r, fs_session_request_t *session)
+/* The filter of mod_session would encode everything into a text that nobody needs, unless that may
+ * be another module's, or SessionHeader has still to be read. A subrequest's comes before ours. */
+static int saves_itself(const request_rec *r, const fs_session_request_t *session)
 {
     const session_dir_conf *conf = ap_get_module_config(r->per_dir_config, &session_module);
 
-    if (!session->host || !conf || conf->header_set || session->opaque || others_encode())
-        return;
-    if (session->z->dirty)
-        save(r, session, FS_SESSION_WISH_NONE);
-    session->z->written = 1;
+    return session->host && !r->main && conf && !conf->header_set && !session->opaque &&
+           !others_encode();
+}
+
+void fs_session_spare(request_rec *r, fs_session_request_t *session)
+{
+    session_rec *z = session->z;
+
+    if (saves_itself(r, session)) {
+        session->spared |= !z->written;
+        z->written = 1;
+    } else if (session->spared) {
+        session->spared = 0;
+        z->written = 0;
+    }
 }
 
 void fs_session_finish(request_rec *r, fs_session_request_t *session)
@@ -431,7 +446,7 @@ void fs_session_finish(request_rec *r, fs_session_request_t *session)
         return;
     session->finished = 1;
     wish = wish_once(r, session);
-    if (wish || session->z->dirty || use_is_due(session, fs_session_now()))
+    if (wish || session->z->dirty || use_is_due(session))
         save(r, session, wish);
     fs_session_alternate_tell(r, session);
     fs_session_let_go(session);
