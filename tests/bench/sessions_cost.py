@@ -137,7 +137,7 @@ def variants_of(place, with_ours):
     own = []
     if with_ours:
         for mpm in ("event", "prefork"):
-            own += sites.ours(place, 1, mpm)[:1]
+            own += sites.ours(place, 1, mpm, modes=False)
             own[-1].name = f"farmsync ({mpm} MPM)"
             place.sites.append(own[-1])
     found = [Variant(place, one, False, one) for one in bare.values()]

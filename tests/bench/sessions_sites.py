@@ -20,7 +20,7 @@ sys.dont_write_bytecode = True
 from farmlib import counter, paths, ports, proc  # noqa: E402
 from farmlib.errors import FarmError  # noqa: E402
 from farmlib.farm import Farm  # noqa: E402
-from farmlib.httpd import LIMITS  # noqa: E402
+from farmlib.httpd import LIMITS, MIME_TYPES  # noqa: E402
 from farmlib.mariadb import MariaDB  # noqa: E402
 from farmlib.part import Part, http_get, wait_until  # noqa: E402
 from farmlib.user import RunAs  # noqa: E402
@@ -46,7 +46,7 @@ GracefulShutdownTimeout 5
 KeepAlive On
 MaxKeepAliveRequests 0
 KeepAliveTimeout 60
-TypesConfig /dev/null
+TypesConfig "{root}/mime.types"
 DocumentRoot "{root}/htdocs"
 <Directory "{root}/htdocs">
     Require all granted
@@ -140,8 +140,9 @@ class Httpd(Part):
         self.ports = numbers
         for part in ("htdocs", "logs", "run"):
             place.own_directory(name, part)
-        with open(place.path(name, "htdocs", "page.txt"), "w", encoding="utf-8") as file:
-            file.write(PAGE)
+        for path, text in (("htdocs/page.txt", PAGE), ("mime.types", MIME_TYPES)):
+            with open(place.path(name, path), "w", encoding="utf-8") as file:
+                file.write(text)
         server_limit, limits = LIMITS[mpm]
         modules = paths.httpd_modules()
         loads = "\n".join(f'LoadModule {one}_module "{modules}/mod_{one}.so"'
@@ -359,6 +360,9 @@ LoadModule counter_module "{counter}"
 <Location "/counter">
     SetHandler counter
 </Location>
+"""
+
+MODES = """\
 <Location "/exclusive">
     SetHandler counter
     SessionFarmSyncLock exclusive 30000
@@ -374,20 +378,30 @@ LoadModule counter_module "{counter}"
 """
 
 
+def _with_what_others_have(farm, web):
+    """A farm's web server has more for its sample pages, which the others don't pay for either."""
+    own = "|".join(("mpm_\\w+", *MODULES, "session", "request", "\\w*farmsync"))
+    text = re.sub(rf"^LoadModule (?!({own})_module ).*\n|^LuaMapHandler .*\n|"
+                  r'^<Location "/(visits|server-status)">\n(.*\n)*?</Location>\n', "",
+                  web.configuration(), flags=re.M)
+    farm.write_file(f"{web.name}/conf/httpd.conf", text)
+
+
 class Ours(Site):
     def end(self):
         self.farm.down()
         self.farm.remove()
 
 
-def ours(place, count=1, mpm="event", datasrv=2):
+def ours(place, count=1, mpm="event", datasrv=2, modes=True):
     """farmsync: a farm of its own, with two data servers as the bank; one site for each of its modes."""
     farm = Farm(tempfile.mkdtemp(prefix="fsbench-", dir="/tmp"))
     try:
         farm.create(servers=count, datasrv=datasrv, interval=60, mpm=mpm, sessions=True)
         for web in farm.webs:
+            _with_what_others_have(farm, web)
             farm.write_file(f"{web.name}/conf/extra/counter.conf",
-                            OURS.format(counter=place.counter))
+                            OURS.format(counter=place.counter) + (MODES if modes else ""))
             farm.write_file(f"{web.name}/htdocs/page.txt", PAGE)
         farm.up()
     except BaseException:
@@ -400,7 +414,7 @@ def ours(place, count=1, mpm="event", datasrv=2):
              for title, path in (("farmsync", "/counter"), ("farmsync, exclusive", "/exclusive"))]
     sites[0].farm = farm
     sites[1].end = lambda: None
-    return sites
+    return sites if modes else sites[:1]
 
 
 # --- what stands before them
