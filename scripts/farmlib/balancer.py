@@ -26,7 +26,7 @@ defaults
 listen farm
     bind 127.0.0.1:{port}
     balance roundrobin
-    option httpchk GET /farmsync/status/health
+    option httpchk GET /farmsync/status?json
     http-check expect status 200
 {servers}
 """

@@ -10,6 +10,7 @@
 Everything is below FARM_DIR; removing it after `down` leaves nothing behind.
 """
 
+import concurrent.futures
 import contextlib
 import fcntl
 import hashlib
@@ -212,7 +213,9 @@ class Farm:
         had = {name: part["port"] for name, part in kept.items()}
         had.update((f"agent{name[3:]}", part["agent_port"]) for name, part in kept.items()
                    if "agent_port" in part)
-        new = [name for name in names if name not in had or not ports.is_free(had[name])]
+        own = {name for part in self.running() for name in (part.name, f"agent{part.name[3:]}")}
+        new = [name for name in names
+               if name not in had or (name not in own and not ports.is_free(had[name]))]
         taken = ports.take(len(new))
         weakref.finalize(self, ports.release, taken)
         return {**had, **dict(zip(new, taken))}
@@ -300,11 +303,15 @@ class Farm:
         """Stops everything; a recycled pid is never touched. Ends what was lost sight of as well."""
         for group in ([self.balancer] if self.balancer else [], self.webs, self.datasrvs,
                       [self.database]):
-            for part in group:
-                part.record["stopped"] = True
-                if part.process is not None or part.processes():
-                    proc.end_tree(part.mark, part.process, part.stop_seconds)
+            with concurrent.futures.ThreadPoolExecutor() as pool:
+                list(pool.map(self._end, group))
         self.save()
+
+    @staticmethod
+    def _end(part):
+        part.record["stopped"] = True
+        if part.process is not None or part.processes():
+            proc.end_tree(part.mark, part.process, part.stop_seconds)
 
     def remove(self):
         """Removes the directory of a farm that is down."""

@@ -57,6 +57,8 @@ EXTRA_DIST += tests/check_messages.sh \
 	tests/farm/test_operation.py \
 	tests/farm/route_httpd.py \
 	tests/farm/test_route.py \
+	tests/farm/route_visitors.py \
+	tests/farm/test_route_farm.py \
 	tests/farm/test_schedule.py \
 	tests/farm/test_session_loss.py \
 	tests/farm/test_ready.py \
