@@ -21,6 +21,7 @@
 #include "net/fs_http_fan.h"
 #include "parts.h"
 #include "reuse/fs_reuse_mirrors.h"
+#include "route.h"
 
 #define PATH       "/v1/reuse/mirrors"
 #define TYPE       "application/octet-stream"
@@ -185,7 +186,7 @@ static void *carry_run(void *baton)
     while (!fs_agent_stopping(carrier->agent)) {
         carrier->arrived = 0;
         look_for_file(carrier);
-        carry(carrier, 0, TIMEOUT_MS);
+        carry(carrier, fs_route_drains(carrier->agent), TIMEOUT_MS);
         if (fs_http_fan_count(carrier->fan))
             fs_http_fan_run(carrier->fan, PERIOD / FS_USEC_PER_MSEC, arrived, carrier);
         if (!carrier->arrived)

@@ -4,6 +4,7 @@ What the alternate has when a visitor's home is dead: his session, though the wh
 mirror of what he was sent. Two web servers with their agents, and two bank servers.
 """
 
+import json
 import os
 import shutil
 import tempfile
@@ -14,6 +15,7 @@ from bank_client import Bank, Key
 from farmlib import paths, ports
 from lone_httpd import wait_for
 from route_httpd import Affinity
+from session_hosts import UnixConnection
 from session_httpd import build_module
 from test_session_servers import Web
 
@@ -65,6 +67,18 @@ class RouteWeb(Web):
                 with open(path, "w", encoding="ascii") as file:
                     file.write(text)
                 os.utime(path, (1600000000, 1600000000 + len(text)))
+
+    def ask_agent(self, method, path, body=None):
+        connection = UnixConnection(os.path.join(self.state, "agent.sock"))
+        try:
+            connection.request(method, path, body and json.dumps(body))
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())
+        finally:
+            connection.close()
+
+    def ahead(self):
+        return self.ask_agent("GET", "/v1/sessions/status")[1]["ahead"]
 
     def mirrors(self, visitor):
         """What the file of mirrors has of this visitor; "" nothing."""
@@ -188,13 +202,11 @@ def test_mirrors_go_each_third_change_or_at_the_end(farm):
     """... and one that is behind says nothing."""
     farm = farm(sync="end")
     web1, web2 = farm.webs
-    third, late, stopped = (Visitor().settle(web1, "/app/get?n") for _ in range(3))
+    third, late, drained = (Visitor().settle(web1, "/app/get?n") for _ in range(3))
     for name in ("page", "other", "third"):
         assert not is_used(third.ask(web1, f"/three/{name}.shtml", "?0"))
         assert not is_used(late.ask(web1, f"/three/{name}.shtml", "?0"))
-    assert not is_used(stopped.ask(web1, "/end/page.shtml", "?0"))
     wait_for(lambda: web2.mirrors(third) and web2.mirrors(late), "the mirrors at the alternate")
-    assert not web2.mirrors(stopped)
     # one is sent another page, which the alternate doesn't know; then the page is as it was
     carried = web2.mirrors(late)
     web1.write(PAGE + "changed")
@@ -203,11 +215,19 @@ def test_mirrors_go_each_third_change_or_at_the_end(farm):
     wait_for(lambda: web2.mirrors(late) != carried, "the word that this mirror is outdated")
     assert not is_used(late.ask(web2, "/three/page.shtml", "?1"))
     assert is_used(late.ask(web2, "/three/page.shtml", "?1"))
-    # this server stops: what was to be carried at the end is carried
-    web1.stop()
-    wait_for(lambda: web2.mirrors(stopped), "the mirror at the alternate")
+    # what was to be carried at the end is carried when this server is drained
+    web1.write(PAGE)
+    assert not is_used(drained.ask(web1, "/end/page.shtml", "?0"))
+    assert drained.ask(web1, "/app/add?n").text == "1"
+    assert not web2.mirrors(drained)
+    assert web1.ask_agent("POST", "/v1/route/drain", {"server": "web1", "who": "test"})[0] == 200
+    wait_for(lambda: web2.mirrors(drained), "the mirror at the alternate")
+    wait_for(lambda: web2.ahead()["took"] > 0, "the session at the alternate")
+    farm.stop_bank()
+    web1.die()
     assert is_used(third.ask(web2, "/three/other.shtml", "?1"))
-    assert is_used(stopped.ask(web2, "/end/page.shtml", "?1"))
+    assert is_used(drained.ask(web2, "/end/page.shtml", "?1"))
+    assert drained.ask(web2, "/app/get?n").text == "1"
 
 
 def test_a_forged_cookie_has_no_mirror(farm):
