@@ -104,6 +104,7 @@ static const command_rec commands[] = {
 static void child_init(apr_pool_t *pool, server_rec *server)
 {
     fs_proxy_workers_init(pool);
+    fs_proxy_forward_init(pool);
     fs_proxy_balancer_init(pool, server);
 }
 

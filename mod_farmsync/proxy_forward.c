@@ -22,6 +22,7 @@ typedef enum outcome_t {
 } outcome_t;
 
 static ap_filter_rec_t *filter_handle;
+static proxy_dir_conf *plain;
 
 /* --- what is sent -------------------------------------------------------------------------------
  */
@@ -46,17 +47,22 @@ static const char *original_path(request_rec *r)
     return path;
 }
 
-/* The settings of this place, but mod_proxy's as nothing said: Host is kept, nothing is added. */
+/* mod_proxy's settings of a place as nothing said: Host is kept, nothing is added. */
+void fs_proxy_forward_init(apr_pool_t *child_pool)
+{
+    plain = proxy_module.create_dir_config(child_pool, NULL);
+    plain->preserve_host = plain->preserve_host_set = 1;
+    plain->add_forwarded_headers = 0;
+    plain->add_forwarded_headers_set = 1;
+}
+
+/* The settings of this place, but those of mod_proxy. */
 static ap_conf_vector_t *place_for_proxy(request_rec *r)
 {
     ap_conf_vector_t *place =
         ap_merge_per_dir_configs(r->pool, r->per_dir_config, ap_create_per_dir_config(r->pool));
-    proxy_dir_conf *proxy = proxy_module.create_dir_config(r->pool, NULL);
 
-    proxy->preserve_host = proxy->preserve_host_set = 1;
-    proxy->add_forwarded_headers = 0;
-    proxy->add_forwarded_headers_set = 1;
-    ap_set_module_config(place, &proxy_module, proxy);
+    ap_set_module_config(place, &proxy_module, plain);
     return place;
 }
 

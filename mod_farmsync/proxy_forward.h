@@ -25,5 +25,7 @@
 /* farmsync_forward of parts.h. */
 int fs_proxy_forward(request_rec *r, const farmsync_forward_t *to);
 void fs_proxy_forward_register(apr_pool_t *pool);
+/* In a child, before its threads. */
+void fs_proxy_forward_init(apr_pool_t *child_pool);
 
 #endif

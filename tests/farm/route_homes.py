@@ -112,11 +112,10 @@ class HomeHandler(http.server.BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        for number in range(160):
-            piece = bytes([number]) * PIECE
-            self.wfile.write(b"%x\r\n" % PIECE + piece + b"\r\n")
-            if what == "broken" and number == 3:
-                self.wfile.flush()
+        for first in range(0, 160, 16):
+            self.wfile.write(b"".join(b"%x\r\n" % PIECE + bytes([number]) * PIECE + b"\r\n"
+                                      for number in range(first, first + 16)))
+            if what == "broken":
                 self.close_connection = True
                 return
         self.wfile.write(b"0\r\n\r\n")

@@ -336,6 +336,57 @@ def test_mod_proxy_cluster_MODCLUSTER_785(try_forward):
         home.end()
 
 
+# --- TLS between servers -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def secure(tmp_path_factory):
+    """A home that speaks TLS only, and its certificate."""
+    directory = tmp_path_factory.mktemp("tls")
+    key, certificate = str(directory / "key.pem"), str(directory / "cert.pem")
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                    "-subj", "/CN=shop.example", "-addext", "subjectAltName=DNS:shop.example", "-days", "2",
+                    "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    home = LoneHttpd("event", modules=("ssl", "socache_shmcb"),
+                     settings=f"SSLEngine on\nSSLCertificateFile {certificate}\nSSLCertificateKeyFile {key}\n"
+                              "SSLSessionCache none",
+                     locations='<Location "/x">\n    Header set X-Token "expr=%{req:FarmSync-Route}"\n'
+                               "    SetHandler none\n</Location>")
+    os.makedirs(home.path("htdocs"), exist_ok=True)
+    with open(home.path("htdocs", "x"), "w", encoding="utf-8") as file:
+        file.write("secure")
+    home.start()
+    home.certificate = certificate
+    yield home
+    home.remove()
+
+
+@pytest.mark.parametrize("settings, status, said", [
+    ("SSLProxyEngine on\nSSLProxyVerify require\nSSLProxyCACertificateFile CERTIFICATE", 200, None),
+    ("SSLProxyEngine on\nSSLProxyVerify require\nSSLProxyCACertificateFile /etc/ssl/certs/ca-certificates.crt", 404,
+     "FS1644"),
+    ("", 404, "FS164")])
+def test_over_tls(try_forward, secure, settings, status, said):
+    """What is no server of this farm, as its certificate shows, gets nothing."""
+    front = Front("event", modules=("proxy", "proxy_http", "ssl", "socache_shmcb"),
+                  settings="LoadModule proxy_farmsync_module "
+                           f'"{paths.built("mod_farmsync/mod_proxy_farmsync.so")}"\n'
+                           f'LoadModule try_forward_module "{try_forward}"\n'
+                           + settings.replace("CERTIFICATE", secure.certificate),
+                  locations=f'<Location "/">\n    TryForward home https://127.0.0.1:{secure.port}\n</Location>')
+    front.start()
+    try:
+        for _ in range(3):
+            found = front.ask("GET", "/x")
+            assert found[0] == status, front.log()[-3000:]
+        if status == 200:
+            assert (found[1]["x-token"], found[2]) == (["token-of-home"], b"secure")
+        else:
+            assert found[1]["x-failed"] == ["home"] and said in front.log()
+    finally:
+        front.remove()
+
+
 # --- configuration -------------------------------------------------------------------------------
 
 
