@@ -191,7 +191,7 @@ static int begin_reading(fs_session_store_t *store, MDB_txn **txn)
     *txn = store->has_readers ? pthread_getspecific(store->readers) : NULL;
     if (*txn)
         error = mdb_txn_renew(*txn);
-    if (!error || error == MDB_MAP_RESIZED)
+    if (!error || error == MDB_MAP_RESIZED || error == EINVAL) /* the last: it is being used */
         return error;
     if (*txn) {
         pthread_setspecific(store->readers, NULL);

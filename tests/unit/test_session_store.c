@@ -44,6 +44,32 @@ START_TEST(an_unknown_session_is_not_made_by_chance)
 }
 END_TEST
 
+static int look_within(void *baton, const fs_session_key_t *key, const fs_session_note_t *note,
+                       const void *bytes, size_t length)
+{
+    (void)key;
+    (void)note;
+    ck_assert_int_ne(read_record(2, NOW, baton, NULL), APR_SUCCESS);
+    ck_assert_int_eq(fs_session_record_decode(baton, bytes, length, pool, &result), APR_SUCCESS);
+    return 0;
+}
+
+START_TEST(a_look_within_a_look_is_refused_and_harms_nothing)
+{
+    fs_session_key_t key = key_of(1);
+    fs_session_record_t record;
+
+    SAVED(1, "a", "1", NOW);
+    SAVED(2, "a", "2", NOW);
+    for (unsigned i = 0; i < 3; i++) {
+        ck_assert_int_eq(fs_session_store_look(store, &key, look_within, &record, &result),
+                         APR_SUCCESS);
+        ck_assert_str_eq(value_of(&record, "a", pool), "1");
+        ck_assert_str_eq(value_in(2, "a", NOW), "2");
+    }
+}
+END_TEST
+
 START_TEST(sessions_expire_in_small_steps)
 {
     unsigned removed, total = 0;
@@ -643,6 +669,7 @@ static Suite *session_store_suite(void)
     }
     tcase_add_test(one, what_is_saved_is_read);
     tcase_add_test(one, an_unknown_session_is_not_made_by_chance);
+    tcase_add_test(one, a_look_within_a_look_is_refused_and_harms_nothing);
     tcase_add_test(one, sessions_expire_in_small_steps);
     tcase_add_test(one, an_expired_session_begins_anew);
     tcase_add_test(one, an_old_id_leads_to_the_new_one);
