@@ -213,7 +213,9 @@ class Farm:
         had = {name: part["port"] for name, part in kept.items()}
         had.update((f"agent{name[3:]}", part["agent_port"]) for name, part in kept.items()
                    if "agent_port" in part)
-        new = [name for name in names if name not in had or not ports.is_free(had[name])]
+        own = {name for part in self.running() for name in (part.name, f"agent{part.name[3:]}")}
+        new = [name for name in names
+               if name not in had or (name not in own and not ports.is_free(had[name]))]
         taken = ports.take(len(new))
         weakref.finalize(self, ports.release, taken)
         return {**had, **dict(zip(new, taken))}
