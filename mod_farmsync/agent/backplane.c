@@ -10,6 +10,7 @@
 #include "parts.h"
 
 #define MESSAGE_TYPE "application/vnd.farmsync.exchange"
+#define SUSPECT_MS   3000 /* where nothing is configured; as lib/backplane's */
 
 static _Thread_local int delivering;
 
@@ -281,10 +282,22 @@ static void send_all(fs_backplane_t *backplane, fs_request_t *request)
     fs_backplane_deliver(backplane); /* what has expired */
 }
 
+/*
+ * A pass of the exchange that comes late, by half of the time after which peers are suspected, says
+ * that this process didn't run, and excuses those who weren't heard meanwhile. So there must be one
+ * more often than that, also when there is nothing to do.
+ */
+static fs_usec_t pass_every(const fs_backplane_t *backplane)
+{
+    unsigned suspect_ms = backplane->agent->config.suspect_ms;
+
+    return (suspect_ms ? suspect_ms : SUSPECT_MS) * FS_USEC_PER_MSEC / 4;
+}
+
 static unsigned wait_ms(fs_backplane_t *backplane)
 {
     fs_moment_t now = fs_backplane_now(backplane);
-    fs_usec_t due, tickets;
+    fs_usec_t due, tickets, pass = now.mono + pass_every(backplane);
 
     pthread_mutex_lock(&backplane->lock);
     due = fs_exchange_due(backplane->exchange, now);
@@ -292,6 +305,8 @@ static unsigned wait_ms(fs_backplane_t *backplane)
     pthread_mutex_unlock(&backplane->lock);
     if (tickets < due)
         due = tickets;
+    if (pass < due)
+        due = pass;
     return due <= now.mono ? 0 : (unsigned)((due - now.mono) / FS_USEC_PER_MSEC + 1);
 }
 
