@@ -10,6 +10,7 @@ import json
 import shutil
 import signal
 import tempfile
+import time
 
 import pytest
 
@@ -74,6 +75,28 @@ def test_a_living_owner_hands_over_and_nothing_is_lost(farm):
     found = values(web2, session)
     assert found["n"] == "8" and len(found) == 9
     assert web1.do("read", session) == {"error": "NOTFOUND"}
+
+
+def test_a_session_that_changes_all_the_time_rests_between_its_copies(farm):
+    """Not each change is sent; what is sent last is what was saved last."""
+    farm = farm(hosts=1, flush_ms=2000)
+    [web1] = farm.hosts
+    session, _ = new(web1, "n=0")
+    web1.wait_safe()
+    before, begun = copies(web1), time.monotonic()
+    for number in range(1, 301):
+        web1.do("save", session, f"n={number}")
+    web1.wait_safe()
+    rests = (time.monotonic() - begun) / 0.25
+    assert 2 <= copies(web1) - before <= 2 * (rests + 2)
+    web1.kill()
+    web1.start()
+    assert values(web1, session)["n"] == "300"
+
+
+def copies(host):
+    """That bank servers have confirmed, one of each of two."""
+    return sum(bank["confirmed"] for bank in host.status()["bank"])
 
 
 def test_an_owner_that_died_is_waited_out(farm):
@@ -288,15 +311,18 @@ def test_an_owner_whom_only_the_bank_does_not_hear_is_asked(farm):
     web1.wait_protected()
     for relay in web1.banks:
         relay.cut()
-    wait_until(lambda: web1.status()["alone"], SECONDS, "the host to be alone")
-    assert values(web1, session) == {"a": "1"}
+    wait_until(lambda: not any(bank["state"] == "up" for bank in web1.status()["bank"]), SECONDS,
+               "the bank to be out of reach")
+    assert values(web1, session) == {"a": "1"}, "web2 says that it doesn't have it"
+    assert not web1.status()["alone"], "web2 has the bank"
     web1.do("save", session, "b=2")
     assert values(web2, session) == {"a": "1", "b": "2"}
     assert web1.do("read", session) == {"error": "NOTFOUND"}
     web2.do("save", session, "c=3")
     for relay in web1.banks:
         relay.mend()
-    wait_until(lambda: not web1.status()["alone"], SECONDS, "the bank to be back")
+    wait_until(lambda: all(bank["state"] == "up" for bank in web1.status()["bank"]), SECONDS,
+               "the bank to be back")
     assert values(web1, session) == {"a": "1", "b": "2", "c": "3"}
     web1.wait_protected()
     web2.wait_protected()
