@@ -84,14 +84,14 @@ def test_a_session_that_changes_all_the_time_rests_between_its_copies(farm):
     session, _ = new(web1, "n=0")
     web1.wait_safe()
     before, begun = copies(web1), time.monotonic()
-    for number in range(1, 301):
+    for number in range(1, 2001):
         web1.do("save", session, f"n={number}")
     web1.wait_safe()
     rests = (time.monotonic() - begun) / 0.25
     assert 2 <= copies(web1) - before <= 2 * (rests + 2)
     web1.kill()
     web1.start()
-    assert values(web1, session)["n"] == "300"
+    assert values(web1, session)["n"] == "2000"
 
 
 def copies(host):
