@@ -77,14 +77,24 @@ static int rank_of(const search_t *search, const proxy_worker *member, uint32_t 
     return search->view->table.servers[number].capacity || search->any ? 0 : -1;
 }
 
-/* Which of two gets a new visitor: as lib/route says, in a farm of these two. */
-static int is_lower(const search_t *search, uint32_t number, uint32_t best)
+/* Of two that nothing is known of: the one that has less to do, or had less until now. */
+static int is_idler(const proxy_worker *member, const proxy_worker *best)
 {
+    return member->s->busy != best->s->busy ? member->s->busy < best->s->busy
+                                            : member->s->elected < best->s->elected;
+}
+
+/* Which of two gets a new visitor: as lib/route says, in a farm of these two. */
+static int is_lower(const search_t *search, const proxy_worker *member, const proxy_worker *other)
+{
+    uint32_t number = number_of(search, member), best = number_of(search, other);
     fs_route_server_t pair[2];
     fs_route_table_t table = {.servers = pair, .count = 2, .self = 0};
 
+    if (number == FS_ROUTE_NOBODY && best == FS_ROUTE_NOBODY)
+        return is_idler(member, other);
     if (number == FS_ROUTE_NOBODY || best == FS_ROUTE_NOBODY)
-        return best == FS_ROUTE_NOBODY && number != FS_ROUTE_NOBODY;
+        return best == FS_ROUTE_NOBODY;
     pair[0] = search->view->table.servers[best];
     pair[1] = search->view->table.servers[number];
     pair[0].state = pair[1].state = FS_ROUTE_ALIVE;
@@ -94,16 +104,14 @@ static int is_lower(const search_t *search, uint32_t number, uint32_t best)
 static int is_best(proxy_worker *member, proxy_worker *best, void *baton)
 {
     search_t *search = baton;
-    uint32_t number = number_of(search, member);
-    int rank = rank_of(search, member, number), other;
+    int rank = rank_of(search, member, number_of(search, member));
 
     if (rank < 0)
         return 0;
     if (best) {
-        uint32_t known = number_of(search, best);
+        int other = rank_of(search, best, number_of(search, best));
 
-        other = rank_of(search, best, known);
-        if (rank != other ? rank < other : !is_lower(search, number, known))
+        if (rank != other ? rank < other : !is_lower(search, member, best))
             return 0;
     }
     search->found = rank;

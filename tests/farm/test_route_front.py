@@ -7,7 +7,6 @@ Names in capitals are of scenarios of other products' test suites.
 
 import http.client
 import json
-import socket
 
 import pytest
 
@@ -254,7 +253,7 @@ def test_haproxy_BALANCE_by_the_lowest_ratio(members):
 def chosen(front):
     """Which members mod_proxy_balancer has chosen until now."""
     with open(front.path("members.log"), encoding="utf-8") as file:
-        return file.read().split()
+        return [line for line in file.read().split() if line != "-"]
 
 
 def test_equal_members_take_turns(members):
@@ -287,12 +286,16 @@ def test_mod_proxy_cluster_MODCLUSTER_785_a_member_is_killed(members):
 def test_a_farm_that_nothing_is_known_of(members):
     """Without a table, as without the agent, members take turns."""
     front = LoneHttpd("event", modules=("slotmem_shm", "proxy", "proxy_http", "proxy_balancer"), settings=LOAD +
+                      'CustomLog members.log "%{BALANCER_WORKER_ROUTE}e"\n'
                       '<Proxy "balancer://shop">\n' + "".join(f'BalancerMember "{home.url}" route={home.name}\n'
                                                               for home in members.homes)
                       + 'ProxySet lbmethod=farmsync\n</Proxy>\nProxyPass "/" "balancer://shop/"\n')
     front.start()
     try:
-        with socket.create_connection(("127.0.0.1", front.port)):
+        before = len(chosen(front))
+        for _ in range(12):
             assert front.get("/echo").status == 200
+        wait_for(lambda: len(chosen(front)) == before + 12, "the log")
+        assert [chosen(front).count(name) for name in SHOP] == [4, 4, 4]
     finally:
         front.remove()
