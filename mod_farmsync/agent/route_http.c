@@ -88,6 +88,22 @@ static json_t *counted(const fs_route_page_t *page)
     return all;
 }
 
+/* How the identities of visitors travel. */
+static json_t *exchanged(fs_agent_t *agent)
+{
+    fs_route_share_info_t info;
+
+    fs_route_visitors_info(agent, &info);
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "told",
+                     (json_int_t)info.told, "heard", (json_int_t)info.heard, "given",
+                     (json_int_t)info.given, "copies", (json_int_t)info.copies, "healed",
+                     (json_int_t)info.healed, "reminded", (json_int_t)info.reminded, "expired",
+                     (json_int_t)info.expired, "once", (json_int_t)info.once, "returned",
+                     (json_int_t)info.returned, "forgotten", (json_int_t)info.forgotten, "copying",
+                     (json_int_t)info.copying, "behind", (json_int_t)info.behind, "late",
+                     info.late);
+}
+
 /* Whether this server would keep one more, and how the farm is. */
 static void set_farm(json_t *body, const fs_routing_t *routing)
 {
@@ -134,6 +150,7 @@ static void answer_route(void *baton, fs_http_call_t *call)
     pthread_mutex_unlock(&routing->lock);
     json_object_set_new(body, "servers", servers);
     json_object_set_new(body, "counted", counted(routing->page));
+    json_object_set_new(body, "visitors_told", exchanged(agent));
     fs_routing_reply(call, 200, body);
 }
 
