@@ -94,6 +94,7 @@ void fs_route_share_again(fs_route_share_t *share, fs_moment_t now)
     for (unsigned i = 0; i < share->count; i++) {
         share->peers[i].heard = share->peers[i].tells = share->peers[i].compared = 0;
         share->peers[i].differs_since = 0;
+        share->peers[i].end = 0;
     }
 }
 

@@ -12,7 +12,7 @@
 #define FAILED_AGAIN (500 * FS_USEC_PER_MSEC)
 #define FAILURES     3                      /* then whoever is asked for is done without */
 #define HEARD_WAIT   (5 * FS_USEC_PER_SEC)  /* until others are heard after a start */
-#define OWN_WAIT     (2 * FS_USEC_PER_SEC)  /* until somebody is there who knows of own visitors */
+#define DEAD_WAIT    (2 * FS_USEC_PER_SEC)  /* until somebody is there who knows of others */
 #define READY_WAIT   (30 * FS_USEC_PER_SEC) /* then it goes on without */
 #define REQUESTS     4                      /* for pages, at the same time */
 
@@ -31,6 +31,7 @@ apr_status_t fs_share_compare(fs_route_share_t *share, fs_share_peer_t *peer, fs
 {
     fs_route_total_t total;
     apr_status_t status;
+    uint64_t end;
 
     if (!peer->generation || peer->copies || peer->wants_copy)
         return APR_SUCCESS;
@@ -41,18 +42,15 @@ apr_status_t fs_share_compare(fs_route_share_t *share, fs_share_peer_t *peer, fs
     status = fs_route_store_total(share->store, peer->name, &total, result);
     if (status)
         return status;
+    end = peer->end > peer->sequence ? peer->end : peer->sequence;
     if (total.generation != peer->generation) {
         peer->wants_copy = 1;
-    } else if (total.sequence < peer->sequence) {
+    } else if (total.sequence < end || (!peer->compared && !peer->tells)) {
         peer->wants_copy = waited(peer, now.mono, peer->compared ? LOG_WAIT : LOG_FIRST);
-    } else if (total.sequence > peer->sequence) {
-        /* What it tells is newer than what it says of itself. */
-        peer->compared = peer->compared || peer->tells;
-        peer->differs_since = 0;
-    } else if (total.digest != peer->digest) {
+    } else if (total.sequence == peer->sequence && total.digest != peer->digest) {
         peer->wants_copy = peer->heals =
             waited(peer, now.mono, peer->compared ? DIGEST_WAIT : LOG_FIRST);
-    } else {
+    } else { /* what it told may be newer than what it says of itself */
         peer->compared = 1;
         peer->differs_since = 0;
     }
@@ -64,8 +62,11 @@ static int is_waited_for(const fs_route_share_t *share, const fs_share_peer_t *p
 {
     if (peer->compared || !peer->known)
         return 0;
-    if (peer->dead) /* somebody may know of whom it took over */
-        return others || (peer->self && mono - share->began < OWN_WAIT);
+    /* Somebody may know of whom a dead one took over; and who seems to be may only not be heard
+     * yet.
+     */
+    if (peer->dead)
+        return others || mono - share->began < DEAD_WAIT;
     return peer->heard || peer->reachable || mono - share->began < HEARD_WAIT;
 }
 

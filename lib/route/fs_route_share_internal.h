@@ -16,7 +16,8 @@ typedef struct fs_share_peer_t {
     int self; /* this server, whose store was lost: others are asked for its visitors */
     uint64_t generation, sequence, digest; /* as it said */
     int heard;                             /* it said something since this server began */
-    int tells;                             /* its log was followed since then */
+    int tells;                             /* it told where its log ends since then: */
+    uint64_t end;                          /* there. What it says of itself may be older */
     fs_usec_t gone_since;                  /* mono, dead or not there; 0: it isn't */
 
     /* Telling it. */

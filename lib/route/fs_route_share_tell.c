@@ -221,10 +221,11 @@ static int take_changes(fs_route_share_t *share, fs_share_peer_t *peer, fs_momen
         peer->wants_copy = peer->ready || !share->ready;
         return 0;
     }
+    peer->tells = 1;
+    peer->end = delta->last > peer->end ? delta->last : peer->end;
     /* A gap: whoever tells goes back. */
     if (delta->first > total->sequence)
         return 1;
-    peer->tells = 1;
     if (delta->last <= total->sequence) /* merged before: what is here may be newer */
         return 1;
     *status = fs_share_merge(share, peer, now, &news, result);

@@ -19,6 +19,8 @@ EXTRA_DIST += tests/check_messages.sh \
 	tests/farm/test_route_front.py \
 	tests/farm/test_route_proxy.py \
 	tests/farm/test_route_snippets.py \
+	tests/farm/route_agents.py \
+	tests/farm/test_route_visitors.py \
 	tests/farm/session_httpd.py \
 	tests/farm/notice_farm.py \
 	tests/farm/sql_fixtures.py \

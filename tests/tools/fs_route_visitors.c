@@ -6,7 +6,9 @@
  *
  *   come COUNT ALTERNATE       visitors who are at home here from now on: "ok ID" of the last one
  *   leave COUNT SERVER         so many of those here are at home at that server from now on
- *   workers BUSY ALL           what httpd's workers do, as counted now
+ *   take COUNT SERVER          so many of that server's are at home here from now on: it is dead
+ *   digests                    "ok NAME:COUNT:DIGEST ..." of every server's visitors, sorted by
+ * name workers BUSY ALL           what httpd's workers do, as counted now
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -62,17 +64,18 @@ static int collect(void *baton, const fs_route_visitor_t *visitor)
     return 0;
 }
 
-static void leave(unsigned count, const char *server)
+/* So many of those at home at `from` are at home at `to` from now on. */
+static void move(unsigned count, const char *from, const char *to)
 {
     leaving_t leaving = {calloc(count, FS_ROUTE_ID_BYTES), calloc(count, sizeof(uint32_t)), 0};
 
     if (!leaving.ids || !leaving.generations ||
-        say(fs_route_store_each(store, self, NULL, count, 1, collect, &leaving, &result)))
+        say(fs_route_store_each(store, from, NULL, count, 1, collect, &leaving, &result)))
         return;
     for (unsigned i = 0; i < leaving.count; i++) {
-        fs_route_visitor_t visitor = {.primary = server,
-                                      .alternate = self,
-                                      .former = "",
+        fs_route_visitor_t visitor = {.primary = to,
+                                      .alternate = strcmp(to, self) != 0 ? self : "",
+                                      .former = strcmp(to, self) != 0 ? "" : from,
                                       .generation = leaving.generations[i] + 1,
                                       .confirmed = 1};
 
@@ -83,6 +86,42 @@ static void leave(unsigned count, const char *server)
     free(leaving.ids);
     free(leaving.generations);
     printf("ok %u\n", leaving.count);
+}
+
+typedef struct digests_t {
+    char *lines[FS_ROUTE_SERVERS];
+    unsigned count;
+} digests_t;
+
+static int show_digest(void *baton, const char *server, const fs_route_total_t *total)
+{
+    digests_t *digests = baton;
+
+    if (total->primaries > total->unconfirmed &&
+        asprintf(&digests->lines[digests->count], "%s:%" PRIu64 ":%016" PRIx64, server,
+                 total->primaries - total->unconfirmed, total->digest) > 0)
+        digests->count++;
+    return digests->count == FS_ROUTE_SERVERS;
+}
+
+static int by_text(const void *one, const void *other)
+{
+    return strcmp(*(char *const *)one, *(char *const *)other);
+}
+
+static void digests(void)
+{
+    digests_t all = {.count = 0};
+
+    if (say(fs_route_store_totals(store, show_digest, &all, &result)))
+        return;
+    qsort(all.lines, all.count, sizeof(all.lines[0]), by_text);
+    printf("ok");
+    for (unsigned i = 0; i < all.count; i++) {
+        printf(" %s", all.lines[i]);
+        free(all.lines[i]);
+    }
+    printf("\n");
 }
 
 static void workers(unsigned busy, unsigned all)
@@ -100,7 +139,11 @@ static void do_line(char *line)
     if (sscanf(line, "come %u %64s", &one, server) == 2)
         come(one, server);
     else if (sscanf(line, "leave %u %64s", &one, server) == 2)
-        leave(one, server);
+        move(one, self, server);
+    else if (sscanf(line, "take %u %64s", &one, server) == 2)
+        move(one, server, self);
+    else if (!strncmp(line, "digests", 7))
+        digests();
     else if (sscanf(line, "workers %u %u", &one, &two) == 2)
         workers(one, two);
     else
