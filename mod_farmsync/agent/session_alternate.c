@@ -54,7 +54,7 @@ struct fs_alternates_t {
     fs_http_fan_t *fan;
     pthread_t thread;
     int runs;
-    fs_usec_t named; /* when the servers' names were read */
+    fs_usec_t named; /* when the servers' names were read; written with the lock held */
     int unknown;     /* there is an alternate of which no name is known */
     unsigned target_count;
     target_t *targets[FS_PEERS_MAX]; /* their number is changed with the lock held */
@@ -103,13 +103,15 @@ static void read_names(fs_alternates_t *alternates)
     if (alternates->named &&
         now - alternates->named < (alternates->unknown ? NAMES_SOON : NAMES_EVERY))
         return;
-    alternates->named = now;
     alternates->unknown = 0;
     peers = calloc(FS_PEERS_MAX, sizeof(*peers));
     count = peers ? fs_peers_list(alternates->sessions->agent, peers, FS_PEERS_MAX) : 0;
     for (unsigned i = 0; i < count; i++)
         note_server(alternates, &peers[i]);
     free(peers);
+    pthread_mutex_lock(&alternates->sessions->lock);
+    alternates->named = now;
+    pthread_mutex_unlock(&alternates->sessions->lock);
 }
 
 static int is_slow(const target_t *target)
@@ -122,6 +124,8 @@ int fs_alternates_answers(const fs_sessions_t *sessions, uint64_t alternate)
     const fs_alternates_t *alternates = sessions->alternates;
     const target_t *target = alternates ? find_target(alternates, alternate) : NULL;
 
+    if (alternates && !target) /* one that was heard of since is met with the next look */
+        return fs_session_clock() - alternates->named > NAMES_SOON;
     return target && !target->fails && !is_slow(target);
 }
 
@@ -290,6 +294,7 @@ static unsigned confirm(fs_alternates_t *alternates, target_t *target,
     }
     write_carried(alternates, target->sent, good);
     pthread_mutex_lock(&sessions->lock);
+    sessions->ahead.carried += good;
     for (unsigned i = 0; i < good; i++)
         fs_ack_carried(sessions, &target->sent[i].key, &target->sent[i].version);
     pthread_mutex_unlock(&sessions->lock);
@@ -327,7 +332,6 @@ static void arrived(void *baton, uint64_t id, apr_status_t status, const fs_http
     target->began = 0;
     target->fails = !good;
     target->rests = good ? 0 : fs_session_clock() + REST;
-    sessions->ahead.carried += good;
     sessions->ahead.failed += target->count - good;
     pthread_mutex_unlock(&sessions->lock);
     if (!good)
