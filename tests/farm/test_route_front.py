@@ -269,7 +269,10 @@ def test_equal_members_take_turns(members):
 @pytest.mark.parametrize("state", ["dead", "suspect", "draining"])
 def test_haproxy_DRAIN_nobody_new_goes_there(members, state):
     members.publish(web2={"state": state}, web4={"state": state})
+    before = len(chosen(members.front))
     assert {ask(members.front, "/shop/echo").said["server"] for _ in range(6)} == {"web3"}
+    wait_for(lambda: len(chosen(members.front)) == before + 6, "the log")
+    assert chosen(members.front)[before:] == ["web3"] * 6  # and nobody had to be sent on from there
     members.publish(**{name: {"state": state} for name in SHOP})  # rather there than nowhere
     assert ask(members.front, "/shop/echo").status in (200, 503)
 

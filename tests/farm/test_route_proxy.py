@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import subprocess
+import threading
 
 import pytest
 
@@ -150,7 +151,7 @@ def test_the_answer_passes_through(front):
 def test_the_limit_of_requests_on_a_connection_holds(front):
     """The trick that makes mod_proxy tell of lost connections must not be seen."""
     with Wire(front.port) as wire:
-        said = [wire.ask("GET", "/x", "Connection: keep-alive\r\n")[1] for _ in range(3)]
+        said = [wire.ask("GET", path, "Connection: keep-alive\r\n")[1] for path in ("/x", "/none", "/x")]
     left = [one["keep-alive"][0].split("max=")[1] for one in said]
     assert left == ["500", "499", "498"]
 
@@ -300,6 +301,44 @@ def test_haproxy_SET_RETRIES_a_connection_that_was_just_ending(front, stage, met
         assert not ended  # what can't be repeated goes over a fresh connection
     else:
         assert ended
+
+
+def test_graceful_restarts_of_the_home_are_seen_by_nobody(try_forward):
+    """Connections that end while a request is on its way, for real: not one of these may fail."""
+    module = f'LoadModule try_forward_module "{try_forward}"\n'
+    home = LoneHttpd("event", settings=module + "KeepAliveTimeout 1\nMaxKeepAliveRequests 7",
+                     locations='<Location "/x">\n    SetHandler try-body\n</Location>')
+    home.start()
+    front = Front("event", modules=("proxy", "proxy_http"),
+                  settings="LoadModule proxy_farmsync_module "
+                           f'"{paths.built("mod_farmsync/mod_proxy_farmsync.so")}"\nMaxKeepAliveRequests 0\n' + module,
+                  locations=f'<Location "/">\n    TryForward home http://127.0.0.1:{home.port}\n</Location>')
+    front.start()
+    bad, stop = [], threading.Event()
+
+    def visit(number):
+        with Wire(front.port) as wire:
+            while not stop.is_set():
+                for method, body in (("GET", b""), ("POST", b"12345"), ("POST", b"")):
+                    status, found, text = wire.ask(method, "/x", body=body)
+                    if (status, text) != (200, b"here %d %d" % (len(body), sum(body))) or "x-failed" in found:
+                        bad.append((method, status, text))
+                        return
+
+    visitors = [threading.Thread(target=visit, args=(number,)) for number in range(4)]
+    try:
+        for one in visitors:
+            one.start()
+        for _ in range(int(os.environ.get("FARMSYNC_TEST_LONG", 0)) and 30 or 4):
+            home.graceful()
+        stop.set()
+        for one in visitors:
+            one.join(DEADLINE_S)
+        assert not bad and not any(one.is_alive() for one in visitors), (bad, front.log()[-3000:])
+    finally:
+        stop.set()
+        front.remove()
+        home.remove()
 
 
 def test_an_answer_that_breaks_off_does_so_for_the_client(front):
