@@ -60,6 +60,7 @@ mod_farmsync_mod_session_farmsync_la_SOURCES = \
 	mod_farmsync/session_rest.c mod_farmsync/session_rest.h \
 	mod_farmsync/session_json.c mod_farmsync/session_json.h \
 	mod_farmsync/session_status.c mod_farmsync/session_status.h \
+	mod_farmsync/session_visitor.c mod_farmsync/session_visitor.h \
 	mod_farmsync/place.c mod_farmsync/place.h \
 	mod_farmsync/parts.h mod_farmsync/text.c mod_farmsync/text.h
 mod_farmsync_mod_session_farmsync_la_CPPFLAGS = $(AM_CPPFLAGS) $(HTTPD_CPPFLAGS) $(CRYPTO_CFLAGS) \

@@ -78,6 +78,7 @@ typedef struct fs_routing_visit_t {
     int named;   /* he is known without a cookie */
     fs_usec_t made;   /* his cookie, to the minute; 0: it was no cookie */
     const char *what; /* became of the request: the note for logs */
+    int told;
 
     const fs_route_token_t *token; /* with which another server sent him; NULL */
     unsigned hops;                 /* servers that sent the request on */

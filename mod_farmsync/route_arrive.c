@@ -77,11 +77,12 @@ static const char *take_parameter(request_rec *r)
 /* The address that the client has, instead of that of the server which passes the request on. */
 static void take_address(request_rec *r, const fs_route_token_t *token)
 {
+    int family = strchr(token->address, ':') ? APR_INET6 : APR_INET; /* else the kernel is asked */
     apr_sockaddr_t *address;
     char *text;
 
     if (!*token->address ||
-        apr_sockaddr_info_get(&address, token->address, APR_UNSPEC, 0, 0, r->pool) != APR_SUCCESS)
+        apr_sockaddr_info_get(&address, token->address, family, 0, 0, r->pool) != APR_SUCCESS)
         return;
     text = apr_pstrdup(r->pool, token->address);
     r->useragent_addr = address;

@@ -3,6 +3,8 @@
  * Where a visitor belongs, by lib/route's arithmetic, and who must learn of it: the store, from
  * which the agent tells the other servers.
  */
+#include <endian.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include <apr_strings.h>
@@ -162,6 +164,30 @@ static const char *what_of(const fs_routing_visit_t *visit, const fs_routing_hom
     return is_me(before->alternate) ? "taken-over" : "adopted";
 }
 
+static const char *state_name(const fs_route_view_t *view, const char *name)
+{
+    static const char *const names[] = {"dead", "suspect", "draining", "alive"};
+    uint32_t number = fs_route_view_find(view, name);
+
+    return number < view->table.count ? names[view->table.servers[number].state & 3] : "unknown";
+}
+
+static void tell_move(const request_rec *r, const fs_routing_visit_t *visit,
+                      const fs_routing_home_t *before, const fs_route_view_t *view)
+{
+    uint64_t id[2] = {0, 0};
+
+    if (!APLOGrdebug(r) || !before->generation)
+        return;
+    memcpy(id, visit->id.bytes, sizeof(visit->id.bytes));
+    ap_log_rerror(APLOG_MARK, APLOG_DEBUG, 0, r,
+                  "FS1655: visitor %016" PRIx64 "%08" PRIx64 " is %s: home was %s (%s), alternate "
+                  "%s (%s), generation %" PRIu32 ", sent on %u times",
+                  be64toh(id[0]), be64toh(id[1]) >> 32, visit->what, before->primary,
+                  state_name(view, before->primary), before->alternate,
+                  state_name(view, before->alternate), before->generation, visit->hops);
+}
+
 /* This server is his home from now on. 0: somebody else said later that it is another one. */
 static int move_here(request_rec *r, fs_routing_visit_t *visit, fs_route_view_t *view)
 {
@@ -180,6 +206,7 @@ static int move_here(request_rec *r, fs_routing_visit_t *visit, fs_route_view_t 
         return 0;
     }
     visit->what = what_of(visit, &before);
+    tell_move(r, visit, &before, view);
     count_new_home(visit, &before);
     visit->here = visit->moved = visit->decided = 1;
     return 1;

@@ -296,15 +296,19 @@ void fs_routing_visit_settle(request_rec *r, const fs_routing_visit_t *visit, ui
         give_cookie(r, visit);
 }
 
+/* Names that are nobody else's, so that nothing need be looked for before they are added. */
 void fs_routing_visit_tell(request_rec *r, fs_routing_visit_t *visit)
 {
+    if (visit->told)
+        apr_table_unset(r->notes, "farmsync-route");
+    visit->told = 1;
     if (visit->what)
-        apr_table_setn(r->notes, "farmsync-route", visit->what);
+        apr_table_addn(r->notes, "farmsync-route", visit->what);
     if (!visit->decided)
         return;
-    apr_table_setn(r->subprocess_env, "FARMSYNC_ROUTE", visit->home.primary);
+    apr_table_addn(r->subprocess_env, "FARMSYNC_ROUTE", visit->home.primary);
     if (*visit->home.alternate)
-        apr_table_setn(r->subprocess_env, "FARMSYNC_ALTERNATE", visit->home.alternate);
+        apr_table_addn(r->subprocess_env, "FARMSYNC_ALTERNATE", visit->home.alternate);
     if (visit->moved)
-        apr_table_setn(r->subprocess_env, "FARMSYNC_ROUTE_CHANGED", "1");
+        apr_table_addn(r->subprocess_env, "FARMSYNC_ROUTE_CHANGED", "1");
 }

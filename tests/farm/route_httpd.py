@@ -14,7 +14,7 @@ import urllib.error
 import urllib.request
 
 from farmlib import paths, ports
-from lone_httpd import DEADLINE_S, LoneHttpd, NoRedirect, USER
+from lone_httpd import DEADLINE_S, LoneHttpd, NoRedirect, USER, wait_for
 
 SECRET = "7" * 64
 COOKIE = "farmsync"
@@ -94,6 +94,13 @@ def token(kind="redirect", sender="web1", to="web2", visitor=None, generation=0,
     return signed(bytes([{"redirect": 2, "proxy": 3}[kind], 0]) + (visitor or os.urandom(12))
                   + struct.pack(">IBBq", generation, hops, flags, int((time.time() + lives) * 1e6))
                   + (nonce or os.urandom(12)) + named(sender, to, primary, alternate, address), secret)
+
+
+def session_id(number):
+    """A session id of this farm: 20 bytes and a tag."""
+    random = number.to_bytes(20, "big")
+    key = hmac.digest(bytes.fromhex(SECRET), b"farmsync-session-id-1", "sha256")
+    return base64.urlsafe_b64encode(random + hmac.digest(key, random, "sha256")[:4]).decode()
 
 
 # --- servers
@@ -192,9 +199,12 @@ CustomLog access.log route
             return None
         return (said[0], said[1], int(said[2]), said[3] == "1", said[4])
 
-    def last_log(self):
-        with open(self.path("access.log"), encoding="utf-8") as file:
-            return file.read().splitlines()[-1]
+    def logged(self, line):
+        """Whether the access log has that line; it is written after the answer."""
+        def has():
+            with open(self.path("access.log"), encoding="utf-8") as file:
+                return line in file.read().splitlines()
+        wait_for(has, f"the access log to have {line}")
 
 
 class Reply:

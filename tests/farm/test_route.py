@@ -12,7 +12,8 @@ import time
 
 import pytest
 
-from route_httpd import Affinity, RouteHttpd, ask, token
+from farmlib import paths
+from route_httpd import Affinity, RouteHttpd, ask, session_id, token
 
 DAY = 24 * 60
 NAMES = ("web1", "web2", "web3")
@@ -115,8 +116,7 @@ def test_who_has_enough_sends_a_new_visitor_on_once(webs):
     assert reply.said["args"] == "a=1&b=2" and "farmsync-route" not in reply.said["request"]
     assert reply.affinity.primary == "web3"
     assert (out(), bounced(), new()) == (1, 1, 1)
-    line = web.last_log()
-    assert line == "GET /redirect?a=1&b=2 HTTP/1.1|new|web3", "the access log has no token either"
+    web.logged("GET /redirect?a=1&b=2 HTTP/1.1|new|web3")  # without a token
 
 
 def test_who_gets_the_last_bounce_keeps_the_visitor(webs):
@@ -555,3 +555,23 @@ def test_configtest_finds_what_is_missing(unstarted):
                                  and not (directive == "FarmSyncKeyFile" and line.startswith("FarmSyncListen"))))
         code, said = unstarted.run("-t")
         assert code != 0 and number in said, said
+
+
+def test_known_by_the_session(webs):
+    """Who keeps the session's cookie only; a session id that isn't the farm's tells nobody apart."""
+    module = paths.built("mod_farmsync/mod_session_farmsync.so")
+    web = RouteHttpd("web1", modules=("session", "request"),
+                     settings=f'LoadModule session_farmsync_module "{module}"\n<Location "/serve">\nSession On\n'
+                     'SessionFarmSyncCookieName session path=/\n</Location>')
+    try:
+        web.start()
+        web.publish({"web1": {"url": web.url}, "web2": {"url": webs[1].url}})
+        visitors = []
+        for session in (session_id(1), session_id(1), session_id(2), "A" * 32):
+            visitors.append(ask(web, "/serve", headers={"Cookie": f"session={session}"}).affinity)
+        assert visitors[0] and visitors[1] is None, "he was known"
+        assert visitors[2] and visitors[2].id != visitors[0].id
+        assert ask(web, "/serve", headers={"Cookie": f"session={session_id(1)}"}).affinity is None
+        assert ask(web, "/serve", headers={"Cookie": "session=" + "A" * 32}).affinity.id != visitors[3].id
+    finally:
+        web.remove()
