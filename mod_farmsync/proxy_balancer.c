@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "proxy_balancer.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 #include <ap_provider.h>
@@ -56,10 +57,26 @@ typedef struct search_t {
     int found; /* the best one is home to the visitor, or his alternate */
 } search_t;
 
+/* A farm has hundreds of servers, and each member is asked for with each request: where its name
+ * was found last. */
+#define GUESSES 1024
+static _Atomic uint32_t guesses[GUESSES];
+
 static uint32_t number_of(const search_t *search, const proxy_worker *member)
 {
-    return search->view && *member->s->route ? fs_route_view_find(search->view, member->s->route)
-                                             : FS_ROUTE_NOBODY;
+    _Atomic uint32_t *guess = &guesses[((uintptr_t)member / sizeof(*member)) % GUESSES];
+    const char *name = member->s->route;
+    uint32_t number;
+
+    if (!search->view || !*name)
+        return FS_ROUTE_NOBODY;
+    number = atomic_load_explicit(guess, memory_order_relaxed);
+    if (!strcmp(fs_route_view_name(search->view, number), name))
+        return number;
+    number = fs_route_view_find(search->view, name);
+    if (number != FS_ROUTE_NOBODY)
+        atomic_store_explicit(guess, number, memory_order_relaxed);
+    return number;
 }
 
 /* 2: the visitor's home; 1: his alternate; 0: another server; -1: isn't to be chosen. */

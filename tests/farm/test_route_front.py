@@ -286,6 +286,27 @@ def test_mod_proxy_cluster_MODCLUSTER_785_a_member_is_killed(members):
     members.mend()
 
 
+def test_mod_proxy_cluster_MODCLUSTER_755_five_hundred_members(members):
+    more = {f"node{number}": {"url": f"http://127.0.0.1:{number + 1}", "state": "draining"} for number in range(497)}
+    names = "".join(f'    BalancerMember "{one["url"]}" route={name}\n' for name, one in more.items())
+    front = make("front", settings="FarmSyncCapacity 0\n" + BALANCER.replace(
+        "MEMBERS", names + "".join(f'    BalancerMember "{home.url}" route={home.name}\n' for home in members.homes)),
+        modules=("slotmem_shm", "proxy_balancer", "lbmethod_byrequests"), route="balancer")
+    front.start()
+    try:
+        front.publish({**more, **table(front, *members.homes)})
+        for name in SHOP:
+            assert ask(front, "/shop/echo", cookie=Affinity(primary=name, alternate="node1")).said["server"] == name
+            assert ask(front, "/shop/echo", cookie=Affinity(primary="node7", alternate=name)).said["server"] == name
+        before = len(chosen(front))
+        for _ in range(9):
+            assert ask(front, "/shop/echo").status == 200
+        wait_for(lambda: len(chosen(front)) == before + 9, "the log")
+        assert [chosen(front)[before:].count(name) for name in SHOP] == [3, 3, 3]
+    finally:
+        front.remove()
+
+
 def test_a_farm_that_nothing_is_known_of(members):
     """Without a table, as without the agent, members take turns."""
     front = LoneHttpd("event", modules=("slotmem_shm", "proxy", "proxy_http", "proxy_balancer"), settings=LOAD +
