@@ -23,6 +23,7 @@
 #include "session_request.h"
 #include "session_rest.h"
 #include "session_status.h"
+#include "session_visitor.h"
 
 /* --- mod_session --------------------------------------------------------------------------------
  */
@@ -187,6 +188,7 @@ static void register_hooks(apr_pool_t *pool)
     ap_hook_insert_error_filter(insert_filters, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_handler(fs_session_rest, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_log_transaction(finish_late, NULL, NULL, APR_HOOK_FIRST);
+    fs_session_visitor_register();
     APR_OPTIONAL_HOOK(farmsync, farmsync_section, fs_session_section, NULL, NULL, APR_HOOK_MIDDLE);
 }
 
