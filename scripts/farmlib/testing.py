@@ -13,6 +13,7 @@ for nothing and a farm that is up is not disturbed.
 """
 
 import argparse
+import fnmatch
 import glob
 import os
 import re
@@ -138,9 +139,24 @@ def pytest_python():
     raise FarmError("pytest is missing; install python3-pytest")
 
 
-# Half of the tests, by the time they take, in a process beside the others: farms mostly wait.
-WHOLE_FARMS = ("switch", "load", "failures", "clock", "cli", "valgrind", "module", "ready", "operation",
-               "roll_back")
+# Each about a third of the tests, by the time they take, in processes side by side: farms mostly wait.
+# What isn't named is in a third one.
+BESIDE = {"whole": ("switch", "load", "failures", "clock", "cli", "valgrind", "module", "ready",
+                    "operation", "roll_back"),
+          "visitors": ("session*", "bank", "reuse*", "avail*", "backplane*", "notices", "monitors",
+                       "calendar", "route*")}
+SEEN = "whole"  # whose output is shown as it comes; that of the others follows
+
+
+def split_farm(paths_of_tests):
+    """{name: paths} of the processes."""
+    groups = {"parts": [], **{name: [] for name in BESIDE}}
+    for path in paths_of_tests:
+        name = os.path.basename(path)[len("test_"):-len(".py")]
+        chosen = [group for group, patterns in BESIDE.items()
+                  if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
+        groups[chosen[0] if chosen else "parts"].append(path)
+    return groups
 
 
 def run_pytest(name, arguments, output=None):
@@ -160,21 +176,25 @@ def stage_farm(options):
     setup.build(tree("test"), ("--enable-werror",), title="Building (gcc, warnings are errors)")
     chosen = [*(["-k", options.k] if options.k else []), *(["-x"] if options.x else [])]
     if chosen or options.paths:
-        runs = [run_pytest("chosen", [*chosen, *(options.paths or ["tests/farm"])])]
+        runs = [("", *run_pytest("chosen", [*chosen, *(options.paths or ["tests/farm"])]))]
     else:
-        whole = [f"tests/farm/test_{name}.py" for name in WHOLE_FARMS]
-        log = os.path.join(tree("test"), "farm-parts.out")
-        with open(log, "wb") as output:
-            runs = [run_pytest("parts", ["tests/farm", *(f"--ignore={one}" for one in whole)], output),
-                    run_pytest("whole", whole)]
-    counts = []
-    for process, results in reversed(runs):
+        runs = []
+        for name, files in split_farm(sorted(glob.glob(os.path.join(paths.REPO, "tests", "farm",
+                                                                    "test_*.py")))).items():
+            if name == SEEN:
+                runs.append(("", *run_pytest(name, files)))
+                continue
+            log = os.path.join(tree("test"), f"farm-{name}.out")
+            with open(log, "wb") as output:
+                runs.append((log, *run_pytest(name, files, output)))
+    for _, process, _ in runs:
         process.wait()
+    counts = []
+    for log, process, results in runs:
+        print(_text(log) if log else "", end="", flush=True)
         if not os.path.exists(results):
             raise FarmError(f"pytest ended with status {process.returncode} and left no result")
         counts.append(count_junit(results))
-    if len(runs) > 1:
-        print(_text(log))
     return add(counts)
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """scripts/farm itself: its command line, and that it only ever signals what it started."""
 
+import glob
 import os
 import signal
 import socket
@@ -14,6 +15,7 @@ from farmlib.database import unescape
 from farmlib.errors import FarmError
 from farmlib.farm import Farm
 from farmlib.prober import Bounds, Seen, violations
+from farmlib.testing import split_farm
 
 SCRIPT = os.path.join(paths.REPO, "scripts", "farm")
 
@@ -141,3 +143,9 @@ def test_a_directory_that_httpd_cannot_enter_is_kept_elsewhere(tmp_path):
     (tmp_path / "full" / "file").touch()
     with pytest.raises(FarmError, match="isn't empty"):
         Farm(str(tmp_path / "full")).check_place()
+
+
+def test_every_farm_test_runs_in_one_of_the_processes():
+    found = sorted(glob.glob(os.path.join(paths.REPO, "tests", "farm", "test_*.py")))
+    groups = split_farm(found)
+    assert sorted(one for group in groups.values() for one in group) == found and all(groups.values())
