@@ -45,13 +45,13 @@ PLACES = """
 
 
 class RouteWeb(Web):
-    def __init__(self, name, application, key, banks, port, peer, sync):
-        self.sync = sync
-        super().__init__(name, application, key, banks, port, peer)
+    def __init__(self, name, application, key, banks, port, peers, sync):
+        self.name, self.sync, self.others = name, sync, peers[1:]
+        super().__init__(name, application, key, banks, port, peers[0])
 
     def configure(self, extra=""):
         loads, _, locations = self.own
-        lines = [*self.lines, "FarmSyncRoute On", "FarmSyncRouteBy serve", f"FarmSyncAlternateSync {self.sync}",
+        lines = [*self.lines, *(f"FarmSyncPeer 127.0.0.1:{port}" for port in self.others), "FarmSyncRoute On", "FarmSyncRouteBy serve", f"FarmSyncAlternateSync {self.sync}",
                  f"FarmSyncRouteURL http://127.0.0.1:{self.port}", "FarmSyncRouteRamp 0"]
         self.own = (loads, "\n".join(lines), PLACES)
         super().configure(extra)
@@ -88,7 +88,7 @@ class RouteWeb(Web):
 
 
 class Farm:
-    def __init__(self, application, sync="change"):
+    def __init__(self, application, webs=2, sync="change"):
         self.directory = tempfile.mkdtemp(prefix="fsheld-", dir="/tmp")
         self.banks, self.webs = [], []
         key = Key()
@@ -97,14 +97,18 @@ class Farm:
             for bank in self.banks:
                 bank.peers = [other for other in self.banks if other is not bank]
                 bank.start()
-            one, two = ports.take(2)
-            self.webs = [RouteWeb("web1", application, key, self.banks, one, two, sync),
-                         RouteWeb("web2", application, key, self.banks, two, one, sync)]
+            agents = ports.take(webs)
+            for i, port in enumerate(agents):
+                peers = [other for other in agents if other != port]
+                self.webs.append(RouteWeb(f"web{i + 1}", application, key, self.banks, port, peers, sync))
             for web in self.webs:
                 web.up()
         except BaseException:
             self.end()
             raise
+
+    def web(self, name):
+        return next(web for web in self.webs if web.name == name)
 
     def stop_bank(self):
         for bank in self.banks:
@@ -150,6 +154,12 @@ class Visitor:
         return self
 
 
+def settled(visitor, web, alternate):
+    """Only reads; whether he stands there now, with that alternate."""
+    visitor.ask(web, "/app/get?n")
+    return (visitor.affinity.primary, visitor.affinity.alternate) == (web.name, alternate)
+
+
 def is_used(answer):
     if answer.status == 304:
         assert answer.headers["FarmSync-Use"] == "?1" and answer.body == b""
@@ -176,9 +186,10 @@ def farm(application):
 
 
 def test_home_and_bank_die_and_the_visitor_misses_nothing(farm):
-    """FarmSyncAlternateSync change: sessions and mirrors of 20 visitors, while the whole bank is away."""
-    farm = farm()
-    web1, web2 = farm.webs
+    """FarmSyncAlternateSync change: sessions and mirrors of 20 visitors, while the whole bank is away; then the
+    next home dies, too, at which they have only read."""
+    farm = farm(webs=3)
+    web1, web2, web3 = farm.webs
     visitors = [Visitor().settle(web1, "/app/get?n") for _ in range(20)]
     farm.stop_bank()
     for visitor in visitors:
@@ -186,16 +197,29 @@ def test_home_and_bank_die_and_the_visitor_misses_nothing(farm):
             assert visitor.ask(web1, "/app/add?n").text == str(number + 1)
         assert not is_used(visitor.ask(web1, "/change/page.shtml", "?0"))
         assert is_used(visitor.ask(web1, "/change/page.shtml", "?1"))
+    second = {visitor: farm.web(visitor.affinity.alternate) for visitor in visitors}
+    assert set(second.values()) <= {web2, web3}
     for visitor in visitors:
-        wait_for(lambda visitor=visitor: web2.mirrors(visitor), "the mirror at the alternate")
+        wait_for(lambda visitor=visitor: second[visitor].mirrors(visitor), "the mirror at the alternate")
     web1.die()
+    served = [web.ahead()["served"] for web in (web2, web3)]
     for visitor in visitors:
-        assert visitor.ask(web2, "/app/add?n").text == "4"
-        assert visitor.affinity.primary == "web2"
-        assert is_used(visitor.ask(web2, "/change/page.shtml", "?1"))
-    web2.write(PAGE + "changed")
-    assert not is_used(visitors[0].ask(web2, "/change/page.shtml", "?1"))
-    assert is_used(visitors[0].ask(web2, "/change/page.shtml", "?1"))
+        assert visitor.ask(second[visitor], "/app/get?n").text == "3"
+        assert visitor.affinity.primary == second[visitor].name
+        assert is_used(visitor.ask(second[visitor], "/change/page.shtml", "?1"))
+    assert sum(web.ahead()["served"] for web in (web2, web3)) == sum(served) + len(visitors)
+    # once more, to those whom the second homes chose
+    moved = [visitor for visitor in visitors if second[visitor] is web2]
+    assert moved
+    wait_for(lambda: all(settled(visitor, web2, "web3") for visitor in moved), "web3 to be the alternate of all")
+    wait_for(lambda: all(web3.mirrors(visitor) for visitor in moved), "the mirrors at web3")
+    wait_for(lambda: web2.ahead()["carried"] >= len(moved), "the sessions at web3")
+    web2.die()
+    for visitor in moved:
+        assert visitor.ask(web3, "/app/add?n").text == "4"
+    web3.write(PAGE + "changed")
+    assert not is_used(moved[0].ask(web3, "/change/page.shtml", "?1"))
+    assert is_used(moved[0].ask(web3, "/change/page.shtml", "?1"))
 
 
 def test_mirrors_go_each_third_change_or_at_the_end(farm):
