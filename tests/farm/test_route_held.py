@@ -7,6 +7,7 @@ mirror of what he was sent. Two web servers with their agents, and two bank serv
 import json
 import os
 import shutil
+import subprocess
 import tempfile
 
 import pytest
@@ -208,6 +209,9 @@ def test_home_and_bank_die_and_the_visitor_misses_nothing(farm):
         assert visitor.affinity.primary == second[visitor].name
         assert is_used(visitor.ask(second[visitor], "/change/page.shtml", "?1"))
     assert sum(web.ahead()["served"] for web in (web2, web3)) == sum(served) + len(visitors)
+    said = subprocess.run([os.path.join(paths.REPO, "scripts", "farmsyncctl"), "sessions", "status", "--agent",
+                           os.path.join(web2.state, "agent.sock")], capture_output=True, text=True, check=False)
+    assert f"{web2.ahead()['served']} taken over as they were held." in said.stdout, said.stdout + said.stderr
     # once more, to those whom the second homes chose
     moved = [visitor for visitor in visitors if second[visitor] is web2]
     assert moved

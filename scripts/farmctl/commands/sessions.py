@@ -107,6 +107,17 @@ def counts(status):
     return f"{line}; all protected"
 
 
+def ahead_lines(status):
+    """Of sessions that alternates hold ahead, where routing is on."""
+    ahead = status.get("ahead")
+    if not ahead:
+        return []
+    again = f", {ahead['failed']} not taken and sent again" if ahead["failed"] else ""
+    return [f"Held ahead for other servers: {plural(ahead['held'], 'session')}, {size(ahead['held_bytes'])}; "
+            f"{ahead['served']} taken over as they were held.",
+            f"Copies carried to alternates: {ahead['carried']}{again}."]
+
+
 def bank_lines(status):
     rows = [{**one, "heard": span(one["last_heard_ms"] / 1000) + " ago"
              if one.get("last_heard_ms") is not None else None} for one in status.get("bank", [])]
@@ -117,7 +128,7 @@ def run_status(context, agent):
     status = status_of(agent)
     found = troubles(status)
     lines = [counts(status), *(["This web server is drained."] if status.get("draining") else []),
-             "", *bank_lines(status)]
+             *ahead_lines(status), "", *bank_lines(status)]
     if found:
         lines += ["", "trouble:", *(f"  {printable(one)}" for one in found)]
     context.show({**status, "trouble": found}, lines)
