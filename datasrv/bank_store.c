@@ -624,7 +624,10 @@ int fs_bank_take(fs_bank_work_t *work, const char *origin, const fs_session_item
         give(answer, &held.slot, held.sealed, held.length);
     if (held.hold.aside)
         give(aside, &held.aside_slot, held.aside_sealed, held.aside_length);
-    name_owner(answer, held.hold.owner, item->flags & FS_SESSION_ITEM_PEEK ? "" : origin, left);
+    if (granted == FS_SESSION_GRANTED && strcmp(before, from) != 0)
+        name_owner(answer, before, origin, 0); /* he may only not be heard here */
+    else
+        name_owner(answer, held.hold.owner, item->flags & FS_SESSION_ITEM_PEEK ? "" : origin, left);
     return 0;
 }
 

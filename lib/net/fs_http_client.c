@@ -278,6 +278,16 @@ apr_status_t fs_http_prepare(fs_http_transfer_t *transfer, const char *method, c
     return APR_SUCCESS;
 }
 
+static apr_status_t status_of(CURL *easy, CURLcode code)
+{
+    long error = 0;
+
+    curl_easy_getinfo(easy, CURLINFO_OS_ERRNO, &error);
+    return code == CURLE_OPERATION_TIMEDOUT                         ? APR_TIMEUP
+           : code == CURLE_COULDNT_CONNECT && error == ECONNREFUSED ? APR_ECONNREFUSED
+                                                                    : APR_EGENERAL;
+}
+
 static apr_status_t run_transfer(fs_http_transfer_t *transfer, const char *method, const void *body,
                                  size_t length, unsigned timeout_ms)
 {
@@ -300,9 +310,8 @@ static apr_status_t run_transfer(fs_http_transfer_t *transfer, const char *metho
         fs_http_read_facts(transfer, start);
         status = transfer->refused;
         if (status == APR_SUCCESS && code != CURLE_OK)
-            status = fs_result_set(transfer->result,
-                                   code == CURLE_OPERATION_TIMEDOUT ? APR_TIMEUP : APR_EGENERAL,
-                                   "FS0221", "%s did not answer: %s", transfer->url,
+            status = fs_result_set(transfer->result, status_of(client->easy, code), "FS0221",
+                                   "%s did not answer: %s", transfer->url,
                                    transfer->error[0] ? transfer->error : curl_easy_strerror(code));
     }
     curl_easy_reset(client->easy); /* forgets the pointers into this exchange; connections stay */

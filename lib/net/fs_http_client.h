@@ -48,7 +48,7 @@ void fs_http_client_destroy(fs_http_client_t *client);
  * One exchange. `body` (JSON) may be NULL. `url` must be plain: no fragment, nothing that needs
  * percent-encoding. The answer's body is read to memory up to `limit` bytes. A signed
  * client refuses an answer whose signature is missing or wrong (FS0220). Errors: FS0221 no answer
- * (names URL and cause; APR_TIMEUP for a timeout), FS0222 answer too large, FS0225 the origin can't
+ * (names URL and cause; APR_TIMEUP for a timeout, APR_ECONNREFUSED if nobody listens there), FS0222 answer too large, FS0225 the origin can't
  * be signed. answer->status is set whenever there was one, also with FS0220. HTTP error statuses
  * are not errors here. Free with fs_http_answer_clear. `timeout_ms` bounds the whole exchange.
  */

@@ -51,7 +51,8 @@ typedef enum fs_session_batch_kind_t {
 } fs_session_batch_kind_t;
 
 /* Flags of a batch. */
-#define FS_SESSION_BATCH_IN_SYNC 1 /* answers: what is unknown here, no bank server missed here */
+/* Answers: what is unknown here, no bank server missed here. HANDED: the bank answers here. */
+#define FS_SESSION_BATCH_IN_SYNC 1
 #define FS_SESSION_BATCH_PASS    2 /* RENEWED: bring what you have; RENEW: that is done for `boot` */
 #define FS_SESSION_BATCH_ALL     4  /* RENEWED: keys since `mark` aren't known: compare all */
 #define FS_SESSION_BATCH_MORE    8  /* LIST: ask again, after its last key */
@@ -84,7 +85,8 @@ typedef enum fs_session_what_t {
     FS_SESSION_WHAT_TOO_LARGE, /* OFFERED: no server takes so large a copy */
     FS_SESSION_WHAT_REFUSED,   /* not done and not confirmed: the server can't just now, or the key
                                   or its times can't be right */
-    FS_SESSION_WHAT_GRANTED,   /* TAKEN, HANDED: the asker owns it, here is what is held */
+    FS_SESSION_WHAT_GRANTED,   /* TAKEN, HANDED: the asker owns it, here is what is held; TAKEN:
+                                  `owner` had it, and was not heard for longer than its lease */
     FS_SESSION_WHAT_OWNED,     /* TAKEN: `owner` lives for `lease` more; here is what is held */
     FS_SESSION_WHAT_UNKNOWN,   /* TAKEN, HANDED, DIFFERING: nothing is held */
     FS_SESSION_WHAT_DIFFERS,   /* DIFFERING: another version is held, or another owns it */
@@ -101,10 +103,10 @@ typedef enum fs_session_what_t {
 #define FS_SESSION_ITEM_PEEK     16 /* TAKE: only to read, the owner stays */
 #define FS_SESSION_ITEM_COPY     32 /* OFFER: from another bank server; it isn't the owner */
 #define FS_SESSION_ITEM_FENCED   64 /* OFFERED: `owner` took it from the signer */
-/* TAKE: the owner doesn't answer the asker, tell him; RENEWED: `owner` wants it and can't reach this
- * host. */
-#define FS_SESSION_ITEM_WANTED   128
-#define FS_SESSION_ITEM_FLAGS    255
+/* TAKE: the owner doesn't answer the asker, tell him; RENEWED: `owner` wants it and can't reach
+ * this host. */
+#define FS_SESSION_ITEM_WANTED 128
+#define FS_SESSION_ITEM_FLAGS  255
 
 /* Parts of an item. */
 #define FS_SESSION_PART_VERSION 1

@@ -74,6 +74,13 @@ void fs_session_vouching_step(fs_session_vouching_t *vouching, fs_usec_t now)
     }
     if (vouching->changed || (trusted->alone && up))
         trusted->generation++;
-    trusted->alone = !up && (trusted->alone || asked_in_vain(vouching, now));
+    trusted->alone = !up && !vouching->parted && (trusted->alone || asked_in_vain(vouching, now));
     trusted->until = up ? until : trusted->alone ? now + vouching->lease : 0;
+}
+
+int fs_session_parted(const fs_session_others_t *others)
+{
+    int most = 2 * (others->answer + 1) > others->known + 1;
+
+    return !most || others->with_bank;
 }

@@ -47,6 +47,7 @@ typedef struct fs_session_vouching_t {
     unsigned count;
     fs_session_vouch_t servers[FS_SESSION_BANK_LIMIT];
     fs_usec_t stepped;            /* when the last step was */
+    int parted;                   /* set before a step: fs_session_parted */
     fs_session_trusted_t trusted; /* for the trust page */
     int changed;                  /* the last step changed which servers are up */
 } fs_session_vouching_t;
@@ -65,8 +66,22 @@ void fs_session_vouch_answered(fs_session_vouching_t *vouching, unsigned server,
  * - When a server goes or comes, or a step came later than half a lease after the one before (this
  *   process stood still), the generation rises: what this host has is compared with those who are
  *   up.
- * - When none is up although one lease was spent on asking, the host is alone, lease by lease.
+ * - When none is up although one lease was spent on asking, the host is alone, lease by lease,
+ *   unless it is parted from other hosts: then nothing is trusted.
  */
 void fs_session_vouching_step(fs_session_vouching_t *vouching, fs_usec_t now);
+
+/* The other hosts as this one sees them while no bank server answers it. */
+typedef struct fs_session_others_t {
+    unsigned known;
+    unsigned answer;    /* ... or where they ran nobody listens any more */
+    unsigned with_bank; /* answer, and say that a bank server answers them */
+} fs_session_others_t;
+
+/*
+ * Could others take this host's sessions from the bank while it trusts them? Not if most hosts
+ * answer, and none of them has the bank: that is taken to be away, for the rest of them, too.
+ */
+int fs_session_parted(const fs_session_others_t *others);
 
 #endif

@@ -249,6 +249,19 @@ static fs_session_next_t settle_owners(const fs_session_taking_t *taking, fs_use
     return next_step(FS_SESSION_STEP_ADOPT, "", now);
 }
 
+/* Whom hosts that were asked named, though the bank doesn't know of him, or hears nothing of him.
+ */
+static fs_session_next_t settle_named(const fs_session_taking_t *taking, fs_usec_t now)
+{
+    fs_session_next_t next = next_step(FS_SESSION_STEP_ADOPT, "", now);
+
+    for (unsigned i = 0; i < taking->peer_count && next.step == FS_SESSION_STEP_ADOPT; i++)
+        if (taking->peers[i].said == FS_SESSION_SAID_NAMED &&
+            !same(taking->peers[i].named, taking->self))
+            next = settle_taker(taking, taking->peers[i].named, 0, now);
+    return next;
+}
+
 /* One that takes it, too, and has nothing, is in the same position; if only one has something, he
  * goes on. */
 static int may_have_it(const fs_session_peer_t *peer)
@@ -262,7 +275,7 @@ static fs_session_next_t settle_peers(const fs_session_taking_t *taking, fs_usec
 {
     int waiting = 0;
 
-    *failed = 0;
+    *failed = taking->missing;
     if (!taking->asked_all)
         return next_step(FS_SESSION_STEP_ASK_ALL, "", now);
     for (unsigned i = 0; i < taking->peer_count; i++) {
@@ -337,6 +350,8 @@ static fs_session_next_t next_of(const fs_session_taking_t *taking, fs_usec_t no
     if (taking->stale)
         return next_step(FS_SESSION_STEP_TAKE, "", now);
     next = settle_owners(taking, now);
+    if (next.step == FS_SESSION_STEP_ADOPT)
+        next = settle_named(taking, now);
     if (next.step != FS_SESSION_STEP_ADOPT || somebody_gave(taking))
         return next;
     if (unheard)

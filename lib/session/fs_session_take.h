@@ -134,6 +134,7 @@ typedef struct fs_session_taking_t {
     const fs_session_peer_t *peers; /* that were asked */
     unsigned peer_count;
     int asked_all; /* all living peers are among them */
+    int missing;   /* there are hosts that can't be asked, and may have it */
     int own;       /* this host has it, in doubt, and hasn't released it */
     int stale;     /* the generation (fs_session_trust.h) rose since the candidates were asked: what
                       they     granted may have been granted to another one since */

@@ -86,6 +86,8 @@ typedef struct fs_peer_name_t {
     fs_usec_t heard; /* mono; 0 never */
 } fs_peer_name_t;
 unsigned fs_peers_list(fs_agent_t *agent, fs_peer_name_t *peers, unsigned max);
+/* How many of the configuration have never answered, so that their names aren't known. */
+unsigned fs_peers_nameless(fs_agent_t *agent);
 /* Farm time for stamps and windows: as children see it, or the wall clock if no source is known. */
 fs_usec_t fs_backplane_time(fs_agent_t *agent);
 

@@ -214,3 +214,19 @@ unsigned fs_peers_list(fs_agent_t *agent, fs_peer_name_t *peers, unsigned max)
     pthread_mutex_unlock(&backplane->lock);
     return count;
 }
+
+unsigned fs_peers_nameless(fs_agent_t *agent)
+{
+    fs_backplane_t *backplane = agent->backplane;
+    fs_moment_t now = fs_backplane_now(backplane);
+    unsigned count = 0;
+
+    pthread_mutex_lock(&backplane->lock);
+    for (unsigned i = 0; i < fs_exchange_peer_count(backplane->exchange); i++) {
+        fs_peer_info_t info;
+
+        count += fs_exchange_peer(backplane->exchange, i, now, &info) && !info.name[0];
+    }
+    pthread_mutex_unlock(&backplane->lock);
+    return count;
+}

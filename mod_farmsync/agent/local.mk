@@ -64,6 +64,7 @@ farmsync_agent_SOURCES = \
 	mod_farmsync/agent/session_drain.c \
 	mod_farmsync/agent/session_fetch.c \
 	mod_farmsync/agent/session_listen.c \
+	mod_farmsync/agent/session_others.c \
 	mod_farmsync/agent/session_owner.c \
 	mod_farmsync/agent/session_peer.c \
 	mod_farmsync/agent/session_send.c \

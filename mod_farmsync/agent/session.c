@@ -104,6 +104,7 @@ static apr_status_t open_memory(fs_sessions_t *sessions, fs_result_t *result)
     STAILQ_INIT(&sessions->work);
     STAILQ_INIT(&sessions->leaving);
     LIST_INIT(&sessions->peers);
+    LIST_INIT(&sessions->others);
     sessions->fetch_at = INT64_MAX;
     most = !most ? BASES_DEFAULT : most > BASES_MOST ? BASES_MOST : most;
     sessions->bases = fs_bases_make((uint32_t)most, sessions->count);
@@ -170,6 +171,7 @@ static fs_usec_t do_timers(fs_sessions_t *sessions, apr_pool_t *pool)
 
     pthread_mutex_lock(&sessions->lock);
     fs_up_step(sessions);
+    fs_others_ask(sessions);
     if (sessions->retarget)
         fs_copy_retarget(sessions);
     next = sooner(next, fs_fetch_step_all(sessions));
@@ -226,6 +228,7 @@ apr_status_t fs_sessions_start(fs_agent_t *agent, fs_result_t *result)
 
     if (!sessions)
         return APR_SUCCESS;
+    sessions->started = fs_session_clock();
     status = fs_agent_start_thread(&sessions->keeper, keep_run, sessions, result);
     sessions->keeper_runs = !status;
     for (unsigned i = 0; i < sessions->count && !status; i++) {

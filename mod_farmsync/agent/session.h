@@ -120,6 +120,7 @@ struct fs_sessions_t {
     fs_session_bank_t *bank;
     unsigned count; /* of bank servers */
     fs_bank_server_t servers[FS_AGENT_BANK_MAX];
+    fs_usec_t started;
     pthread_t keeper;
     int keeper_runs;
     fs_session_held_t *held; /* NULL: routing is off */
@@ -143,6 +144,8 @@ struct fs_sessions_t {
     struct fs_ack_t *acks;
     fs_ahead_counts_t ahead;
     LIST_HEAD(, fs_asked_peer_t) peers;
+    LIST_HEAD(, fs_other_t) others;
+    int others_missing; /* no bank server answers, and some of the others don't, either */
 
     /* The walk over all sessions; session_compare.c. */
     uint64_t walk;        /* number of the one that runs or was the last */
@@ -286,6 +289,15 @@ int fs_peer_answers(fs_sessions_t *sessions, const char *name);
 unsigned fs_peer_names(fs_sessions_t *sessions, char (*names)[FS_SESSION_NAME_SIZE], unsigned room);
 /* Tells the owner of what was changed here before it was let go. No lock. */
 void fs_peer_tell_late(fs_sessions_t *sessions, const fs_session_key_t *key, const char *owner);
+
+/* --- session_others.c: is only the bank away? ---------------------------------------------------
+ */
+
+/* Notes how the others are as long as no bank server answers. The lock is held. */
+void fs_others_look(fs_sessions_t *sessions, fs_usec_t now);
+/* Asks all hosts whether they have the bank, if no bank server answers. Keeper's; the lock is held.
+ */
+void fs_others_ask(fs_sessions_t *sessions);
 
 /* --- session_owner.c: asked by other hosts ------------------------------------------------------
  */

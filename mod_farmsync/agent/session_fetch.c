@@ -22,6 +22,7 @@
 #define SAYING (3 * FS_USEC_PER_MSEC) /* until an offer may have been answered */
 /* Then the question goes all the same: the host that has the session since is asked, too. */
 #define SAYING_MOST   (100 * FS_USEC_PER_MSEC)
+#define START_FOR     (5 * FS_USEC_PER_SEC) /* a peer that hasn't answered by then is down */
 #define FORMER_MARGIN (50 * FS_USEC_PER_MSEC)
 
 typedef struct fs_waiter_t {
@@ -64,6 +65,7 @@ struct fs_fetch_t {
     unsigned peer_count, peer_room;
     fs_session_peer_t *peers;
     int asked_all;
+    int nameless; /* there are peers that could not be asked yet: this agent has just started */
     char former[FS_SESSION_NAME_SIZE]; /* who was asked because the copies name him; "" nobody */
     unsigned found_count;
     found_t found[COPIES];
@@ -309,6 +311,8 @@ static void ask_all_peers(fs_fetch_t *fetch)
     unsigned count = fs_peer_names(fetch->sessions, names, FS_PEERS_MAX);
 
     fetch->asked_all = 1;
+    fetch->nameless = fs_session_clock() - fetch->sessions->started < START_FOR &&
+                      fs_peers_nameless(fetch->sessions->agent);
     for (unsigned i = 0; i < count; i++) {
         unsigned j = 0;
 
@@ -432,29 +436,34 @@ static int is_settled(fs_fetch_t *fetch, const char *name)
 
 /*
  * The bank gave the session because it heard nothing of the owner for too long. If it is only the
- * bank that doesn't hear him, he has what is newer: he is asked, too, once. Returns whether he is.
+ * bank that doesn't hear him, he has what is newer: he is asked, too, and who had it before.
+ * Returns whether he is.
  */
 static int ask_former(fs_fetch_t *fetch, apr_pool_t *pool)
 {
     fs_session_record_t *copies = apr_pcalloc(pool, COPIES * sizeof(*copies));
-    unsigned count = fetch->former[0] ? 0 : open_found(fetch, pool, copies);
+    unsigned count = open_found(fetch, pool, copies);
     const fs_session_record_t *newest = NULL;
-    int asked = 0;
+    const char *former = "";
 
     for (unsigned i = 0; i < count; i++)
         if (!newest || fs_session_stamp_compare(&copies[i].version, &newest->version) > 0)
             newest = &copies[i];
-    if (!newest)
-        return 0;
     pthread_mutex_lock(&fetch->sessions->lock);
-    if (!is_settled(fetch, newest->owner.name)) {
-        snprintf(fetch->former, sizeof(fetch->former), "%s", newest->owner.name);
+    for (unsigned i = 0; i < fetch->candidate_count && !*former; i++)
+        if (fetch->candidates[i].heard == FS_SESSION_HEARD_GRANTED &&
+            !is_settled(fetch, fetch->candidates[i].owner))
+            former = fetch->candidates[i].owner;
+    if (!*former && newest && !is_settled(fetch, newest->owner.name))
+        former = newest->owner.name;
+    if (*former) {
+        snprintf(fetch->former, sizeof(fetch->former), "%s", former);
         fetch->finishing = 0;
         ask_peer(fetch, fetch->former);
-        asked = 1;
+        step(fetch);
     }
     pthread_mutex_unlock(&fetch->sessions->lock);
-    return asked;
+    return *former != '\0';
 }
 
 /* Nobody had anything newer than the copy that was held here. */
@@ -569,7 +578,8 @@ static int conclude(fs_fetch_t *fetch, apr_pool_t *pool)
     default:
         if (fetch->held && is_alone(fetch) && !somebody_answered(fetch))
             return adopt(fetch, pool);
-        return own && !fetch->again && nobody_answered(fetch) ? keep_own(fetch) : 503;
+        return own && !fetch->again && nobody_answered(fetch) && is_alone(fetch) ? keep_own(fetch)
+                                                                                 : 503;
     }
 }
 
@@ -702,6 +712,8 @@ static void step(fs_fetch_t *fetch)
         taking.peers = fetch->peers;
         taking.peer_count = fetch->peer_count;
         taking.asked_all = fetch->asked_all;
+        taking.missing = (fetch->asked_all && fetch->nameless) ||
+                         (sessions->others_missing && !sessions->vouching.trusted.until);
         taking.stale = fetch->generation != sessions->vouching.trusted.generation;
         fetch->next = fs_session_take_next(&taking, fs_session_clock());
         switch (fetch->next.step) {
@@ -762,7 +774,7 @@ void fs_fetch_heard(fs_sessions_t *sessions, unsigned server, fs_ask_t *ask,
                            : item->what == FS_SESSION_WHAT_GRANTED ? FS_SESSION_HEARD_GRANTED
                            : item->what == FS_SESSION_WHAT_OWNED   ? FS_SESSION_HEARD_OWNED
                                                                    : FS_SESSION_HEARD_FAILED;
-        if (candidate->heard == FS_SESSION_HEARD_OWNED) {
+        if (candidate->heard >= FS_SESSION_HEARD_GRANTED && item->parts & FS_SESSION_PART_OWNER) {
             memcpy(candidate->owner, item->owner, sizeof(candidate->owner));
             candidate->until = fs_session_clock() + item->lease * FS_USEC_PER_MSEC;
         }

@@ -266,10 +266,22 @@ static void hand_all_over(fs_asked_t *asked, handing_t *handings, unsigned count
     } while (waiting && !fs_agent_stopping(sessions->agent));
 }
 
+/* Who asks may be wondering whether it is only he whom the bank doesn't answer. */
+static int has_bank(fs_sessions_t *sessions)
+{
+    int has;
+
+    pthread_mutex_lock(&sessions->lock);
+    has = sessions->vouching.trusted.until && !sessions->vouching.trusted.alone;
+    pthread_mutex_unlock(&sessions->lock);
+    return has;
+}
+
 /* What doesn't fit any more is answered as if it couldn't be done now: the asker asks again. */
 static apr_status_t write_handed(fs_asked_t *asked, handing_t *handings, unsigned count)
 {
-    fs_session_batch_t head = {.kind = FS_SESSION_BATCH_HANDED};
+    fs_session_batch_t head = {.kind = FS_SESSION_BATCH_HANDED,
+                               .flags = has_bank(asked->sessions) ? FS_SESSION_BATCH_IN_SYNC : 0};
     apr_status_t status = fs_session_batch_begin(&asked->answer, &head, &asked->result);
 
     for (unsigned i = 0; i < count && !status; i++) {

@@ -56,6 +56,7 @@ void fs_up_step(fs_sessions_t *sessions)
     fs_session_trusted_t before = sessions->vouching.trusted;
     fs_usec_t now = fs_session_clock();
 
+    fs_others_look(sessions, now);
     fs_session_vouching_step(&sessions->vouching, now);
     for (unsigned i = 0; i < sessions->count; i++)
         note_missing(sessions, i, now);

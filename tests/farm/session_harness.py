@@ -40,6 +40,7 @@ from session_history import Death, judge, silence  # noqa: E402
 
 VISITORS, PER_MODE = 4, 3
 ANSWER_S = 10.0  # a read at the end that isn't answered by then counts as no answer
+LEASE_S = 0.3  # so long it may go on without being heard
 SLACK_S = 0.1  # between the end of a flush interval and the copy's arrival, on a busy machine
 
 
@@ -73,7 +74,8 @@ def silence_web(run, how):
     """From now on nobody hears of it what it had answered a moment ago."""
     began = time.monotonic()
     how()
-    run.silences.append(Death(run.farm.webs.index(run.pick_web()), began, time.monotonic()))
+    run.silences.append(Death(run.farm.webs.index(run.pick_web()), began,
+                              time.monotonic() + LEASE_S + SLACK_S))
 
 
 def kill_bank(run):
@@ -133,8 +135,6 @@ FAULTS = [
           lambda run: room_again(run, run.pick_bank())),
 ]
 BY_NAME = {one.name: one for one in FAULTS}
-# While these last, a server can't know what others do: it serves what it has.
-PARTED = ("web server hears no other", "bank doesn't hear a web server")
 # What happens to a bank server and, while it lasts or right after, to a web server.
 DOUBLE = ("bank server dies", "bank server returns empty", "bank server returns old",
           "bank server stands still")
@@ -343,7 +343,7 @@ def broken(result):
             continue
         if counts["strange_ids"]:
             found.append(f"{mode}: {counts['strange_ids']} answers from another session")
-        if counts["stale"] and result["fault"] not in PARTED:
+        if counts["stale"]:
             found.append(f"{mode}: {counts['stale']} stale answers")
     if result["crashes"]:
         found.append("; ".join(result["crashes"]))

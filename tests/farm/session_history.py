@@ -75,7 +75,7 @@ def judge(session, deaths=(), flush=0.0, unconfirmed=False, silences=()):
     forked = len({frozenset(marks) for marks in reads}) > 1
     invented = union - session.attempted()
     stale = [one for one, missing in session.stale_answers()
-             if not (unconfirmed and all(excused(acknowledged[mark], silences, flush)
+             if not (unconfirmed and all(excused(acknowledged[mark], [*silences, *deaths], flush)
                                          for mark in missing))]
     return Verdict(lost, int(whole), int(forked), 0, len(invented), len(stale), age)
 

@@ -265,6 +265,55 @@ START_TEST(no_hand_over_without_the_turn)
 }
 END_TEST
 
+/* The bank gave the session; who had it before named another, whom the bank doesn't hear. */
+START_TEST(who_is_named_is_asked_though_the_bank_gave_it)
+{
+    fs_session_taking_t taking = taking_of(1);
+    fs_session_next_t next;
+
+    candidates[0] = candidates[1] = heard(FS_SESSION_HEARD_GRANTED, 1, "web3");
+    peers[0] = said("web2", FS_SESSION_SAID_NAMED, "web3");
+    next = fs_session_take_next(&taking, 10 * MS);
+    ck_assert_int_eq(next.step, FS_SESSION_STEP_ASK);
+    ck_assert_str_eq(next.whom, "web3");
+    taking.peer_count = 2;
+    peers[1] = said("web3", FS_SESSION_SAID_FAILED, "");
+    ck_assert_int_eq(step_of(&taking), FS_SESSION_STEP_ADOPT);
+    peers[1] = said("web3", FS_SESSION_SAID_NONE, "");
+    ck_assert_int_eq(step_of(&taking), FS_SESSION_STEP_ADOPT);
+}
+END_TEST
+
+/* The bank is away for everybody, or only for this host. */
+START_TEST(a_host_that_is_cut_off_trusts_nothing)
+{
+    fs_session_vouching_t vouching = {.lease = 300 * MS, .count = 1};
+
+    ck_assert_int_eq(fs_session_parted(&(fs_session_others_t){0, 0, 0}), 0);
+    ck_assert_int_eq(fs_session_parted(&(fs_session_others_t){1, 0, 0}), 1);
+    ck_assert_int_eq(fs_session_parted(&(fs_session_others_t){1, 1, 0}), 0);
+    ck_assert_int_eq(fs_session_parted(&(fs_session_others_t){2, 2, 2}), 1);
+    ck_assert_int_eq(fs_session_parted(&(fs_session_others_t){2, 1, 0}), 0);
+    ck_assert_int_eq(fs_session_parted(&(fs_session_others_t){2, 1, 1}), 1);
+    ck_assert_int_eq(fs_session_parted(&(fs_session_others_t){3, 2, 0}), 0);
+    ck_assert_int_eq(fs_session_parted(&(fs_session_others_t){3, 1, 0}), 1);
+    vouching.parted = 1;
+    fs_session_vouch_sent(&vouching, 0, 10 * MS);
+    fs_session_vouching_step(&vouching, 100 * MS);
+    fs_session_vouching_step(&vouching, 200 * MS);
+    fs_session_vouching_step(&vouching, 310 * MS);
+    ck_assert_int_eq(vouching.trusted.alone, 0);
+    ck_assert_int_eq(vouching.trusted.until, 0);
+    vouching.parted = 0;
+    fs_session_vouching_step(&vouching, 400 * MS);
+    ck_assert_int_eq(vouching.trusted.alone, 1);
+    vouching.parted = 1;
+    fs_session_vouching_step(&vouching, 500 * MS);
+    ck_assert_int_eq(vouching.trusted.alone, 0);
+    ck_assert_int_eq(vouching.trusted.until, 0);
+}
+END_TEST
+
 static Suite *session_take_suite(void)
 {
     Suite *suite = suite_create("session take");
@@ -277,6 +326,8 @@ static Suite *session_take_suite(void)
     tcase_add_test(take, servers_that_are_behind_are_enough_with_all_hosts);
     tcase_add_test(take, two_that_take_at_once_dont_wait_for_each_other);
     tcase_add_test(take, no_hand_over_without_the_turn);
+    tcase_add_test(take, who_is_named_is_asked_though_the_bank_gave_it);
+    tcase_add_test(take, a_host_that_is_cut_off_trusts_nothing);
     tcase_add_test(take, who_released_it_waits_for_whom_he_gave_it);
     tcase_add_test(take, a_later_copy_doesnt_take_a_session_from_whom_it_was_granted_to);
     tcase_add_test(take, copies_that_are_apart_are_kept);
