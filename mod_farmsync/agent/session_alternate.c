@@ -186,7 +186,8 @@ static fs_usec_t gather(fs_alternates_t *alternates)
     pthread_mutex_lock(&sessions->lock);
     all = alternates->all || sessions->draining;
     pthread_mutex_unlock(&sessions->lock);
-    all = all || fs_route_drains(sessions->agent); /* their visitors go there with their next request */
+    all = all ||
+          fs_route_drains(sessions->agent); /* their visitors go there with their next request */
     alternates->postponed_count = 0;
     if (fs_session_store_ahead(sessions->store, farm, all, LOOK_MOST, gather_one, alternates,
                                &shown, &next, &result))

@@ -10,11 +10,9 @@
  *   load ID [MS]           as a request: from the store if that may be served, else by the agent
  *   fetch ID [MS]          only asks the agent
  *   ack ID COPIES [MS]     waits until the present version is on the bank
- *   alternate NAME EACH    the visitors' alternate from now on ("-" nobody), and how often it gets copies
- *   move ID                login: another id
- *   end ID
- *   hold ID | done ID      a request that may change it begins, is done
- *   count                  numbers of the store
+ *   alternate NAME EACH    the visitors' alternate from now on ("-" nobody), and how often it gets
+ * copies move ID                login: another id end ID hold ID | done ID      a request that may
+ * change it begins, is done count                  numbers of the store
  */
 #include <inttypes.h>
 #include <jansson.h>
@@ -314,8 +312,7 @@ static json_t *name_alternate(const char *name, const char *each)
 static json_t *move_one(const host_t *host, const fs_session_id_t *id)
 {
     fs_usec_t now = farm_time(host);
-    fs_session_save_t save = {
-        .key = id->key, .urgent = 1, .ahead = has_ahead ? &ahead : NULL};
+    fs_session_save_t save = {.key = id->key, .urgent = 1, .ahead = has_ahead ? &ahead : NULL};
     fs_session_target_t target = {.until = now + 10 * FS_USEC_PER_SEC};
     fs_session_record_t record;
     fs_session_id_t made;
