@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backplane.h"
 #include "listen.h"
 
 #define CANDIDATES 16
