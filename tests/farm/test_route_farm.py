@@ -10,6 +10,7 @@ import os
 import shutil
 import statistics
 import subprocess
+import time
 
 import pytest
 from conftest import LONG

@@ -26,6 +26,8 @@ def configuration(directory, text):
     text = text.replace("/etc/farmsync/", f"{directory}/").replace("/var/lib/farmsync", f"{directory}/state")
     text = text.replace("/usr/libexec/farmsync-agent", paths.built("farmsync-agent"))
     loads = [f'LoadModule {name}_module "{paths.httpd_modules()}/mod_{name}.so"' for name in NEEDED]
+    loads += [f'LoadModule {name}_module "{paths.httpd_modules()}/mod_{name}.so"' for name in ("proxy", "proxy_http")]
+    loads.append(f'LoadModule proxy_farmsync_module "{paths.built("mod_farmsync/mod_proxy_farmsync.so")}"')
     (directory / "httpd.conf").write_text("\n".join(
         [f'ServerRoot "{directory}"', "ServerName 127.0.0.1", "Listen 127.0.0.1:8080", f'DefaultRuntimeDir "{directory}"',
          "ErrorLog error.log", *loads, text]))

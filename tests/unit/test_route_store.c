@@ -668,16 +668,19 @@ START_TEST(a_killed_writer_leaves_the_last_commit)
             usleep(100);
         kill(child, SIGKILL);
         waitpid(child, NULL, 0);
+        /* What it had just committed may be seen only once somebody writes again. */
+        is = total(store, "web1");
+        claim(store, 90000000 + round, "web1", "web2", 1, 1, NOW);
+        ck_assert_uint_ge(total(store, "web1").primaries, is.primaries + 1);
+        ck_assert_uint_le(total(store, "web1").primaries, is.primaries + 2);
         is = total(store, "web1");
         ck_assert_uint_eq(is.primaries, is.sequence);
         ck_assert_uint_eq(is.primaries, total(store, "web2").alternates);
-        claim(store, 90000000 + round, "web1", "web2", 1, 1, NOW);
-        ck_assert_uint_eq(total(store, "web1").primaries, is.primaries + 1);
         heard.count = 0;
         ck_assert_int_eq(
             fs_route_store_each(store, "web1", NULL, FS_ROUTE_NEWS_MOST, 1, hear, &heard, NULL), 0);
-        ck_assert_uint_eq(heard.count, is.primaries + 1 < FS_ROUTE_NEWS_MOST ? is.primaries + 1
-                                                                             : FS_ROUTE_NEWS_MOST);
+        ck_assert_uint_eq(heard.count, is.primaries < FS_ROUTE_NEWS_MOST ? is.primaries
+                                                                         : FS_ROUTE_NEWS_MOST);
         fs_route_store_close(store);
     }
 }
