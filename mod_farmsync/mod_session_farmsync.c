@@ -126,10 +126,20 @@ static apr_status_t out_filter(ap_filter_t *filter, apr_bucket_brigade *brigade)
 
 static ap_filter_rec_t *out_filter_handle;
 
+/* Has mod_session's filter nothing to do? It is inserted with each request. */
+static int is_spared(request_rec *r)
+{
+    const fs_session_request_t *session = fs_session_loaded(r);
+
+    return session && !session->next && session->spared && !r->prev && fs_session_place(r)->cookie;
+}
+
 static void insert_filters(request_rec *r)
 {
     if (r->main || !(fs_session_place(r)->cookie || fs_session_loaded(r)))
         return;
+    if (is_spared(r))
+        ap_remove_output_filter_byhandle(r->output_filters, "MOD_SESSION_OUT");
     ap_add_output_filter_handle(out_filter_handle, NULL, r, r->connection);
 }
 
@@ -184,8 +194,8 @@ static void register_hooks(apr_pool_t *pool)
     ap_hook_header_parser(refuse_early, NULL, NULL, APR_HOOK_MIDDLE);
     out_filter_handle =
         ap_register_output_filter(FILTER_NAME, out_filter, NULL, AP_FTYPE_CONTENT_SET + 1);
-    ap_hook_insert_filter(insert_filters, NULL, NULL, APR_HOOK_MIDDLE);
-    ap_hook_insert_error_filter(insert_filters, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_insert_filter(insert_filters, after_mod_session, NULL, APR_HOOK_MIDDLE);
+    ap_hook_insert_error_filter(insert_filters, after_mod_session, NULL, APR_HOOK_MIDDLE);
     ap_hook_handler(fs_session_rest, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_log_transaction(finish_late, NULL, NULL, APR_HOOK_FIRST);
     fs_session_visitor_register();
