@@ -201,10 +201,8 @@ class Site:
 
 COOKIE = SESSION + """\
 LoadModule session_cookie_module "{modules}/mod_session_cookie.so"
-<Location "/">
-    Session On
-    SessionCookieName session path=/
-</Location>
+Session On
+SessionCookieName session path=/
 """
 
 DBD = SESSION + """\
@@ -220,10 +218,8 @@ DBDPrepareSQL "update session set value = %s, expiry = %lld, `key` = %s where `k
 DBDPrepareSQL "insert into session (value, expiry, `key`) values (%s, %lld, %s)" insertsession
 DBDPrepareSQL "select value from session where `key` = %s and (expiry = 0 or expiry > %lld)" selectsession
 DBDPrepareSQL "delete from session where expiry != 0 and expiry < %lld" cleansession
-<Location "/">
-    Session On
-    SessionDBDCookieName session path=/
-</Location>
+Session On
+SessionDBDCookieName session path=/
 """
 TABLE = "CREATE TABLE session (`key` VARCHAR(64) PRIMARY KEY, value VARCHAR(8000), expiry BIGINT)"
 
@@ -352,11 +348,9 @@ def php(place, count=1):
 
 OURS = """\
 LoadModule counter_module "{counter}"
-<Location "/">
-    Session On
-    SessionFarmSyncCookieName session path=/
-    SessionFarmSyncOnUnknown 503
-</Location>
+Session On
+SessionFarmSyncCookieName session path=/
+SessionFarmSyncOnUnknown 503
 <Location "/counter">
     SetHandler counter
 </Location>
