@@ -27,19 +27,6 @@ struct fs_bank_store_t {
     char boot[64];
 };
 
-/* What stands before the owner's name and the sealed copy. */
-typedef struct fs_bank_slot_t {
-    fs_session_stamp_t version;
-    fs_usec_t expires;
-    fs_usec_t indexed; /* in EXPIRY; 0 in ASIDE */
-    uint64_t sequence; /* of its latest change */
-    uint8_t flags;     /* ENDED, ALIAS, 0x80: granted (fs_session_hold_t) */
-    uint8_t owner;     /* length of its name */
-    uint8_t zero[6];
-} fs_bank_slot_t;
-
-#define FS_BANK_TIME_BYTES (8 + FS_SESSION_KEY_BYTES)
-
 /* The environment with its tables; `make`: also makes what isn't there. 0 or an error. */
 int fs_bank_env_open(MDB_env **env, MDB_dbi tables[BANK_TABLES], const char *dir, size_t map,
                      int make, int sync);
@@ -48,8 +35,12 @@ int fs_bank_env_open(MDB_env **env, MDB_dbi tables[BANK_TABLES], const char *dir
  * only one who writes. 0 or an error: ENOSPC. */
 int fs_bank_reserve(fs_bank_store_t *store, size_t ahead);
 
-/* Reads a slot's parts out of a value. 0, or MDB_CORRUPTED. */
-int fs_bank_slot_read(const MDB_val *value, fs_bank_slot_t *slot, char owner[FS_SESSION_NAME_SIZE],
-                      const uint8_t **sealed, size_t *length);
+#define FS_BANK_LEAST_AHEAD ((size_t)512 << 10) /* for what isn't a copy */
+
+/* Before a change that may use so many bytes more of the file, with `keep` left behind them. 0 or
+ * an error: ENOSPC. */
+int fs_bank_claim(fs_bank_work_t *work, size_t bytes, size_t keep);
+/* 1: this transaction has used what one may. */
+int fs_bank_is_spent(const fs_bank_work_t *work);
 
 #endif

@@ -21,7 +21,7 @@
 
 #include <openssl/rand.h>
 
-#include "bank_internal.h"
+#include "bank_slot.h"
 #include "base/fs_file.h"
 
 #define MAX_READERS   64

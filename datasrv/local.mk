@@ -25,6 +25,7 @@ datasrv_datasrv_SOURCES = \
 	datasrv/bank_hosts.c datasrv/bank_hosts.h \
 	datasrv/bank_store.c datasrv/bank_store.h \
 	datasrv/bank_open.c datasrv/bank_internal.h \
+	datasrv/bank_slot.c datasrv/bank_slot.h datasrv/bank_answer.c \
 	datasrv/bank_peers.c datasrv/bank_peers.h \
 	datasrv/bank_pull.c datasrv/bank_cover.c datasrv/bank_peers_internal.h \
 	datasrv/bank_page.c \
@@ -60,7 +61,8 @@ if HAVE_CHECK
 check_PROGRAMS += tests/unit/test_datasrv tests/unit/test_bank_store
 TESTS += tests/unit/test_datasrv tests/unit/test_bank_store
 tests_unit_test_bank_store_SOURCES = tests/unit/test_bank_store.c tests/unit/fs_test.h \
-	tests/unit/fs_test_session.h datasrv/bank_store.c datasrv/bank_open.c datasrv/bank_hosts.c
+	tests/unit/fs_test_session.h datasrv/bank_store.c datasrv/bank_slot.c datasrv/bank_answer.c \
+	datasrv/bank_open.c datasrv/bank_hosts.c
 tests_unit_test_bank_store_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir) $(LMDB_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_bank_store_LDADD = lib/session/libfs_session.la lib/base/libfs_base.la \
 	$(LMDB_LIBS) $(CRYPTO_LIBS) $(APR_LIBS) $(CHECK_LIBS)
