@@ -3,84 +3,38 @@
  * Making and checking a store before anybody uses it.
  *
  * LMDB trusts its pages: one that was damaged from outside can make it read anywhere. So a process
- * of its own walks through the whole store; if it dies, the store is damaged. And as nothing is
- * synced, the file is worth nothing after the host went down: the file `boot` says in which boot of
- * the host the store was opened, and whether it was settled.
+ * of its own (fs_apart.h) walks through the whole store; if it dies, the store is damaged. And as
+ * nothing is synced, the file is worth nothing after the host went down: the file `boot`
+ * (fs_boot.h) says in which boot of the host the store was opened, and whether it was settled.
  */
 #include "session/fs_session_store_internal.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <grp.h>
 #include <limits.h>
-#include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <openssl/rand.h>
 
+#include "base/fs_apart.h"
+#include "base/fs_boot.h"
 #include "base/fs_file.h"
 
-#define BOOT_BYTES    64
 #define PATH_ROOM     (PATH_MAX + 64)
 #define CHECK_SECONDS 120 /* a damaged tree may lead round in a circle */
 
 typedef struct preparing_t {
     const char *dir;
-    uid_t uid;
-    gid_t gid;
     int first;
     int set_aside; /* whatever the store looks like */
-    char boot[BOOT_BYTES];
+    char boot[FS_BOOT_SIZE];
 } preparing_t;
 
 static void file_in(char path[PATH_ROOM], const char *dir, const char *name)
 {
     snprintf(path, PATH_ROOM, "%s/%s", dir, name);
-}
-
-static void name_boot(char name[BOOT_BYTES], const char *given)
-{
-    FILE *file = given ? NULL : fopen("/proc/sys/kernel/random/boot_id", "re");
-
-    snprintf(name, BOOT_BYTES, "%s", given ? given : "unknown");
-    if (file && !fgets(name, BOOT_BYTES, file))
-        snprintf(name, BOOT_BYTES, "unknown");
-    if (file)
-        fclose(file);
-    name[strcspn(name, "\n")] = '\0';
-}
-
-static apr_status_t write_boot(const preparing_t *preparing, const char *state, fs_result_t *result)
-{
-    char path[PATH_ROOM], text[BOOT_BYTES + 16];
-
-    file_in(path, preparing->dir, "boot");
-    snprintf(text, sizeof(text), "%s %s\n", preparing->boot, state);
-    return fs_file_write(path, text, strlen(text), result);
-}
-
-/* Was the store last used in this boot, or settled before the last one ended? */
-static int is_of_this_boot(const preparing_t *preparing)
-{
-    char path[PATH_ROOM], *text, *space;
-    size_t length;
-    int good;
-
-    file_in(path, preparing->dir, "boot");
-    if (fs_file_read(path, 2 * BOOT_BYTES, &text, &length, NULL))
-        return 0;
-    space = strrchr(text, ' ');
-    good = space && (!strcmp(space, " settled\n") ||
-                     (!strncmp(text, preparing->boot, (size_t)(space - text)) &&
-                      !preparing->boot[space - text]));
-    free(text);
-    return good;
 }
 
 static int store_is_there(const preparing_t *preparing)
@@ -229,18 +183,20 @@ static int is_damage(int error)
     return error < 0 || error == EINVAL || error == EFBIG || error == ENOMEM;
 }
 
-static apr_status_t prepare(const preparing_t *preparing, fs_result_t *result)
+static apr_status_t prepare(void *baton, fs_result_t *result)
 {
     static const char *const shared[] = {"pending", "trust", "turns", "space"};
+    const preparing_t *preparing = baton;
+    char boot[PATH_ROOM];
     fs_result_t failure;
     apr_status_t status;
     int error = 0;
 
-    fs_result_clear(result);
+    file_in(boot, preparing->dir, "boot");
     if (store_is_there(preparing) && preparing->first) {
         if (preparing->set_aside)
             put_aside(preparing, "FS1211", "is damaged", result);
-        else if (!is_of_this_boot(preparing))
+        else if (!fs_boot_is_good(boot, preparing->boot))
             put_aside(preparing, "FS1215", "was in use when the host went down", result);
         else if ((error = check_all(preparing)) != 0 && is_damage(error)) {
             put_aside(preparing, "FS1211", "is damaged", result);
@@ -258,88 +214,31 @@ static apr_status_t prepare(const preparing_t *preparing, fs_result_t *result)
         }
     status = make_store(preparing, &failure);
     if (status == APR_SUCCESS)
-        status = write_boot(preparing, "open", &failure);
+        status = fs_boot_write(boot, preparing->boot, 0, &failure);
     if (status != APR_SUCCESS)
         *result = failure;
     return status;
 }
 
-/* --- the process of its own ----------------------------------------------------------------------
- */
-
-static int become(const preparing_t *preparing)
-{
-    if (geteuid() != 0 || preparing->uid == (uid_t)-1)
-        return 0;
-    return setgroups(0, NULL) || setgid(preparing->gid) || setuid(preparing->uid) ? -1 : 0;
-}
-
-static void prepare_in_child(const preparing_t *preparing, int fd)
-{
-    static const int deadly[] = {SIGSEGV, SIGBUS, SIGABRT, SIGALRM};
-    struct rlimit no_core = {0, 0};
-    fs_result_t result;
-
-    for (unsigned i = 0; i < sizeof(deadly) / sizeof(*deadly); i++)
-        signal(deadly[i], SIG_DFL);
-    setrlimit(RLIMIT_CORE, &no_core);
-    alarm(CHECK_SECONDS);
-    if (become(preparing))
-        fs_session_store_failed(errno, "change to httpd's user for", &result);
-    else
-        prepare(preparing, &result);
-    _exit(write(fd, &result, sizeof(result)) == (ssize_t)sizeof(result) ? 0 : 1);
-}
-
-/* APR_EGENERAL without a result if the child died. */
-static apr_status_t run_child(const preparing_t *preparing, fs_result_t *result, int *died)
-{
-    int pipes[2], state = 0;
-    size_t done = 0;
-    ssize_t got = 1;
-    pid_t pid;
-
-    *died = 0;
-    if (pipe2(pipes, O_CLOEXEC))
-        return fs_session_store_failed(errno, "check", result);
-    pid = fork();
-    if (pid == 0)
-        prepare_in_child(preparing, pipes[1]);
-    close(pipes[1]);
-    while (pid > 0 && done < sizeof(*result) && (got > 0 || errno == EINTR)) {
-        got = read(pipes[0], (char *)result + done, sizeof(*result) - done);
-        if (got == 0)
-            break;
-        done += got > 0 ? (size_t)got : 0;
-    }
-    close(pipes[0]);
-    if (pid < 0)
-        return fs_session_store_failed(errno, "check", result);
-    while (waitpid(pid, &state, 0) < 0 && errno == EINTR)
-        ;
-    *died = done < sizeof(*result);
-    return *died ? APR_EGENERAL : result->status;
-}
-
 apr_status_t fs_session_store_prepare(const char *dir, uid_t uid, gid_t gid, int first,
                                       const char *boot, fs_result_t *result)
 {
-    preparing_t preparing = {.dir = dir, .uid = uid, .gid = gid, .first = first};
+    preparing_t preparing = {.dir = dir, .first = first};
     fs_result_t local;
     apr_status_t status;
     int died;
 
     result = result ? result : &local;
-    name_boot(preparing.boot, boot);
+    fs_boot_name(preparing.boot, boot);
     status = fs_dir_make(dir, result);
     if (status != APR_SUCCESS)
         return status;
     if (geteuid() == 0 && uid != (uid_t)-1 && lchown(dir, uid, gid))
         return fs_session_store_failed(errno, "give httpd's user", result);
-    status = run_child(&preparing, result, &died);
+    status = fs_apart_run(prepare, &preparing, uid, gid, CHECK_SECONDS, &died, result);
     if (died && first) {
         preparing.set_aside = 1;
-        status = run_child(&preparing, result, &died);
+        status = fs_apart_run(prepare, &preparing, uid, gid, CHECK_SECONDS, &died, result);
     }
     if (died)
         status = fs_session_store_failed(MDB_CORRUPTED, "check", result);
@@ -348,17 +247,18 @@ apr_status_t fs_session_store_prepare(const char *dir, uid_t uid, gid_t gid, int
 
 apr_status_t fs_session_store_settle(const char *dir, const char *boot, fs_result_t *result)
 {
-    preparing_t preparing = {.dir = dir};
+    char path[PATH_ROOM], name[FS_BOOT_SIZE];
     MDB_dbi tables[TABLES];
     MDB_env *env;
     int error = fs_session_env_open(&env, tables, dir, 0, 0);
 
-    name_boot(preparing.boot, boot);
     if (!error) {
         error = mdb_env_sync(env, 1);
         mdb_env_close(env);
     }
     if (error)
         return fs_session_store_failed(error, "settle", result);
-    return write_boot(&preparing, "settled", result);
+    file_in(path, dir, "boot");
+    fs_boot_name(name, boot);
+    return fs_boot_write(path, name, 1, result);
 }
