@@ -16,7 +16,9 @@ EXTRA_DIST += scripts/farm scripts/test scripts/bench scripts/packages.txt scrip
 	scripts/farmlib/dataserver.py \
 	scripts/farmlib/demo.py \
 	scripts/farmlib/demo_avail.py \
-	scripts/farmlib/demo_session.py \
+	scripts/farmlib/demo_ctl.py \
+	scripts/farmlib/demo_reuse.py \
+	scripts/farmlib/demo_visitors.py \
 	scripts/farmlib/errors.py \
 	scripts/farmlib/farm.py \
 	scripts/farmlib/httpd.py \

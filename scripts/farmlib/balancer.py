@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A balancer before the web servers: HAProxy that gives each request to the next one, without
-stickiness, and tries once again elsewhere. What it knows of the farm is a list of ports.
+stickiness, and tries once again elsewhere. What it knows of the farm is a list of ports. Its answers say
+in X-Reached which server it took.
 
     FARM_DIR/lb1/haproxy.cfg
 """
@@ -28,6 +29,7 @@ listen farm
     balance roundrobin
     option httpchk GET /farmsync/status?json
     http-check expect status 200
+    http-response set-header X-Reached %s
 {servers}
 """
 

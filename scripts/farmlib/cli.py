@@ -12,8 +12,11 @@ import time
 from . import paths, ports, setup
 from .errors import FarmError
 from .farm import DEFAULT_INTERVAL_S, Farm, checked_mpms
+from .httpd import VISITS
 from .part import http_get
 from .progress import step
+
+CAPACITIES = (100, 100, 200)  # visitors that a server can be home to, in turn
 
 DESCRIPTION = """\
 A whole farm on this machine: a private database, data servers and web servers with their agents,
@@ -21,7 +24,7 @@ all below one directory and on 127.0.0.1 only. A system Apache or MariaDB is lef
 """
 
 EPILOG = """\
-NAME is db1, ds1, ds2, ..., web1, web2, ..., or agent1 (the agent of web1).
+NAME is db1, ds1, ds2, ..., web1, web2, ..., lb1 (the balancer before them), or agent1 (the agent of web1).
 
 examples:
   scripts/farm demo                              see it happen
@@ -64,7 +67,7 @@ def parser():
                              f"(default {DEFAULT_INTERVAL_S}; farmsync's own default is 600)")
         command.add_argument("--base-port", metavar="P", type=whole(1, 65535),
                              help="web servers get P, P+1, ..., then the data servers, the "
-                             "database, and the agents (default: free ports)")
+                             "database, the balancer, and the agents (default: free ports)")
         command.add_argument("--mpm", default="event", help="event, prefork or worker; a list "
                              "(event,prefork) gives them to the servers in turn")
     add("build", "install what is missing and build, without starting anything")
@@ -102,6 +105,8 @@ def assignments(farm):
     for word, parts in (("WEB", farm.webs), ("DS", farm.datasrvs), ("DB", [farm.database])):
         for number, part in enumerate(parts, 1):
             yield f"FARM_PID_{word}_{number}", str(part.pid or "")
+    if farm.balancer:
+        yield "FARM_BALANCER", farm.balancer.url
     for number, web in enumerate(farm.webs, 1):
         agent = web.agent_process()
         yield f"FARM_PID_AGENT_{number}", str(agent.pid if agent else "")
@@ -139,7 +144,7 @@ def _health(part):
 def show_status(farm):
     rows = []
     for part in farm.parts():
-        where = part.url if part.kind in ("web", "datasrv") else part.where()
+        where = part.url if part.kind in ("web", "datasrv", "lb") else part.where()
         rows.append([part.name, part.state(), part.pid, where, _health(part)])
         if part.kind == "web":
             agent = farm.part(part.agent_name)
@@ -194,6 +199,8 @@ def print_urls(farm):
         print(f"  {part.name}  {part.url}/  (status: {part.url}/farmsync/status)")
     for part in farm.datasrvs:
         print(f"  {part.name}   {part.url}/healthz")
+    if farm.balancer:
+        print(f"  {farm.balancer.name}   {farm.balancer.url}/  (HAProxy before the web servers, each in turn)")
     option = dir_option(farm)
     print(f"  db1   {farm.database.where()}  (scripts/farm sql{option})")
     print(f"scripts/farm status{option} shows it, scripts/farm down{option} stops it.")
@@ -210,7 +217,8 @@ def bring_up(options):
             _same_or_refuse(farm, options)
         else:
             farm.create(options.servers, options.datasrv, options.interval, options.base_port,
-                        options.mpm, sessions=True)
+                        options.mpm, sessions=True,
+                        routing=CAPACITIES if options.servers > 1 else None, routed=VISITS)
         farm.up()
     return farm
 
@@ -221,7 +229,8 @@ def _check(farm, options):
     farm.check_place()
     farm.load()
     if options.base_port is not None and not farm.running():
-        ports.take(2 * options.servers + options.datasrv + 1, options.base_port)
+        ports.take(2 * options.servers + options.datasrv + 1 + (options.servers > 1),
+                   options.base_port)
 
 
 def _same_or_refuse(farm, options):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""scripts/farm demo: real data, changed with plain SQL, and the switch as every server showed it; an
-application that is down on all servers at once (demo_avail.py); then
-a session that survives its server (demo_session.py)."""
+"""scripts/farm demo: real data, changed with plain SQL, and the switch as every server showed it; a page
+that isn't sent twice (demo_reuse.py); an application that is down on all servers at once (demo_avail.py);
+visitors who have a home, and lose nothing when it is killed (demo_visitors.py)."""
 
 import os
 import re
@@ -9,7 +9,7 @@ import shlex
 import sys
 import time
 
-from . import catalogue, cli, demo_avail, demo_session, paths
+from . import catalogue, cli, demo_avail, demo_reuse, demo_visitors, paths
 from .clock import ActivationLog
 from .errors import FarmError
 from .part import http_get, wait_until
@@ -190,6 +190,7 @@ def demo(options):
     say(f"The page {farm.webs[0].url}/shop.shtml now:\n")
     for line in shop_lines(farm.webs[0]):
         say("  " + line)
+    browser = demo_reuse.first_visit(farm)
     log = ActivationLog(farm.database)
     prober = Prober([web.url for web in farm.webs], rate=PROBES_PER_SECOND)
     try:
@@ -207,8 +208,9 @@ def demo(options):
     for line in shop_lines(farm.webs[-1]):
         say("  " + line)
     with farm.lock():
+        demo_reuse.show(farm, browser)
         demo_avail.show(farm)
-        demo_session.show(farm)
+        demo_visitors.show(farm)
     cli.print_urls(farm)
     say("\nChange something yourself: scripts/farm sql" + cli.dir_option(farm) + " "
         + shlex.quote("UPDATE shop.price SET price = price + 1"))

@@ -179,11 +179,12 @@ class Farm:
 
     # --- up and down
     def create(self, servers=3, datasrv=2, interval=DEFAULT_INTERVAL_S, base_port=None,
-               mpm="event", sessions=False, routing=None):
+               mpm="event", sessions=False, routing=None, routed=None):
         """
         Lays out a farm that isn't started yet, or takes up the one that is in the directory.
         `mpm` may be a list, given to the servers in turn; so is `routing`, the visitors that a
-        server can be home to, with a balancer before them that knows nothing of it.
+        server can be home to, with a balancer before them that knows nothing of it; `routed` is
+        the path below which visitors have homes, everywhere if it is None.
         """
         mpms = checked_mpms(mpm)
         self.check_place()
@@ -202,7 +203,7 @@ class Farm:
                 parts[name]["mpm"] = mpms[(int(name[3:]) - 1) % len(mpms)]
                 parts[name]["agent_port"] = numbers["agent" + name[3:]]
         self._take({"format": FORMAT, "interval": interval, "sessions": sessions,
-                    "routing": routing, "parts": parts})
+                    "routing": routing, "routed": routed, "parts": parts})
         self._write_all()
         self.save()
 

@@ -66,6 +66,11 @@ FarmSyncListen        127.0.0.1:{agent_port}
 {peers}
 FarmSyncVersionHeader On
 FarmSyncApplication   sample-shop /shop.shtml
+# The page depends on nothing but the farm's data, which it reads through farmsync.
+<Location "/shop.shtml">
+    FarmSyncReuse On
+    Header set FarmSync-Depends ""
+</Location>
 <Location "/farmsync/status">
     SetHandler farmsync-status
 </Location>
@@ -88,6 +93,7 @@ LoadModule session_farmsync_module "{module}"
 """
 
 # A page that counts a visitor's visits in his session; any language can do it by these two.
+VISITS = "/visits"
 SESSION_PLACES = """\
 LuaMapHandler "^/visits$" "{root}/htdocs/visits.lua"
 <Location "/visits">
@@ -104,7 +110,7 @@ ROUTING = """\
 LoadModule proxy_module "{modules}/mod_proxy.so"
 LoadModule proxy_http_module "{modules}/mod_proxy_http.so"
 LoadModule proxy_farmsync_module "{module}"
-FarmSyncRoute         On
+{switch}
 FarmSyncRouteBy       proxy
 FarmSyncCapacity      {capacity}
 FarmSyncRouteURL      http://127.0.0.1:{port}
@@ -168,8 +174,10 @@ class WebServer(Part):
     def _routing(self):
         if not self.farm.routing:
             return ""
-        capacities = self.farm.routing
-        return ROUTING.format(modules=paths.httpd_modules(), port=self.port,
+        capacities, place = self.farm.routing, self.farm.state.get("routed")
+        switch = "FarmSyncRoute         On" if not place else \
+            f'<Location "{place}">\n    FarmSyncRoute On\n</Location>'
+        return ROUTING.format(modules=paths.httpd_modules(), port=self.port, switch=switch,
                               module=self.farm.binary("mod_proxy_farmsync.so"),
                               capacity=capacities[(self.number - 1) % len(capacities)])
 

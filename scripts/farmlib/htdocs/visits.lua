@@ -9,6 +9,8 @@ function handle(r)
     r.content_type = "text/plain"
     r.headers_out["Cache-Control"] = "no-store"
     r.headers_out["X-Replace-Session"] = "user=" .. user .. "&visits=" .. visits
+    local alternate = r.subprocess_env["FARMSYNC_ALTERNATE"] -- who would go on with it
+    if alternate then r.headers_out["X-Alternate"] = alternate end
     r:puts(string.format("@SERVER@: %s, visit %d\n", user, visits))
     return apache2.OK
 end
