@@ -2,7 +2,10 @@
 #include "image_print.h"
 
 #include <inttypes.h>
+#include <openssl/evp.h>
 #include <string.h>
+
+#define PIECE_BYTES 3072 /* of what is written as base64 at once: threes */
 
 static const char *const type_names[] = {"text", "integer", "decimal", "float",
                                          "time", "json",    "binary"};
@@ -141,19 +144,15 @@ static int is_json_number(fs_slice_t value)
 
 static void print_base64(FILE *out, fs_slice_t value)
 {
-    static const char letters[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    unsigned char text[PIECE_BYTES / 3 * 4 + 1];
 
     putc('"', out);
-    for (uint32_t i = 0; i < value.length; i += 3) {
-        uint32_t left = value.length - i, bits = 0;
+    for (uint32_t i = 0; i < value.length; i += PIECE_BYTES) {
+        uint32_t left = value.length - i;
 
-        for (uint32_t j = 0; j < 3; j++)
-            bits = bits << 8 | (j < left ? (unsigned char)value.data[i + j] : 0);
-        putc(letters[bits >> 18], out);
-        putc(letters[bits >> 12 & 63], out);
-        putc(left > 1 ? letters[bits >> 6 & 63] : '=', out);
-        putc(left > 2 ? letters[bits & 63] : '=', out);
+        EVP_EncodeBlock(text, (const unsigned char *)value.data + i,
+                        left < PIECE_BYTES ? (int)left : PIECE_BYTES);
+        fputs((const char *)text, out);
     }
     putc('"', out);
 }

@@ -4,6 +4,8 @@ lib_base_libfs_base_la_SOURCES = \
 	lib/base/fs_log.c lib/base/fs_log.h \
 	lib/base/fs_time.c lib/base/fs_time.h \
 	lib/base/fs_digest.c lib/base/fs_digest.h \
+	lib/base/fs_mac.c lib/base/fs_mac.h \
+	lib/base/fs_base64url.c lib/base/fs_base64url.h \
 	lib/base/fs_known.c lib/base/fs_known.h \
 	lib/base/fs_file.c lib/base/fs_file.h \
 	lib/base/fs_apart.c lib/base/fs_apart.h \

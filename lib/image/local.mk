@@ -22,6 +22,7 @@ lib_image_libfs_image_la_LIBADD = lib/base/libfs_base.la $(APR_LIBS)
 
 bin_PROGRAMS += datasrv/farmsync-image
 datasrv_farmsync_image_SOURCES = datasrv/image_tool.c datasrv/image_print.c datasrv/image_print.h
+datasrv_farmsync_image_CPPFLAGS = $(AM_CPPFLAGS) $(CRYPTO_CFLAGS)
 datasrv_farmsync_image_LDADD = lib/image/libfs_image.la lib/base/libfs_base.la
 
 EXTRA_DIST += doc/image-format.md

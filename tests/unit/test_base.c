@@ -4,9 +4,11 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/fs_base64url.h"
 #include "base/fs_digest.h"
 #include "base/fs_file.h"
 #include "base/fs_log.h"
+#include "base/fs_mac.h"
 #include "base/fs_time.h"
 
 START_TEST(digest_is_sha256_and_reads_back)
@@ -140,6 +142,52 @@ START_TEST(log_gate_lets_few_of_a_kind_through)
 }
 END_TEST
 
+/* RFC 4231, test case 1; a key is as good with zeros behind it. */
+START_TEST(mac_is_hmac_sha256)
+{
+    static const uint8_t wanted[FS_MAC_BYTES] = {0xb0, 0x34, 0x4c, 0x61, 0xd8, 0xdb, 0x38, 0x53,
+                                                 0x5c, 0xa8, 0xaf, 0xce, 0xaf, 0x0b, 0xf1, 0x2b,
+                                                 0x88, 0x1d, 0xc2, 0x00, 0xc9, 0x83, 0x3d, 0xa7,
+                                                 0x26, 0xe9, 0x37, 0x6c, 0x2e, 0x32, 0xcf, 0xf7};
+    uint8_t key[FS_MAC_BYTES] = {0}, out[FS_MAC_BYTES];
+    fs_mac_t mac;
+
+    memset(key, 0x0b, 20);
+    ck_assert_int_eq(fs_mac_derive(key, 20, "Hi There", out), 0);
+    ck_assert_mem_eq(out, wanted, sizeof(out));
+    ck_assert_int_eq(fs_mac_begin(&mac, key), 0);
+    for (int i = 0; i < 2; i++) {
+        memset(out, 0, sizeof(out));
+        ck_assert_int_eq(fs_mac_of(&mac, "Hi There", 8, out), 0);
+        ck_assert_mem_eq(out, wanted, sizeof(out));
+    }
+    fs_mac_drop(&mac);
+    fs_mac_drop(&mac);
+}
+END_TEST
+
+START_TEST(base64url_has_one_spelling)
+{
+    static const char *const bad[] = {"A", "AB", "QQ=", "QQ==", "QQ+/", "Q Q", "AAB", "AAAAA"};
+    const uint8_t bytes[] = {0xfb, 0xff, 0x00, 'A', 0x80};
+    uint8_t back[8];
+    char text[8];
+
+    for (size_t length = 0; length <= sizeof(bytes); length++) {
+        size_t written = (size_t)(fs_base64url_write(bytes, length, text) - text);
+
+        ck_assert_uint_eq(written, FS_BASE64URL_LENGTH(length));
+        ck_assert_uint_eq(fs_base64url_read(text, written, back, length), length);
+        ck_assert_mem_eq(back, bytes, length);
+        if (length)
+            ck_assert_uint_eq(fs_base64url_read(text, written, back, length - 1), 0);
+    }
+    ck_assert_mem_eq(text, "-_8AQYA", 7);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+        ck_assert_uint_eq(fs_base64url_read(bad[i], strlen(bad[i]), back, sizeof(back)), 0);
+}
+END_TEST
+
 static Suite *base_suite(void)
 {
     Suite *suite = suite_create("base");
@@ -148,6 +196,8 @@ static Suite *base_suite(void)
     tcase_add_test(tcase, digest_is_sha256_and_reads_back);
     tcase_add_test(tcase, digest_in_pieces_is_the_same);
     tcase_add_test(tcase, digest_text_that_is_none_is_refused);
+    tcase_add_test(tcase, mac_is_hmac_sha256);
+    tcase_add_test(tcase, base64url_has_one_spelling);
     tcase_add_test(tcase, time_is_written_in_utc);
     tcase_add_test(tcase, file_is_written_whole_and_read_back);
     tcase_add_test(tcase, file_that_is_not_there_says_so);
