@@ -78,6 +78,7 @@ mod_farmsync_mod_proxy_farmsync_la_SOURCES = \
 	mod_farmsync/proxy_workers.c mod_farmsync/proxy_workers.h \
 	mod_farmsync/proxy_body.c mod_farmsync/proxy_body.h \
 	mod_farmsync/proxy_balancer.c mod_farmsync/proxy_balancer.h \
+	mod_farmsync/proxy_page.c mod_farmsync/proxy_page.h \
 	mod_farmsync/proxy_status.c mod_farmsync/proxy_status.h \
 	mod_farmsync/parts.h
 mod_farmsync_mod_proxy_farmsync_la_CPPFLAGS = $(AM_CPPFLAGS) $(HTTPD_CPPFLAGS)

@@ -7,6 +7,8 @@
  *   proxy_workers    connections to the farm's servers
  *   proxy_body       what was read of a body that isn't forwarded after all
  *   proxy_balancer   mod_proxy_balancer in front of the farm
+ *   proxy_page       the table of servers
+ *   proxy_status     DUMP_FARMSYNC
  *
  * A module of its own, beside mod_farmsync, because it uses symbols of mod_proxy, which must be
  * loaded before.
@@ -23,6 +25,7 @@
 #include "parts.h"
 #include "proxy_balancer.h"
 #include "proxy_forward.h"
+#include "proxy_page.h"
 #include "proxy_status.h"
 #include "proxy_workers.h"
 
@@ -105,7 +108,8 @@ static void child_init(apr_pool_t *pool, server_rec *server)
 {
     fs_proxy_workers_init(pool);
     fs_proxy_forward_init(pool);
-    fs_proxy_balancer_init(pool, server);
+    fs_proxy_page_init(pool, server);
+    fs_proxy_balancer_init();
 }
 
 static int farmsync_forward(request_rec *r, const farmsync_forward_t *to)

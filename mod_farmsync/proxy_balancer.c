@@ -9,7 +9,7 @@
 #include <http_request.h>
 
 #include "parts.h"
-#include "route/fs_route_page.h"
+#include "proxy_page.h"
 
 #define BALANCER "proxy:balancer://"
 
@@ -17,33 +17,13 @@
 static const fs_route_settings_t settings = {.slack = 1, .busy = 0.8, .bounces = 1};
 
 /* Of this child. */
-static fs_route_page_t *page;
 static APR_OPTIONAL_FN_TYPE(farmsync_visitor) * visitor_of;
 static APR_OPTIONAL_FN_TYPE(farmsync_balancer_cookie) * cookie_of;
 
-static apr_status_t close_page(void *unused)
+void fs_proxy_balancer_init(void)
 {
-    fs_route_page_close(page);
-    page = NULL;
-    return APR_SUCCESS;
-}
-
-void fs_proxy_balancer_init(apr_pool_t *child_pool, server_rec *main_server)
-{
-    APR_OPTIONAL_FN_TYPE(farmsync_host) *host_of = APR_RETRIEVE_OPTIONAL_FN(farmsync_host);
-    const farmsync_host_t *host = host_of ? host_of(main_server, child_pool) : NULL;
-    fs_result_t result = {0};
-
     visitor_of = APR_RETRIEVE_OPTIONAL_FN(farmsync_visitor);
     cookie_of = APR_RETRIEVE_OPTIONAL_FN(farmsync_balancer_cookie);
-    page = NULL;
-    if (!host || !host->state_dir)
-        return;
-    /* Where nothing is routed there is none. */
-    if (!fs_route_page_open(&page, host->state_dir, 0, &result))
-        apr_pool_cleanup_register(child_pool, NULL, close_page, apr_pool_cleanup_null);
-    else
-        page = NULL;
 }
 
 /* --- lbmethod -----------------------------------------------------------------------------------
@@ -137,6 +117,7 @@ static int is_best(proxy_worker *member, proxy_worker *best, void *baton)
 
 static proxy_worker *find_member(proxy_balancer *balancer, request_rec *r)
 {
+    fs_route_page_t *page = fs_proxy_page();
     search_t search = {.view = page ? fs_route_page_view(page, fs_time_mono()) : NULL};
     farmsync_visitor_t visitor;
     proxy_worker *member;

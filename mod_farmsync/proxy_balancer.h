@@ -14,8 +14,8 @@
 
 #include "proxy_module.h"
 
-/* In a child: the state directory of this server, or NULL. */
-void fs_proxy_balancer_init(apr_pool_t *child_pool, server_rec *main_server);
+/* In a child. */
+void fs_proxy_balancer_init(void);
 void fs_proxy_balancer_register(apr_pool_t *pool);
 
 #endif

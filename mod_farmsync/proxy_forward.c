@@ -3,16 +3,20 @@
 
 #include <string.h>
 
+#include <apr_poll.h>
 #include <apr_strings.h>
+#include <http_core.h>
 #include <http_protocol.h>
 #include <http_request.h>
 #include <util_filter.h>
 
 #include "proxy_body.h"
+#include "proxy_page.h"
 #include "proxy_workers.h"
 
 #define NAME  "FARMSYNC_FORWARD"
 #define FRESH "proxy-initial-not-pooled" /* mod_proxy_http: over a fresh connection */
+#define LOOK  apr_time_from_msec(500)    /* while there is no answer */
 
 typedef enum outcome_t {
     ANSWERED,
@@ -78,6 +82,57 @@ static int add_token(request_rec *r)
     return OK;
 }
 
+static int is_idempotent(const request_rec *r)
+{
+    switch (r->method_number) {
+    case M_GET: /* and HEAD */
+    case M_OPTIONS:
+    case M_TRACE:
+    case M_PUT:
+    case M_DELETE:
+    case M_PROPFIND:
+        return 1;
+    default:
+        return 0;
+    }
+}
+
+/* Nobody is harmed if it is done twice. */
+static int may_repeat(request_rec *r)
+{
+    return is_idempotent(r) && !ap_request_has_body(r) &&
+           r->status == fs_proxy_request(r, 1)->status;
+}
+
+/*
+ * Waits for the answer to begin, and gives up if nothing has been heard of its server meanwhile: a
+ * machine that stands still takes connections and never answers. Only for what may be repeated
+ * then.
+ */
+static void wait_for_answer(request_rec *r, const char *server, apr_socket_t *socket)
+{
+    apr_pollfd_t poll = {.p = r->pool, .desc_type = APR_POLL_SOCKET, .reqevents = APR_POLLIN};
+    apr_interval_time_t left = 0;
+    apr_int32_t count;
+
+    poll.desc.s = socket;
+    if (apr_socket_timeout_get(socket, &left) != APR_SUCCESS || left <= 0)
+        return;
+    for (; left > 0; left -= LOOK) {
+        apr_status_t status = apr_poll(&poll, 1, &count, left < LOOK ? left : LOOK);
+
+        if (!APR_STATUS_IS_TIMEUP(status) && !APR_STATUS_IS_EINTR(status))
+            return;
+        if (!fs_proxy_is_silent(server))
+            continue;
+        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r,
+                      "FS1646: %s hasn't answered, and nothing is heard of it any more", server);
+        apr_socket_shutdown(socket, APR_SHUTDOWN_READWRITE);
+        return;
+    }
+    apr_socket_timeout_set(socket, 1); /* so much is left */
+}
+
 /* mod_proxy: all of the head has been sent, and the answer is about to be read. */
 static int note_asked(request_rec *r, request_rec *answer)
 {
@@ -87,6 +142,8 @@ static int note_asked(request_rec *r, request_rec *answer)
         return DECLINED;
     request->asked = 1;
     request->reused = answer->connection->keepalives > 0;
+    if (fs_proxy_page() && may_repeat(r))
+        wait_for_answer(r, request->target, ap_get_conn_socket(answer->connection));
     return OK;
 }
 
@@ -104,21 +161,6 @@ static apr_status_t answer_filter(ap_filter_t *filter, apr_bucket_brigade *briga
 
 /* --- one attempt --------------------------------------------------------------------------------
  */
-
-static int is_idempotent(const request_rec *r)
-{
-    switch (r->method_number) {
-    case M_GET: /* and HEAD */
-    case M_OPTIONS:
-    case M_TRACE:
-    case M_PUT:
-    case M_DELETE:
-    case M_PROPFIND:
-        return 1;
-    default:
-        return 0;
-    }
-}
 
 /* Nothing of a body is sent before the other side asks for it, unless it is spoken to as HTTP/1.0.
  * 100 is a status as well. */
@@ -160,6 +202,7 @@ static outcome_t attempt(request_rec *r, const farmsync_target_t *target, proxy_
     char *url = apr_pstrcat(r->pool, target->url, path, NULL);
     outcome_t outcome;
 
+    request->target = target->server;
     request->token = target->token;
     request->status = r->status;
     request->asked = 0;
@@ -180,7 +223,7 @@ static outcome_t attempt(request_rec *r, const farmsync_target_t *target, proxy_
     return outcome;
 }
 
-/* The same server, once more if its connection was an old one. */
+/* The same server, once more if its connection was an old one, and it isn't given up. */
 static outcome_t ask(request_rec *r, const farmsync_target_t *target, const char *path, int *status)
 {
     proxy_worker *worker = fs_proxy_worker(r, target->url);
@@ -190,7 +233,8 @@ static outcome_t ask(request_rec *r, const farmsync_target_t *target, const char
     if (!worker)
         return UNREACHABLE;
     outcome = attempt(r, target, worker, path, status);
-    if (outcome == LOST && request->reused && body_stayed(r, request)) {
+    if (outcome == LOST && request->reused && body_stayed(r, request) &&
+        !fs_proxy_is_silent(target->server)) {
         apr_table_setn(r->subprocess_env, FRESH, "1");
         outcome = attempt(r, target, worker, path, status);
     }
@@ -199,13 +243,6 @@ static outcome_t ask(request_rec *r, const farmsync_target_t *target, const char
 
 /* --- all of them --------------------------------------------------------------------------------
  */
-
-/* Nobody is harmed if it is done twice. */
-static int may_repeat(request_rec *r)
-{
-    return is_idempotent(r) && !ap_request_has_body(r) &&
-           r->status == fs_proxy_request(r, 1)->status;
-}
 
 static int try_all(request_rec *r, const farmsync_forward_t *to, const char *path)
 {

@@ -14,6 +14,8 @@
  * over a fresh connection from the start
  * - a server that dies before it answers: the next in the list, if the request is idempotent and
  * has no body; else 502
+ * - a server that stands still, of which the farm hears nothing any more: likewise, without a
+ * second try
  * - an answer that breaks off is broken off to the client as well, and a timeout is 504
  */
 #ifndef FS_PROXY_FORWARD_H

@@ -26,6 +26,7 @@ const fs_proxy_settings_t *fs_proxy_settings(void);
 /* What is going on with a request that this module has to do with. */
 typedef struct fs_proxy_request_t {
     const char *token;    /* goes out as FarmSync-Route while it is forwarded; NULL */
+    const char *target;   /* name of the server that it is forwarded to */
     int status;           /* of the request before it was forwarded */
     int keepalives;       /* requests on the client's connection before this one */
     unsigned asked : 1;   /* all of the head has been sent */

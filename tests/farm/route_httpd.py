@@ -29,6 +29,9 @@ function handle(r)
         alternate = r.subprocess_env["FARMSYNC_ALTERNATE"],
         changed = r.subprocess_env["FARMSYNC_ROUTE_CHANGED"], scheme = r.is_https and "https" or "http",
     }
+    if r.args == "slow" then
+        r.usleep(1600000)
+    end
     local parts = {}
     for name, value in pairs(said) do
         parts[#parts + 1] = string.format('"%s":"%s"', name,
