@@ -35,6 +35,9 @@ typedef struct fs_routing_t {
     int goes_on;              /* was ready, and wasn't away long enough for anybody to suspect it */
     fs_route_entry_t *entries;
     fs_peer_name_t *peers;
+    fs_usec_t awake;   /* mono: since when this process runs without standing still; 0: its start */
+    int httpd_counted; /* its request processes have counted their workers since then */
+    int httpd_stands;  /* ... and have stopped to */
     fs_trouble_t telling;
 
     fs_route_check_t *check; /* the loop's */

@@ -12,6 +12,8 @@
 #define NEWS_EVERY  (50 * FS_USEC_PER_MSEC)
 #define TOLD_FOR    (24 * 3600 * FS_USEC_PER_SEC)
 #define WORKERS_OLD (5 * FS_USEC_PER_SEC)
+#define DEAD_USUAL  (10 * FS_USEC_PER_SEC)
+#define DEAD_LEAST  (3 * FS_USEC_PER_SEC) /* workers are counted each second */
 
 /* --- readiness ----------------------------------------------------------------------------------
  */
@@ -35,7 +37,34 @@ void fs_routing_was_away(fs_routing_t *routing, fs_usec_t span)
            (double)span / FS_USEC_PER_SEC);
     routing->goes_on = 0;
     routing->since = 0;
+    routing->awake = fs_time_mono();
+    routing->httpd_counted = 0; /* it stood still, too, and is given time */
     fs_route_visitors_again(routing->agent);
+}
+
+/*
+ * An agent whose httpd stands still is heard by the others, but nobody would serve its visitors.
+ * Who has counted his workers each second until now, and doesn't for as long as makes a server
+ * dead, is.
+ */
+static int httpd_stands(fs_routing_t *routing)
+{
+    const fs_agent_t *agent = routing->agent;
+    fs_usec_t dead = agent->config.dead_ms * FS_USEC_PER_MSEC, now = fs_time_mono();
+    uint32_t busy, workers;
+    int stands;
+
+    dead = !dead ? DEAD_USUAL : dead < DEAD_LEAST ? DEAD_LEAST : dead;
+    routing->httpd_counted |= fs_route_page_workers(
+        routing->page, routing->awake ? routing->awake : agent->started, &busy, &workers);
+    stands = routing->httpd_counted &&
+             !fs_route_page_workers(routing->page, now - dead, &busy, &workers);
+    if (stands && !routing->httpd_stands)
+        fs_log(FS_LOG_WARNING, "FS1676",
+               "routing: httpd's request processes stand still; the others serve this server's "
+               "visitors until they go on");
+    routing->httpd_stands = stands;
+    return stands;
 }
 
 static void set_ready(fs_routing_t *routing, fs_routing_record_t *own, int ready)
@@ -74,7 +103,9 @@ void fs_routing_own(fs_routing_t *routing, fs_routing_record_t *own)
     if (!fs_route_page_workers(routing->page, fs_time_mono() - WORKERS_OLD, &own->busy,
                                &own->workers))
         own->busy = own->workers = 0;
-    set_ready(routing, own, routing->goes_on || visitors.ready);
+    if (httpd_stands(routing))
+        routing->goes_on = 0;
+    set_ready(routing, own, !routing->httpd_stands && (routing->goes_on || visitors.ready));
 }
 
 static int is_due(const fs_routing_t *routing, const fs_routing_record_t *own, int at_once)

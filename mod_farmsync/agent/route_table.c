@@ -314,7 +314,7 @@ void fs_routing_check_line(const fs_routing_server_t *own, int maint, uint64_t p
     else if (own->state == FS_ROUTING_DRAINING)
         snprintf(line, FS_ROUTING_LINE_SIZE, "up drain\n");
     else if (own->state < FS_ROUTING_DRAINING)
-        snprintf(line, FS_ROUTING_LINE_SIZE, "ready down#comparing its visitors\n");
+        snprintf(line, FS_ROUTING_LINE_SIZE, "ready down#not ready\n");
     else
         snprintf(line, FS_ROUTING_LINE_SIZE, "ready up %d%%\n", percent < 1 ? 1 : percent);
 }

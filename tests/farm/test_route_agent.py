@@ -98,11 +98,9 @@ def test_visitors_and_workers_are_counted_and_told(farm):
     first, second = farm.hosts
     with Visitors(first) as visitors:
         last = visitors("come", 250, "web2")
-        visitors("workers", 31, 400)
         wait_until(lambda: servers(second)["web1"]["primaries"] == 250, SECONDS, "web2 to know",
                    lambda: servers(second))
-        wait_until(lambda: servers(second)["web1"]["workers"] == 400, SECONDS, "web2 to know of workers")
-        assert servers(second)["web1"]["busy"] == 31 and servers(second)["web1"]["ratio"] == 0.25
+        assert servers(second)["web1"]["ratio"] == 0.25
         says(first, "ready up 75%\n")
         wait_until(lambda: servers(first)["web2"]["given"] == 250, SECONDS, "web1 to count whom web2 stands by for")
         status, visitor = first.ask("GET", f"/v1/route/visitor?id={last}")
@@ -113,6 +111,21 @@ def test_visitors_and_workers_are_counted_and_told(farm):
         assert ctl(second, "servers")[1].splitlines()[1].split()[2:6] == ["250", str(CAPACITY), "25.0", "%"]
         visitors("leave", 200, "web2")
         wait_until(lambda: servers(second)["web1"]["primaries"] == 50, SECONDS, "web2 to know who left")
+
+
+def test_an_httpd_that_stands_still_is_not_ready(farm):
+    farm = farm(2)
+    first, second = farm.hosts
+    with Visitors(first) as visitors:
+        visitors("workers", 31, 400)
+        wait_until(lambda: servers(second)["web1"]["workers"] == 400, SECONDS, "web2 to know of workers")
+        assert servers(second)["web1"]["busy"] == 31
+        farm.sees(second, first, "starting")  # nobody counts any more
+        assert first.peer(second)["state"] == "alive" and "FS1676" in first.log()
+        says(first, "ready down#not ready\n")
+        visitors("workers", 30, 400)
+        farm.sees(second, first, "alive")
+        says(first, "ready up 100%\n")
 
 
 def test_who_is_killed_is_dead_in_time_and_ramps_up_on_return(farm):

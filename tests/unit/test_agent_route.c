@@ -255,7 +255,7 @@ static const struct {
     {FS_ROUTING_ALIVE, 0, 1, 5000, "ready up 1%\n"},
     {FS_ROUTING_RAMPING, 0, 0.1, 500, "ready up 5%\n"},
     {FS_ROUTING_DRAINING, 0, 1, 250, "up drain\n"},
-    {FS_ROUTING_STARTING, 0, 1, 250, "ready down#comparing its visitors\n"},
+    {FS_ROUTING_STARTING, 0, 1, 250, "ready down#not ready\n"},
     {FS_ROUTING_ALIVE, 1, 1, 250, "maint\n"},
     {FS_ROUTING_DRAINING, 1, 1, 250, "maint\n"},
 };
