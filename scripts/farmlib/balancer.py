@@ -57,6 +57,6 @@ class Balancer(Part):
 
     def ready(self):
         try:
-            return http_get(self.url + "/index.html", timeout=2)[0] == 200
+            return http_get(self.url + "/farmsync/status?json", timeout=2)[0] == 200
         except (OSError, socket.timeout):
             return False

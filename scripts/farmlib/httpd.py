@@ -233,8 +233,9 @@ class WebServer(Part):
         super().spawn()
 
     def ready(self):
+        """Its own page: one of the application would make whoever asks a visitor of the farm."""
         try:
-            return http_get(self.url + "/index.html", timeout=2)[0] == 200
+            return http_get(self.url + "/farmsync/status?json", timeout=2)[0] == 200
         except OSError:
             return False
 
