@@ -54,6 +54,8 @@ tests_unit_test_session_disk_CPPFLAGS = $(session_unit_cppflags)
 tests_unit_test_session_disk_LDADD = $(session_unit_ldadd)
 
 tests_unit_test_session_ownership_SOURCES = tests/unit/test_session_ownership.c \
+	tests/unit/session_sim.c tests/unit/session_sim.h tests/unit/session_sim_host.c \
+	tests/unit/session_sim_server.c tests/unit/session_sim_take.c \
 	tests/unit/fs_test_session.h tests/unit/fs_test.h
 tests_unit_test_session_ownership_CPPFLAGS = $(session_unit_cppflags)
 tests_unit_test_session_ownership_LDADD = $(session_unit_ldadd)
