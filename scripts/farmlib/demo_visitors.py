@@ -8,7 +8,7 @@ import os
 import time
 
 from .cli import table
-from .demo_ctl import command
+from .demo_ctl import asked, command
 from .errors import FarmError
 from .part import http_get, wait_until
 
@@ -74,6 +74,11 @@ def all_come(farm, visitors):
         one.visit(farm.balancer)
 
 
+def taken_over(farm):
+    """How many sessions servers went on with that they had held for others."""
+    return sum(asked(web, "sessions", "status").get("ahead", {}).get("served", 0) for web in farm.webs if web.pid)
+
+
 def homes(visitors):
     return {one.name: one.home for one in visitors}
 
@@ -103,16 +108,18 @@ def kill(farm, visitors):
     before = homes(visitors)
     print(f"\n{home.name}, alice's home, is killed (kill -9 of all its processes, the agent too).", flush=True)
     home.kill()
+    had = taken_over(farm)
     all_come(farm, visitors)
     moved = [one for one in visitors if before[one.name] == home.name]
     if any(one.home == home.name for one in moved) or any(
             one.home != before[one.name] for one in visitors if one not in moved):
         raise FarmError(f"the wrong visitors moved: {before}, {homes(visitors)}")
     rows = [[one.name, one.home, one.visits, f"{one.took_ms:.0f} ms", one.alternate or "-"] for one in moved]
-    print("Its visitors, and nobody else, are at home at their alternates with their next request; these held their "
-          "sessions:\n")
+    print(f"Its visitors, and nobody else, are at home at their alternates with their next request; {taken_over(farm) - had} of "
+          f"{len(moved)}\nsessions {'was' if len(moved) == 1 else 'were'} held there already:\n")
     print("  " + table(rows, ["visitor", "served by", "visit", "took", "new alternate"]).replace("\n", "\n  "))
-    print()
+    print(f"\nWhoever comes first waits until the bank's lease of {home.name} is over (0.3 s), so that nothing is lost or told twice\n"
+          "even if that server isn't dead and only stands still.\n")
     command(alternate, "client", alice.cookies["farmsync"],
             shown=f"client {alice.cookies['farmsync'][:12]}….{alice.home}")
     home.start()
@@ -120,6 +127,14 @@ def kill(farm, visitors):
     all_come(farm, visitors)
     print(f"\n{home.name} is back. Before it took part it compared with the others, who was taken over meanwhile; it "
           "gets its share\nof new visitors little by little.", flush=True)
+
+
+def wait_emptied(at, name):
+    """Until that server says that nobody is at home there, if nobody is: visitors of before may be."""
+    deadline = time.monotonic() + 3
+    while time.monotonic() < deadline and any(
+            one["name"] == name and one["primaries"] for one in asked(at, "servers")["servers"]):
+        time.sleep(0.1)
 
 
 def drain(farm, visitors):
@@ -132,7 +147,8 @@ def drain(farm, visitors):
         raise FarmError(f"{web.name} is still home to somebody: {homes(visitors)}")
     print(f"\n{' and '.join([', '.join(left[:-1]), left[-1]] if len(left) > 1 else left)} came again and "
           f"{'are' if len(left) > 1 else 'is'} at home elsewhere, with nothing lost:\n")
-    command(farm.webs[0], "drain", web.name, "--wait", "--timeout", "30")
+    wait_emptied(farm.webs[0], web.name)
+    command(farm.webs[0], "servers")
     print()
     command(farm.webs[0], "undrain", web.name)
     all_come(farm, visitors)
