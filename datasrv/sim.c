@@ -15,7 +15,7 @@
 enum { EXIT_DONE = 0, EXIT_TROUBLE = 2 };
 #define BAD_OPTION "FS1601"
 
-enum { SAMPLES = 60, BAR = 50 };
+enum { SAMPLES = 60, BAR = 40 };
 
 typedef struct options_t {
     fs_sim_settings_t farm;
@@ -45,7 +45,7 @@ static const char usage[] =
     "  --return           the one that died returns, and a tenth as many visitors arrive\n"
     "  --ramp N           requests until it takes its full share (1000)\n"
     "  --seed N           (1)\n"
-    "  --plot             the imbalance over time\n"
+    "  --plot             imbalance, bounces and moves over time\n"
     "  --csv              the same as numbers, and nothing else\n";
 
 static int refuse(const char *what, const char *text)
@@ -252,30 +252,50 @@ static double share(uint64_t part, uint64_t of)
     return of ? 100.0 * (double)part / (double)of : 0;
 }
 
-static void show_sample(const options_t *options, const fs_sim_farm_t *farm)
+/* A bar for 0 to 1, filled up with spaces. */
+static void show_bar(double part)
 {
-    uint32_t worst;
-    double imbalance = fs_sim_imbalance(farm, &worst);
-    int length = (int)((imbalance - 1) * BAR);
+    int length = part < 0 ? 0 : part > 1 ? BAR : (int)(part * BAR);
 
-    if (options->csv)
-        printf("%" PRIu64 ",%.4f,%" PRIu64 ",%" PRIu64 "\n", fs_sim_at(farm), imbalance,
-               fs_sim_counts(farm)->bounces, fs_sim_counts(farm)->moved);
-    else if (options->plot)
-        printf("%12" PRIu64 "  %6.3f  %.*s\n", fs_sim_at(farm), imbalance,
-               length < 0     ? 0
-               : length > BAR ? BAR
-                              : length,
-               "##################################################");
+    printf("%-*.*s", BAR, length, "########################################");
 }
 
-static void arrive(const options_t *options, fs_sim_farm_t *farm, uint64_t visitors)
+static void plot_sample(const fs_sim_farm_t *farm, const fs_sim_counts_t *shown)
+{
+    const fs_sim_counts_t *counts = fs_sim_counts(farm);
+    uint32_t worst;
+    double imbalance = fs_sim_imbalance(farm, &worst);
+    double bounced = share(counts->bounces - shown->bounces, counts->arrivals - shown->arrivals);
+
+    printf("%12" PRIu64 "  %6.3f ", fs_sim_at(farm), imbalance);
+    show_bar(imbalance - 1);
+    printf("  %5.1f %% ", bounced);
+    show_bar(bounced / 100);
+    printf("  %" PRIu64 "\n", counts->moved - shown->moved);
+}
+
+/* What happened since the sample before, of which `shown` has the counts. */
+static void show_sample(const options_t *options, const fs_sim_farm_t *farm, fs_sim_counts_t *shown)
+{
+    uint32_t worst;
+
+    if (options->csv)
+        printf("%" PRIu64 ",%.4f,%" PRIu64 ",%" PRIu64 "\n", fs_sim_at(farm),
+               fs_sim_imbalance(farm, &worst), fs_sim_counts(farm)->bounces,
+               fs_sim_counts(farm)->moved);
+    else if (options->plot)
+        plot_sample(farm, shown);
+    *shown = *fs_sim_counts(farm);
+}
+
+static void arrive(const options_t *options, fs_sim_farm_t *farm, uint64_t visitors,
+                   fs_sim_counts_t *shown)
 {
     uint64_t step = visitors / SAMPLES + 1;
 
     for (uint64_t done = 0; done < visitors; done += step) {
         fs_sim_arrive(farm, step < visitors - done ? step : visitors - done);
-        show_sample(options, farm);
+        show_sample(options, farm, shown);
     }
 }
 
@@ -303,7 +323,7 @@ static void show_balance(const fs_sim_farm_t *farm)
            counts->refused);
 }
 
-static void play_death(const options_t *options, fs_sim_farm_t *farm)
+static void play_death(const options_t *options, fs_sim_farm_t *farm, fs_sim_counts_t *shown)
 {
     const fs_sim_settings_t *settings = &options->farm;
     uint64_t had = fs_sim_primaries(farm, options->kill);
@@ -311,7 +331,7 @@ static void play_death(const options_t *options, fs_sim_farm_t *farm)
 
     fs_sim_kill(farm, options->kill);
     fs_sim_round(farm);
-    show_sample(options, farm);
+    show_sample(options, farm, shown);
     if (options->csv)
         return;
     counts = *fs_sim_counts(farm);
@@ -323,10 +343,11 @@ static void play_death(const options_t *options, fs_sim_farm_t *farm)
     show_balance(farm);
 }
 
-static void play_return(const options_t *options, fs_sim_farm_t *farm, uint64_t visitors)
+static void play_return(const options_t *options, fs_sim_farm_t *farm, uint64_t visitors,
+                        fs_sim_counts_t *shown)
 {
     fs_sim_return(farm, options->kill);
-    arrive(options, farm, visitors);
+    arrive(options, farm, visitors, shown);
     if (options->csv)
         return;
     printf("\nserver %" PRIu32 " returned, and %" PRIu64 " more arrived\n", options->kill + 1,
@@ -338,6 +359,7 @@ static void play_return(const options_t *options, fs_sim_farm_t *farm, uint64_t 
 static int play(const options_t *options)
 {
     uint64_t later = options->back ? options->farm.visitors / 11 : 0;
+    fs_sim_counts_t shown = {0};
     fs_sim_farm_t *farm;
     fs_result_t result;
 
@@ -347,16 +369,19 @@ static int play(const options_t *options)
     }
     if (options->csv)
         puts("requests,imbalance,bounces,moved");
-    arrive(options, farm, options->farm.visitors - later);
+    else if (options->plot)
+        printf("%12s  %-*s  %-*s  %s\n", "requests", BAR + 7, "imbalance", BAR + 8, "bounced",
+               "moved");
+    arrive(options, farm, options->farm.visitors - later, &shown);
     if (!options->csv) {
         show_servers(farm, &options->farm);
         show_balance(farm);
         printf("memory %.1f MB\n", (double)fs_sim_bytes(farm) / 1e6);
     }
     if (options->kill != FS_ROUTE_NOBODY)
-        play_death(options, farm);
+        play_death(options, farm, &shown);
     if (options->back)
-        play_return(options, farm, later);
+        play_return(options, farm, later, &shown);
     fs_sim_destroy(farm);
     return fflush(stdout) || ferror(stdout) ? EXIT_TROUBLE : EXIT_DONE;
 }
