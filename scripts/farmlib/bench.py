@@ -300,7 +300,7 @@ def parser():
     top.add_argument("part", nargs="?", choices=("loss",), help="loss: instead of measuring, count "
                      "what is lost of sessions when servers fail, over so many --seeds")
     top.add_argument("--seeds", type=int, default=100, metavar="N")
-    top.add_argument("--only", choices=("requests", "image", "availability", "sessions", "reuse"),
+    top.add_argument("--only", choices=("requests", "image", "availability", "sessions", "reuse", "routing"),
                      help="this part alone; its sections of doc/benchmarks.md are replaced")
     return top
 
@@ -331,6 +331,8 @@ def main():
         sections += bench_avail.sections(options.quick, problems, attempt)
     if options.only in (None, "reuse"):
         sections += bench_avail.reuse_sections(options.quick, problems, attempt)
+    if options.only in (None, "routing"):
+        sections += bench_avail.route_sections(options.quick, problems, attempt)
     if options.only in (None, "sessions"):
         sections += bench_sessions.sections(options.quick, problems, attempt)
     text = page(sections)

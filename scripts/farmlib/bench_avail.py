@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sections of doc/benchmarks.md on availability and reuse; tests/bench/{availability,down,reuse}.py measure."""
+"""The sections of doc/benchmarks.md on availability, reuse and routing;
+tests/bench/{availability,down,reuse,route_proxy}.py measure."""
 
 from .bench_sessions import printed_by
 
 TITLE = "Cost of availability"
 DOWN_TITLE = "Time until a whole farm knows"
+ROUTE_TITLE = "Requests that are passed on"
 
 
 def sections(quick, problems, attempt):
@@ -15,3 +17,7 @@ def sections(quick, problems, attempt):
 
 def reuse_sections(quick, problems, attempt):
     return attempt(lambda: [printed_by("reuse.py", ["--quick"] if quick else [])], "Reuse", problems)
+
+
+def route_sections(quick, problems, attempt):
+    return attempt(lambda: [printed_by("route_proxy.py", ["--quick"] if quick else [])], ROUTE_TITLE, problems)

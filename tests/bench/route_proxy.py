@@ -135,7 +135,7 @@ def measure(rounds, seconds):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--seconds", type=int, default=2, help="of each measurement")
     parser.add_argument("--quick", action="store_true", help="to see that it works")
     options = parser.parse_args()
