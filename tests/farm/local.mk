@@ -71,6 +71,7 @@ EXTRA_DIST += tests/check_messages.sh \
 	tests/farm/test_session_agent.py \
 	tests/farm/test_session_ahead.py \
 	tests/farm/test_session.py \
+	tests/farm/test_sim.py \
 	tests/farm/test_session_servers.py \
 	tests/farm/test_source.py \
 	tests/farm/test_sql_approval.py \
