@@ -24,17 +24,13 @@ struct fs_bank_store_t {
     uint64_t reserved; /* bytes of the file that have space; under the write lock */
     int lock_fd;
     char *dir;
-    char boot[64];
 };
-
-/* The environment with its tables; `make`: also makes what isn't there. 0 or an error. */
-int fs_bank_env_open(MDB_env **env, MDB_dbi tables[BANK_TABLES], const char *dir, size_t map,
-                     int make, int sync);
 
 /* Makes sure that the file has space for `ahead` bytes behind what is used. Who calls it is the
  * only one who writes. 0 or an error: ENOSPC. */
 int fs_bank_reserve(fs_bank_store_t *store, size_t ahead);
 
+#define FS_BANK_FIRST_BYTES (UINT64_C(1) << 20) /* reserved at first */
 #define FS_BANK_LEAST_AHEAD ((size_t)512 << 10) /* for what isn't a copy */
 
 /* Before a change that may use so many bytes more of the file, with `keep` left behind them. 0 or

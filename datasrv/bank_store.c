@@ -3,13 +3,17 @@
 #include "bank_store.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "bank_internal.h"
+#include "base/fs_lmdb.h"
 
 /* A change copies pages of the trees, each for the first time in a transaction: of the deepest ones
  * that the limits allow, with splits, no more than these on the average. */
 #define CHANGE_BYTES ((size_t)20 * 4096)
+#define RESERVE_STEP (UINT64_C(16) << 20) /* at most at once */
 #define SPEND_LIMIT  ((size_t)4 << 20)
 
 apr_status_t fs_bank_failed(int error, fs_result_t *result)
@@ -26,15 +30,27 @@ apr_status_t fs_bank_failed(int error, fs_result_t *result)
 /* --- transactions --------------------------------------------------------------------------------
  */
 
-static int get_number(const fs_bank_work_t *work, const char *name, uint64_t *number)
+int fs_bank_reserve(fs_bank_store_t *store, size_t ahead)
 {
-    MDB_val key = {strlen(name), (void *)name}, value;
-    int error = mdb_get(work->txn, work->store->tables[BANK_META], &key, &value);
+    MDB_envinfo info;
+    uint64_t needed;
+    unsigned flags;
+    int fd, error = mdb_env_get_flags(store->env, &flags);
 
-    if (!error && value.mv_size != sizeof(*number))
-        error = MDB_CORRUPTED;
+    if (error || !(flags & MDB_WRITEMAP) || (error = mdb_env_info(store->env, &info)))
+        return error;
+    needed = (uint64_t)(info.me_last_pgno + 1) * (uint64_t)sysconf(_SC_PAGESIZE) + ahead;
+    if (needed <= store->reserved)
+        return 0;
+    if (needed > FS_BANK_FIRST_BYTES) /* in steps of an eighth of what there is */
+        needed += needed / 8 < RESERVE_STEP ? needed / 8 : RESERVE_STEP;
+    if (needed > info.me_mapsize)
+        needed = info.me_mapsize;
+    error = mdb_env_get_fd(store->env, &fd);
+    if (!error && fallocate(fd, 0, 0, (off_t)needed))
+        error = errno;
     if (!error)
-        memcpy(number, value.mv_data, sizeof(*number));
+        store->reserved = needed;
     return error;
 }
 
@@ -60,7 +76,8 @@ static int begin_txn(fs_bank_work_t *work)
     if (work->writes)
         error = fs_bank_reserve(work->store, FS_BANK_LEAST_AHEAD);
     if (!error)
-        error = get_number(work, "sequence", &work->sequence);
+        error = fs_lmdb_get_number(work->txn, work->store->tables[BANK_META], "sequence",
+                                   &work->sequence);
     if (error)
         fs_bank_abort(work);
     return error;
@@ -97,7 +114,7 @@ int fs_bank_commit(fs_bank_work_t *work)
 {
     MDB_val key = {8, "sequence"}, value = {sizeof(work->sequence), &work->sequence};
     uint64_t before;
-    int error = get_number(work, "sequence", &before);
+    int error = fs_lmdb_get_number(work->txn, work->store->tables[BANK_META], "sequence", &before);
 
     if (!error && before != work->sequence)
         error = mdb_put(work->txn, work->store->tables[BANK_META], &key, &value, 0);

@@ -7,7 +7,7 @@
  *             expiry  time, key → nothing: not later than the slot expires
  *             hosts   name → the length of its lease
  *             meta    "format", "instance", "sequence"; "peer NAME" → how far it was read
- *   boot      in which boot of the host it was opened, and whether it was closed
+ *   boot      in which boot of the host it was opened, and whether it was closed (base/fs_boot.h)
  *
  * Nothing is answered before it is committed. A commit ends in the page cache: the death of this
  * process at any moment loses nothing that was confirmed. The power cut of the host may leave the

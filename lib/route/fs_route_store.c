@@ -9,6 +9,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/fs_lmdb.h"
+
 #define MAX_READERS 16384 /* threads of all processes of the host */
 /* Addresses, not memory: the file is as large as what is in it. The same for all, or LMDB would
  * have to agree on it. */
@@ -19,14 +21,10 @@ static const char *const table_names[TABLES] = {"visitors", "homes", "servers", 
 
 apr_status_t fs_route_store_failed(int error, const char *what, fs_result_t *result)
 {
-    const char *remedy = error == ENOSPC             ? "free space in the state directory"
-                         : error == MDB_READERS_FULL ? "run fewer threads on this host"
-                         : error < 0 ? "the store may be damaged: restart httpd, which checks it"
-                                     : "check the state directory's owner and disk";
     apr_status_t status = error > 0 ? APR_FROM_OS_ERROR(error) : APR_EGENERAL;
 
     return fs_result_set(result, status, "FS1612", "cannot %s the store of visitors: %s; %s", what,
-                         mdb_strerror(error), remedy);
+                         mdb_strerror(error), fs_lmdb_remedy(error));
 }
 
 int fs_route_refuse(fs_result_t *result, apr_status_t status)
@@ -39,39 +37,12 @@ int fs_route_refuse(fs_result_t *result, apr_status_t status)
 /* --- open and close ------------------------------------------------------------------------------
  */
 
-static int open_tables(MDB_env *env, MDB_dbi tables[TABLES], int make)
-{
-    MDB_txn *txn;
-    int error = mdb_txn_begin(env, NULL, make ? 0 : MDB_RDONLY, &txn);
-
-    if (error)
-        return error;
-    for (unsigned i = 0; !error && i < TABLES; i++)
-        error = mdb_dbi_open(txn, table_names[i], make ? MDB_CREATE : 0, &tables[i]);
-    if (!error)
-        return mdb_txn_commit(txn);
-    mdb_txn_abort(txn);
-    return error;
-}
-
 int fs_route_env_open(MDB_env **env, MDB_dbi tables[TABLES], const char *dir, int make)
 {
-    int error = mdb_env_create(env);
+    const fs_lmdb_kind_t kind = {table_names, TABLES, MAX_READERS, MDB_NOSYNC | MDB_NORDAHEAD,
+                                 MAP_BYTES};
 
-    if (error) {
-        *env = NULL;
-        return error;
-    }
-    if (!(error = mdb_env_set_maxdbs(*env, TABLES)) &&
-        !(error = mdb_env_set_maxreaders(*env, MAX_READERS)) &&
-        !(error = mdb_env_set_mapsize(*env, MAP_BYTES)) &&
-        !(error = mdb_env_open(*env, dir, MDB_NOSYNC | MDB_NORDAHEAD, 0600)))
-        error = open_tables(*env, tables, make);
-    if (error) {
-        mdb_env_close(*env);
-        *env = NULL;
-    }
-    return error;
+    return fs_lmdb_open(env, tables, dir, &kind, make);
 }
 
 static int *mark_process(void)
@@ -103,14 +74,12 @@ static void take_limits(fs_route_store_t *store, const fs_route_limits_t *limits
 /* Who wrote the file, and this server's number in it. */
 static int begin_work(fs_route_store_t *store, MDB_txn *txn, void *baton, fs_result_t *result)
 {
-    MDB_val key = {6, "writer"}, value;
-    int error = mdb_get(txn, store->tables[META], &key, &value);
+    int error = fs_lmdb_get_number(txn, store->tables[META], "writer", &store->writer);
 
     (void)baton;
     (void)result;
-    if (error || value.mv_size != sizeof(store->writer))
-        return error ? error : MDB_CORRUPTED;
-    memcpy(&store->writer, value.mv_data, sizeof(store->writer));
+    if (error)
+        return error;
     return fs_route_number(store, txn, store->self_name, 1, &store->self);
 }
 

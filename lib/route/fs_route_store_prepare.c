@@ -9,14 +9,12 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
-
-#include <openssl/rand.h>
 
 #include "base/fs_apart.h"
 #include "base/fs_boot.h"
 #include "base/fs_file.h"
+#include "base/fs_lmdb.h"
 
 #define PATH_ROOM     (PATH_MAX + 64)
 #define CHECK_SECONDS 120 /* a damaged tree may lead round in a circle */
@@ -33,21 +31,13 @@ static void file_in(char path[PATH_ROOM], const char *dir, const char *name)
     snprintf(path, PATH_ROOM, "%s/%s", dir, name);
 }
 
-static int store_is_there(const char *dir)
-{
-    char path[PATH_ROOM];
-    struct stat info;
-
-    file_in(path, dir, "data.mdb");
-    return !stat(path, &info);
-}
-
 /* --- check ---------------------------------------------------------------------------------------
  */
 
-static int is_good(table_t table, const MDB_val *key, const MDB_val *value)
+static int is_good(void *baton, unsigned table, const MDB_val *key, const MDB_val *value)
 {
-    switch (table) {
+    (void)baton;
+    switch ((table_t)table) {
     case VISITORS:
         return key->mv_size == FS_ROUTE_ID_BYTES && value->mv_size == sizeof(slot_t);
     case HOMES:
@@ -65,38 +55,15 @@ static int is_good(table_t table, const MDB_val *key, const MDB_val *value)
     }
 }
 
-static int check_table(MDB_txn *txn, const MDB_dbi tables[TABLES], table_t table)
-{
-    MDB_val key, value;
-    MDB_cursor *cursor;
-    int error = mdb_cursor_open(txn, tables[table], &cursor);
-
-    if (error)
-        return error;
-    while (!(error = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)))
-        if (!is_good(table, &key, &value)) {
-            error = MDB_CORRUPTED;
-            break;
-        }
-    mdb_cursor_close(cursor);
-    return error == MDB_NOTFOUND ? 0 : error;
-}
-
 static int check_all(const char *dir)
 {
     MDB_dbi tables[TABLES];
     MDB_env *env;
-    MDB_txn *txn;
     int error = fs_route_env_open(&env, tables, dir, 0);
 
     if (error)
         return error;
-    error = mdb_txn_begin(env, NULL, MDB_RDONLY, &txn);
-    if (!error) {
-        for (unsigned i = 0; !error && i < TABLES; i++)
-            error = check_table(txn, tables, (table_t)i);
-        mdb_txn_abort(txn);
-    }
+    error = fs_lmdb_check(env, tables, TABLES, is_good, NULL);
     mdb_env_close(env);
     return error;
 }
@@ -104,32 +71,10 @@ static int check_all(const char *dir)
 /* --- make ----------------------------------------------------------------------------------------
  */
 
-static void remove_store(const char *dir)
-{
-    static const char *const files[] = {"data.mdb", "lock.mdb", "boot"};
-    char path[PATH_ROOM];
-
-    for (unsigned i = 0; i < sizeof(files) / sizeof(*files); i++) {
-        file_in(path, dir, files[i]);
-        unlink(path);
-    }
-}
-
-/* The directory stays, for the user who runs httpd may not be able to make it again. */
-static void put_aside(const preparing_t *preparing, const char *number, const char *why,
+static void set_aside(const preparing_t *preparing, const char *number, const char *why,
                       fs_result_t *result)
 {
-    char aside[PATH_MAX], from[PATH_ROOM], to[PATH_ROOM];
-
-    snprintf(aside, sizeof(aside), "%s/damaged", preparing->dir);
-    remove_store(aside);
-    if (!mkdir(aside, 0700) || errno == EEXIST) {
-        file_in(from, preparing->dir, "data.mdb");
-        file_in(to, aside, "data.mdb");
-        if (rename(from, to))
-            unlink(from);
-    }
-    remove_store(preparing->dir);
+    fs_lmdb_set_aside(preparing->dir);
     fs_result_set(result, APR_SUCCESS, number,
                   "the store of visitors %s %s; it was moved to %s/damaged and a new one made: "
                   "visitors are known again by their cookies, and from the other servers",
@@ -138,19 +83,13 @@ static void put_aside(const preparing_t *preparing, const char *number, const ch
 
 static int write_writer(MDB_env *env, const MDB_dbi tables[TABLES])
 {
-    MDB_val key = {6, "writer"}, value;
-    uint64_t writer = 0;
     MDB_txn *txn;
     int error = mdb_txn_begin(env, NULL, 0, &txn);
 
     if (error)
         return error;
-    while (!writer && RAND_bytes((unsigned char *)&writer, sizeof(writer)) == 1)
-        ;
-    value.mv_size = sizeof(writer);
-    value.mv_data = &writer;
-    error = writer ? mdb_put(txn, tables[META], &key, &value, MDB_NOOVERWRITE) : EIO;
-    if (!error || error == MDB_KEYEXIST)
+    error = fs_lmdb_give_random(txn, tables[META], "writer");
+    if (!error)
         return mdb_txn_commit(txn);
     mdb_txn_abort(txn);
     return error;
@@ -169,12 +108,6 @@ static apr_status_t make_store(const char *dir, fs_result_t *result)
     return error ? fs_route_store_failed(error, "make", result) : APR_SUCCESS;
 }
 
-/* The last three are what the system says of a map whose size is nonsense. */
-static int is_damage(int error)
-{
-    return error < 0 || error == EINVAL || error == EFBIG || error == ENOMEM;
-}
-
 /* In a process of its own. */
 static apr_status_t prepare(void *baton, fs_result_t *result)
 {
@@ -185,13 +118,13 @@ static apr_status_t prepare(void *baton, fs_result_t *result)
     int error = 0;
 
     file_in(boot, preparing->dir, "boot");
-    if (store_is_there(preparing->dir) && preparing->first) {
+    if (fs_lmdb_is_there(preparing->dir) && preparing->first) {
         if (preparing->set_aside)
-            put_aside(preparing, "FS1614", "is damaged", result);
+            set_aside(preparing, "FS1614", "is damaged", result);
         else if (!fs_boot_is_good(boot, preparing->boot))
-            put_aside(preparing, "FS1615", "was in use when the host went down", result);
-        else if ((error = check_all(preparing->dir)) != 0 && is_damage(error))
-            put_aside(preparing, "FS1614", "is damaged", result);
+            set_aside(preparing, "FS1615", "was in use when the host went down", result);
+        else if ((error = check_all(preparing->dir)) != 0 && fs_lmdb_is_damage(error))
+            set_aside(preparing, "FS1614", "is damaged", result);
         else if (error)
             return fs_route_store_failed(error, "check", result);
     }

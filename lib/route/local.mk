@@ -11,7 +11,7 @@ lib_route_libfs_route_shared_la_SOURCES = \
 lib_route_libfs_route_shared_la_CPPFLAGS = $(AM_CPPFLAGS) $(CRYPTO_CFLAGS) $(LMDB_CFLAGS) \
 	$(XXHASH_CFLAGS)
 # Whoever links it has libfs_control and libfs_base anyway.
-lib_route_libfs_route_shared_la_LIBADD = lib/route/libfs_route.la $(LMDB_LIBS) $(CRYPTO_LIBS) $(APR_LIBS)
+lib_route_libfs_route_shared_la_LIBADD = lib/route/libfs_route.la lib/base/libfs_lmdb.la $(LMDB_LIBS) $(CRYPTO_LIBS) $(APR_LIBS)
 
 # What servers tell each other of their visitors; the agent's.
 noinst_LTLIBRARIES += lib/route/libfs_route_share.la

@@ -20,19 +20,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/magic.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
+#include "base/fs_lmdb.h"
 #include "session/fs_session_map.h"
 
-#ifndef XFS_SUPER_MAGIC
-#define XFS_SUPER_MAGIC 0x58465342
-#endif
 #define MAX_READERS  16384                /* threads of all processes of the host */
 #define RESERVE_STEP (UINT64_C(16) << 20) /* at once */
 #define FULL_PAUSE   FS_USEC_PER_SEC      /* until a full disk is asked again */
@@ -43,8 +39,8 @@
  * of it nothing is added any more, but what has expired can go. */
 #define RESERVE_KEEP (UINT64_C(4) << 20)
 
-static const char *const table_names[TABLES] = {"main", "expiry",   "dirty",
-                                                "safe", "released", "ahead", "meta"};
+static const char *const table_names[TABLES] = {"main",     "expiry", "dirty", "safe",
+                                                "released", "ahead",  "meta"};
 
 /* In a file of its own, for all processes. */
 struct fs_session_space_t {
@@ -54,39 +50,6 @@ struct fs_session_space_t {
 
 /* --- opening -------------------------------------------------------------------------------------
  */
-
-/* Of these it is known that what fallocate gave can be written to, however full the disk is. */
-static int promises_space(const char *dir)
-{
-    struct statfs system;
-
-    if (statfs(dir, &system))
-        return 0;
-    switch ((unsigned long)system.f_type) {
-    case EXT4_SUPER_MAGIC:
-    case XFS_SUPER_MAGIC:
-    case TMPFS_MAGIC:
-    case OVERLAYFS_SUPER_MAGIC:
-        return 1;
-    default:
-        return 0;
-    }
-}
-
-static int open_tables(MDB_env *env, MDB_dbi tables[TABLES], int make)
-{
-    MDB_txn *txn;
-    int error = mdb_txn_begin(env, NULL, make ? 0 : MDB_RDONLY, &txn);
-
-    if (error)
-        return error;
-    for (unsigned i = 0; !error && i < TABLES; i++)
-        error = mdb_dbi_open(txn, table_names[i], make ? MDB_CREATE : 0, &tables[i]);
-    if (!error)
-        return mdb_txn_commit(txn);
-    mdb_txn_abort(txn);
-    return error;
-}
 
 /* Commits the size of a map that is larger than all before, or others would cut the file off. */
 static int record_size(MDB_env *env, const MDB_dbi tables[TABLES])
@@ -117,21 +80,15 @@ static int record_size(MDB_env *env, const MDB_dbi tables[TABLES])
 
 static int open_locked(MDB_env **env, MDB_dbi tables[TABLES], const char *dir, size_t map, int make)
 {
-    unsigned flags = MDB_NOSYNC | (promises_space(dir) ? MDB_WRITEMAP : 0);
-    int error = mdb_env_create(env);
+    const fs_lmdb_kind_t kind = {table_names, TABLES, MAX_READERS,
+                                 MDB_NOSYNC | (fs_lmdb_promises_space(dir) ? MDB_WRITEMAP : 0),
+                                 map};
+    int error = fs_lmdb_open(env, tables, dir, &kind, make);
 
-    if (error)
+    if (error || !map || !(error = record_size(*env, tables)))
         return error;
-    if (!(error = mdb_env_set_maxdbs(*env, TABLES)) &&
-        !(error = mdb_env_set_maxreaders(*env, MAX_READERS)) &&
-        !(error = mdb_env_set_mapsize(*env, map)) &&
-        !(error = mdb_env_open(*env, dir, flags, 0600)) &&
-        !(error = open_tables(*env, tables, make)) && map)
-        error = record_size(*env, tables);
-    if (error) {
-        mdb_env_close(*env);
-        *env = NULL;
-    }
+    mdb_env_close(*env);
+    *env = NULL;
     return error;
 }
 

@@ -9,16 +9,17 @@
 
 #include <apr_strings.h>
 #include <errno.h>
-#include <fcntl.h>
+#include <limits.h>
 #include <lmdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
+
+#include "base/fs_boot.h"
+#include "base/fs_lmdb.h"
 
 #define TIME_KEY   (8 + FS_SESSION_KEY_BYTES)
-#define BOOT_SIZE  64
 #define SLACK      (UINT64_C(64) << 20) /* of the map, beyond what is held */
 #define MAP_FACTOR 3                    /* pages that are half full, and what is being freed */
 
@@ -51,84 +52,27 @@ static apr_status_t failed(int error, const char *what, fs_result_t *result)
 /* --- opening ------------------------------------------------------------------------------------
  */
 
-static void read_boot(const char *given, char boot[BOOT_SIZE])
-{
-    int fd;
-    ssize_t length = -1;
-
-    if (given) {
-        apr_cpystrn(boot, given, BOOT_SIZE);
-        return;
-    }
-    fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
-    if (fd >= 0) {
-        length = read(fd, boot, BOOT_SIZE - 1);
-        close(fd);
-    }
-    boot[length > 0 ? length : 0] = '\0';
-}
-
 /* Files of an earlier boot are taken away. 0 or an error of the system. */
 static int begin_boot(const char *dir, const char *given)
 {
-    char boot[BOOT_SIZE], was[BOOT_SIZE] = "", path[4096];
-    ssize_t length;
-    int fd, error = 0;
+    char boot[FS_BOOT_SIZE], path[PATH_MAX];
+    int error;
 
-    read_boot(given, boot);
+    fs_boot_name(boot, given);
     snprintf(path, sizeof(path), "%s/boot", dir);
-    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0)
-        return errno;
-    length = read(fd, was, sizeof(was) - 1);
-    was[length > 0 ? length : 0] = '\0';
-    if (strcmp(was, boot) != 0 || !*boot) {
-        static const char *const files[] = {"data.mdb", "lock.mdb"};
-
-        for (unsigned i = 0; i < 2; i++) {
-            char file[4200];
-
-            snprintf(file, sizeof(file), "%s/%s", dir, files[i]);
-            if (unlink(file) && errno != ENOENT)
-                error = errno;
-        }
-        if (!error &&
-            (ftruncate(fd, 0) || pwrite(fd, boot, strlen(boot), 0) != (ssize_t)strlen(boot)))
-            error = errno;
-    }
-    close(fd);
-    return error;
-}
-
-static int open_tables(fs_session_held_t *held)
-{
-    static const char *const names[TABLES] = {"copies", "came", "ends"};
-    MDB_txn *txn;
-    int error = mdb_txn_begin(held->env, NULL, 0, &txn);
-
-    if (error)
-        return error;
-    for (unsigned i = 0; !error && i < TABLES; i++)
-        error = mdb_dbi_open(txn, names[i], MDB_CREATE, &held->tables[i]);
-    if (!error)
-        return mdb_txn_commit(txn);
-    mdb_txn_abort(txn);
-    return error;
+    if (fs_boot_is_good(path, boot))
+        return 0;
+    error = fs_lmdb_remove(dir);
+    return error ? error : fs_boot_write(path, boot, 0, NULL);
 }
 
 static int open_env(fs_session_held_t *held, const char *dir)
 {
-    int error = mdb_env_create(&held->env);
+    static const char *const names[TABLES] = {"copies", "came", "ends"};
+    const fs_lmdb_kind_t kind = {names, TABLES, 0, MDB_NOSYNC | MDB_NOTLS,
+                                 MAP_FACTOR * held->bytes + SLACK};
 
-    if (error)
-        return error;
-    if (!(error = mdb_env_set_maxdbs(held->env, TABLES)) &&
-        !(error = mdb_env_set_mapsize(held->env, MAP_FACTOR * held->bytes + SLACK)) &&
-        !(error = mdb_env_open(held->env, dir, MDB_NOSYNC | MDB_NOTLS, 0600)))
-        error = open_tables(held);
-    if (error)
-        mdb_env_close(held->env);
-    return error;
+    return fs_lmdb_open(&held->env, held->tables, dir, &kind, 1);
 }
 
 apr_status_t fs_session_held_open(fs_session_held_t **made, const char *dir, const char *boot,

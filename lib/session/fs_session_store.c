@@ -11,6 +11,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/fs_lmdb.h"
+
 #define MAP_BESIDE    (UINT64_C(64) << 20)
 #define DEFAULT_BYTES (UINT64_C(1) << 30)
 #define LEAST_BYTES   (UINT64_C(1) << 20)
@@ -18,14 +20,10 @@
 
 apr_status_t fs_session_store_failed(int error, const char *what, fs_result_t *result)
 {
-    const char *remedy = error == ENOSPC             ? "free space in the state directory"
-                         : error == MDB_READERS_FULL ? "run fewer threads on this host"
-                         : error < 0 ? "the store may be damaged: restart httpd, which checks it"
-                                     : "check the state directory's owner and disk";
     apr_status_t status = error > 0 ? APR_FROM_OS_ERROR(error) : APR_EGENERAL;
 
     return fs_result_set(result, status, "FS1210", "cannot %s the session store: %s; %s", what,
-                         mdb_strerror(error), remedy);
+                         mdb_strerror(error), fs_lmdb_remedy(error));
 }
 
 int fs_session_refuse(fs_result_t *result, apr_status_t status)
@@ -39,7 +37,6 @@ int fs_session_refuse(fs_result_t *result, apr_status_t status)
 
 static int read_env(fs_session_store_t *store)
 {
-    MDB_val key = {6, "writer"}, value;
     unsigned flags;
     MDB_stat stat;
     MDB_txn *txn;
@@ -51,9 +48,7 @@ static int read_env(fs_session_store_t *store)
         return error;
     store->page_bytes = stat.ms_psize;
     store->maps_writes = (flags & MDB_WRITEMAP) != 0;
-    error = mdb_get(txn, store->tables[META], &key, &value);
-    if (!error && value.mv_size == sizeof(store->writer))
-        memcpy(&store->writer, value.mv_data, sizeof(store->writer));
+    error = fs_lmdb_get_number(txn, store->tables[META], "writer", &store->writer);
     mdb_txn_abort(txn);
     return error ? error : store->writer ? 0 : MDB_INVALID;
 }

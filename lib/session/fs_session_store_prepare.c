@@ -13,14 +13,12 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
-
-#include <openssl/rand.h>
 
 #include "base/fs_apart.h"
 #include "base/fs_boot.h"
 #include "base/fs_file.h"
+#include "base/fs_lmdb.h"
 
 #define PATH_ROOM     (PATH_MAX + 64)
 #define CHECK_SECONDS 120 /* a damaged tree may lead round in a circle */
@@ -35,15 +33,6 @@ typedef struct preparing_t {
 static void file_in(char path[PATH_ROOM], const char *dir, const char *name)
 {
     snprintf(path, PATH_ROOM, "%s/%s", dir, name);
-}
-
-static int store_is_there(const preparing_t *preparing)
-{
-    char path[PATH_ROOM];
-    struct stat info;
-
-    file_in(path, preparing->dir, "data.mdb");
-    return !stat(path, &info);
 }
 
 /* --- check ---------------------------------------------------------------------------------------
@@ -62,49 +51,31 @@ static int check_slot(const MDB_val *name, const MDB_val *value, apr_pool_t *poo
     return bad ? -1 : 0;
 }
 
-static int check_name(table_t table, const MDB_val *name, const MDB_val *value)
+static int is_good(void *baton, unsigned table, const MDB_val *name, const MDB_val *value)
 {
-    if (table == RELEASED)
+    switch ((table_t)table) {
+    case MAIN:
+        return !check_slot(name, value, baton);
+    case RELEASED:
         return name->mv_size == FS_SESSION_KEY_BYTES && value->mv_size < FS_SESSION_NAME_SIZE;
-    return table == META || name->mv_size == TIME_KEY_BYTES;
-}
-
-static int check_table(MDB_txn *txn, const MDB_dbi tables[TABLES], table_t table, apr_pool_t *pool)
-{
-    MDB_val name, value;
-    MDB_cursor *cursor;
-    int error = mdb_cursor_open(txn, tables[table], &cursor);
-
-    if (error)
-        return error;
-    for (error = mdb_cursor_get(cursor, &name, &value, MDB_FIRST); !error;
-         error = mdb_cursor_get(cursor, &name, &value, MDB_NEXT)) {
-        if (table == MAIN ? check_slot(&name, &value, pool) : !check_name(table, &name, &value))
-            error = MDB_CORRUPTED;
-        if (error)
-            break;
+    case META:
+        return 1;
+    default:
+        return name->mv_size == TIME_KEY_BYTES;
     }
-    mdb_cursor_close(cursor);
-    return error == MDB_NOTFOUND ? 0 : error;
 }
 
-static int check_all(const preparing_t *preparing)
+static int check_all(const char *dir)
 {
     MDB_dbi tables[TABLES];
     apr_pool_t *pool;
     MDB_env *env;
-    MDB_txn *txn;
-    int error = fs_session_env_open(&env, tables, preparing->dir, 0, 0);
+    int error = fs_session_env_open(&env, tables, dir, 0, 0);
 
     if (error)
         return error;
     apr_pool_create(&pool, NULL);
-    error = mdb_txn_begin(env, NULL, MDB_RDONLY, &txn);
-    if (!error) {
-        for (unsigned i = 0; !error && i < TABLES; i++)
-            error = check_table(txn, tables, i, pool);
-        mdb_txn_abort(txn);
-    }
+    error = fs_lmdb_check(env, tables, TABLES, is_good, pool);
     mdb_env_close(env);
     apr_pool_destroy(pool);
     return error;
@@ -113,79 +84,61 @@ static int check_all(const preparing_t *preparing)
 /* --- make ----------------------------------------------------------------------------------------
  */
 
-static void remove_store(const char *dir)
+static void set_aside(const preparing_t *preparing, const char *number, const char *why,
+                      fs_result_t *result)
 {
-    static const char *const files[] = {"data.mdb", "lock.mdb", "pending", "trust",
-                                        "turns",    "space",    "boot"};
-    char path[PATH_ROOM];
-
-    for (unsigned i = 0; i < sizeof(files) / sizeof(*files); i++) {
-        file_in(path, dir, files[i]);
-        unlink(path);
-    }
-}
-
-/* The directory stays, for the user who runs httpd may not be able to make it again. */
-static apr_status_t put_aside(const preparing_t *preparing, const char *number, const char *why,
-                              fs_result_t *result)
-{
-    char aside[PATH_MAX], from[PATH_ROOM], to[PATH_ROOM];
-
-    snprintf(aside, sizeof(aside), "%s/damaged", preparing->dir);
-    remove_store(aside);
-    if (!mkdir(aside, 0700) || errno == EEXIST) {
-        file_in(from, preparing->dir, "data.mdb");
-        file_in(to, aside, "data.mdb");
-        if (rename(from, to))
-            unlink(from);
-    }
-    remove_store(preparing->dir);
+    fs_lmdb_set_aside(preparing->dir);
     fs_result_set(
         result, APR_SUCCESS, number,
         "the session store %s %s; it was moved to %s/damaged and a new one made: sessions "
         "are fetched from the bank",
         preparing->dir, why, preparing->dir);
-    return APR_SUCCESS;
 }
 
-static apr_status_t make_store(const preparing_t *preparing, fs_result_t *result)
+static int fill_new(MDB_env *env, const MDB_dbi tables[TABLES])
 {
-    MDB_dbi tables[TABLES];
-    MDB_val key = {6, "writer"}, value;
-    uint64_t writer = 0;
-    MDB_env *env;
     MDB_txn *txn;
-    int error = fs_session_env_open(&env, tables, preparing->dir, 0, 1);
+    int error = fs_session_env_reserve_first(env);
 
-    if (error)
-        return fs_session_store_failed(error, "make", result);
-    error = fs_session_env_reserve_first(env);
     if (!error)
         error = mdb_txn_begin(env, NULL, 0, &txn);
+    if (error)
+        return error;
+    error = fs_lmdb_give_random(txn, tables[META], "writer");
+    if (!error)
+        return mdb_txn_commit(txn);
+    mdb_txn_abort(txn);
+    return error;
+}
+
+static apr_status_t make_store(const char *dir, fs_result_t *result)
+{
+    MDB_dbi tables[TABLES];
+    MDB_env *env;
+    int error = fs_session_env_open(&env, tables, dir, 0, 1);
+
     if (!error) {
-        while (!writer && RAND_bytes((unsigned char *)&writer, sizeof(writer)) == 1)
-            ;
-        value.mv_size = sizeof(writer);
-        value.mv_data = &writer;
-        error = writer ? mdb_put(txn, tables[META], &key, &value, MDB_NOOVERWRITE) : EIO;
-        if (error && error != MDB_KEYEXIST)
-            mdb_txn_abort(txn);
-        else
-            error = mdb_txn_commit(txn);
+        error = fill_new(env, tables);
+        mdb_env_close(env);
     }
-    mdb_env_close(env);
     return error ? fs_session_store_failed(error, "make", result) : APR_SUCCESS;
 }
 
-/* The last three are what the system says of a map whose size is nonsense. */
-static int is_damage(int error)
+/* What the maps beside the store hold ended with its processes. */
+static void remove_maps(const char *dir)
 {
-    return error < 0 || error == EINVAL || error == EFBIG || error == ENOMEM;
+    static const char *const maps[] = {"pending", "trust", "turns", "space"};
+    char path[PATH_ROOM];
+
+    for (unsigned i = 0; i < sizeof(maps) / sizeof(*maps); i++) {
+        file_in(path, dir, maps[i]);
+        unlink(path);
+    }
 }
 
+/* In a process of its own. */
 static apr_status_t prepare(void *baton, fs_result_t *result)
 {
-    static const char *const shared[] = {"pending", "trust", "turns", "space"};
     const preparing_t *preparing = baton;
     char boot[PATH_ROOM];
     fs_result_t failure;
@@ -193,26 +146,19 @@ static apr_status_t prepare(void *baton, fs_result_t *result)
     int error = 0;
 
     file_in(boot, preparing->dir, "boot");
-    if (store_is_there(preparing) && preparing->first) {
+    if (fs_lmdb_is_there(preparing->dir) && preparing->first) {
         if (preparing->set_aside)
-            put_aside(preparing, "FS1211", "is damaged", result);
+            set_aside(preparing, "FS1211", "is damaged", result);
         else if (!fs_boot_is_good(boot, preparing->boot))
-            put_aside(preparing, "FS1215", "was in use when the host went down", result);
-        else if ((error = check_all(preparing)) != 0 && is_damage(error)) {
-            put_aside(preparing, "FS1211", "is damaged", result);
-            error = 0;
-        }
+            set_aside(preparing, "FS1215", "was in use when the host went down", result);
+        else if ((error = check_all(preparing->dir)) != 0 && fs_lmdb_is_damage(error))
+            set_aside(preparing, "FS1211", "is damaged", result);
+        else if (error)
+            return fs_session_store_failed(error, "check", result);
     }
-    if (error > 0)
-        return fs_session_store_failed(error, "check", result);
-    if (preparing->first) /* what they hold ended with its processes */
-        for (unsigned i = 0; i < sizeof(shared) / sizeof(*shared); i++) {
-            char path[PATH_ROOM];
-
-            file_in(path, preparing->dir, shared[i]);
-            unlink(path);
-        }
-    status = make_store(preparing, &failure);
+    if (preparing->first)
+        remove_maps(preparing->dir);
+    status = make_store(preparing->dir, &failure);
     if (status == APR_SUCCESS)
         status = fs_boot_write(boot, preparing->boot, 0, &failure);
     if (status != APR_SUCCESS)

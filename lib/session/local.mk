@@ -28,4 +28,4 @@ lib_session_libfs_session_la_SOURCES = \
 	lib/session/fs_session_held.c lib/session/fs_session_held.h \
 	lib/session/fs_session_store_hand.c lib/session/fs_session_store_scan.c
 lib_session_libfs_session_la_CPPFLAGS = $(AM_CPPFLAGS) $(CRYPTO_CFLAGS) $(LMDB_CFLAGS)
-lib_session_libfs_session_la_LIBADD = lib/base/libfs_base.la $(CRYPTO_LIBS) $(LMDB_LIBS) $(APR_LIBS)
+lib_session_libfs_session_la_LIBADD = lib/base/libfs_lmdb.la lib/base/libfs_base.la $(CRYPTO_LIBS) $(LMDB_LIBS) $(APR_LIBS)
