@@ -33,14 +33,13 @@ typedef struct shared_t {
 
 /* Made by the parent in each generation, inherited by its children. */
 static shared_t *shared;
-static fs_reuse_key_t key;
-static int have_key;
+static fs_reuse_key_t *key;
 /* Each child's own. */
 static fs_reuse_store_t *store;
 
-const fs_reuse_key_t *fs_reuse_key(void)
+fs_reuse_key_t *fs_reuse_key(void)
 {
-    return have_key ? &key : NULL;
+    return key;
 }
 
 void fs_reuse_count(fs_reuse_count_t what, apr_uint64_t by)
@@ -65,7 +64,8 @@ fs_reuse_store_t *fs_reuse_store(void)
 static apr_status_t forget(void *unused)
 {
     shared = NULL;
-    have_key = 0;
+    fs_reuse_key_free(key);
+    key = NULL;
     return APR_SUCCESS;
 }
 
@@ -86,9 +86,7 @@ static void read_key(server_rec *server)
         secret = ring.keys[0].secret;
         length = ring.keys[0].length;
     }
-    if (fs_reuse_key_make(&key, secret, length, &result) == APR_SUCCESS)
-        have_key = 1;
-    else
+    if (fs_reuse_key_make(&key, secret, length, &result) != APR_SUCCESS)
         ap_log_error(APLOG_MARK, APLOG_ERR, result.status, server, "%s: %s", result.problem,
                      result.detail);
     OPENSSL_cleanse(&ring, sizeof(ring));
@@ -139,7 +137,7 @@ static void child_init(apr_pool_t *pchild, server_rec *server)
     fs_result_t result;
 
     store = NULL;
-    if (!have_key || !settings->state_dir)
+    if (!key || !settings->state_dir)
         return;
     if (store_size(settings) &&
         fs_reuse_store_open(&store, store_path(settings, pchild), &result) != APR_SUCCESS)

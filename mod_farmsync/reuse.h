@@ -24,6 +24,7 @@
 #include <util_filter.h>
 
 #include "reuse/fs_reuse_store.h"
+#include "reuse/fs_reuse_sum.h"
 #include "reuse/fs_reuse_tag.h"
 
 #define FS_REUSE_STORE_DEFAULT (UINT64_C(64) << 20) /* bytes */
@@ -97,7 +98,7 @@ void fs_reuse_count(fs_reuse_count_t what, apr_uint64_t by);
 /* 0 if nothing is counted: reuse is nowhere on. */
 int fs_reuse_counts(apr_uint64_t counts[FS_REUSE_COUNTS]);
 /* The key of check values, read before the children are there; NULL if there is none. */
-const fs_reuse_key_t *fs_reuse_key(void);
+fs_reuse_key_t *fs_reuse_key(void);
 /* The pages that clients hold; NULL: no differences. */
 fs_reuse_store_t *fs_reuse_store(void);
 

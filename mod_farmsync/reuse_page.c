@@ -66,7 +66,7 @@ static apr_status_t drop_sum(void *data)
 static fs_reuse_page_t *begin_page(ap_filter_t *filter)
 {
     request_rec *r = filter->r;
-    const fs_reuse_key_t *key = fs_reuse_key();
+    fs_reuse_key_t *key = fs_reuse_key();
     fs_reuse_page_t *page = apr_pcalloc(r->pool, sizeof(*page));
 
     page->depends = fs_reuse_known_take(r);

@@ -2,6 +2,7 @@
 #define XXH_INLINE_ALL
 #include "reuse/fs_reuse_mirror.h"
 
+#include <pthread.h>
 #include <string.h>
 #include <xxhash.h>
 
@@ -127,16 +128,39 @@ int fs_reuse_mirror_put(fs_reuse_mirror_t *mirror, const char *url, const char *
     return 1;
 }
 
-uint32_t fs_reuse_crc32c(uint32_t crc, const void *bytes, size_t length)
-{
-    const uint8_t *at = bytes;
+/* crc_of[n][b]: what a byte b leaves behind when n bytes follow it. */
+static uint32_t crc_of[8][256];
 
-    crc = ~crc;
-    while (length--) {
-        crc ^= *at++;
+static void fill_crc_of(void)
+{
+    for (unsigned byte = 0; byte < 256; byte++) {
+        uint32_t crc = byte;
+
         for (unsigned bit = 0; bit < 8; bit++)
             crc = crc >> 1 ^ (UINT32_C(0x82f63b78) & -(crc & 1));
+        crc_of[0][byte] = crc;
     }
+    for (unsigned n = 1; n < 8; n++)
+        for (unsigned byte = 0; byte < 256; byte++) {
+            uint32_t crc = crc_of[n - 1][byte];
+
+            crc_of[n][byte] = crc >> 8 ^ crc_of[0][crc & 255];
+        }
+}
+
+uint32_t fs_reuse_crc32c(uint32_t crc, const void *bytes, size_t length)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    const uint8_t *at = bytes;
+
+    pthread_once(&once, fill_crc_of);
+    crc = ~crc;
+    for (; length >= 8; length -= 8, at += 8)
+        crc = crc_of[7][at[0] ^ (crc & 255)] ^ crc_of[6][at[1] ^ (crc >> 8 & 255)] ^
+              crc_of[5][at[2] ^ (crc >> 16 & 255)] ^ crc_of[4][at[3] ^ crc >> 24] ^
+              crc_of[3][at[4]] ^ crc_of[2][at[5]] ^ crc_of[1][at[6]] ^ crc_of[0][at[7]];
+    while (length--)
+        crc = crc >> 8 ^ crc_of[0][(crc ^ *at++) & 255];
     return ~crc;
 }
 

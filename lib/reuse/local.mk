@@ -8,7 +8,8 @@ lib_reuse_libfs_reuse_la_SOURCES = \
 	lib/reuse/fs_reuse_mirrors.c lib/reuse/fs_reuse_mirrors.h lib/reuse/fs_reuse_carry.c \
 	lib/reuse/fs_reuse_names.c lib/reuse/fs_reuse_names.h \
 	lib/reuse/fs_reuse_pages.c lib/reuse/fs_reuse_pages.h \
-	lib/reuse/fs_reuse_store.c lib/reuse/fs_reuse_store.h
+	lib/reuse/fs_reuse_store.c lib/reuse/fs_reuse_store.h \
+	lib/reuse/fs_reuse_sum.c lib/reuse/fs_reuse_sum.h
 lib_reuse_libfs_reuse_la_CPPFLAGS = $(AM_CPPFLAGS) $(CRYPTO_CFLAGS) $(ZSTD_CFLAGS) $(XXHASH_CFLAGS)
 lib_reuse_libfs_reuse_la_LIBADD = $(CRYPTO_LIBS) $(ZSTD_LIBS) \
 	$(XXHASH_LIBS) $(APR_LIBS)

@@ -6,21 +6,23 @@
 #include "fs_test.h"
 #include "reuse/fs_reuse_dictionary.h"
 #include "reuse/fs_reuse_mirror.h"
+#include "reuse/fs_reuse_sum.h"
 #include "reuse/fs_reuse_tag.h"
 
 static fs_result_t result;
 
 static void make_tag(const char *secret, const char *page, size_t piece, char *tag)
 {
-    fs_reuse_key_t key;
+    fs_reuse_key_t *key;
     fs_reuse_sum_t *sum;
     size_t length = strlen(page);
 
     ck_assert_int_eq(fs_reuse_key_make(&key, secret, strlen(secret), &result), APR_SUCCESS);
-    sum = fs_reuse_sum_begin(&key);
+    sum = fs_reuse_sum_begin(key);
     for (size_t at = 0; at < length; at += piece)
         fs_reuse_sum_add(sum, page + at, piece < length - at ? piece : length - at);
     ck_assert_int_eq(fs_reuse_sum_end(sum, tag), 0);
+    fs_reuse_key_free(key);
 }
 
 START_TEST(tags_follow_bytes_and_key)
@@ -33,8 +35,8 @@ START_TEST(tags_follow_bytes_and_key)
     ck_assert_uint_eq(strcspn(a + 1, "\"+/="), FS_REUSE_TAG_SIZE - 3);
     make_tag("a secret of the farm", "some page", 1, b);
     ck_assert_str_eq(a, b);
-    /* As every farmsync makes it: HMAC-SHA-256 of GMAC, computed by other means. */
-    ck_assert_str_eq(a, "\"9gQ9DdX_IggqrCwNvofRNA\"");
+    /* As every farmsync makes it: AES-256 of GMAC, computed by other means. */
+    ck_assert_str_eq(a, "\"1Qq1x-iRnnxjmkDUqOlqsA\"");
     make_tag("a secret of the farm", "some pagf", 1, b);
     ck_assert_str_ne(a, b);
     make_tag("a secret of the farn", "some page", 1, b);
@@ -42,13 +44,50 @@ START_TEST(tags_follow_bytes_and_key)
 }
 END_TEST
 
+/* What one sum leaves behind in its contexts is nothing to the next one. */
+START_TEST(sums_that_are_made_at_once_and_one_after_the_other)
+{
+    static const char secret[] = "a secret of the farm";
+    char wanted[2][FS_REUSE_TAG_SIZE], tag[FS_REUSE_TAG_SIZE];
+    static const char *const pages[2] = {"one page", "another, which is longer than one block"};
+    fs_reuse_sum_t *sums[2];
+    fs_reuse_key_t *key;
+
+    for (int i = 0; i < 2; i++)
+        make_tag(secret, pages[i], 100, wanted[i]);
+    ck_assert_int_eq(fs_reuse_key_make(&key, secret, strlen(secret), &result), APR_SUCCESS);
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < 2; i++)
+            sums[i] = fs_reuse_sum_begin(key);
+        for (size_t at = 0; pages[0][at]; at++)
+            for (int i = 0; i < 2; i++)
+                fs_reuse_sum_add(sums[i], pages[i] + at, 1);
+        if (round == 1) {
+            fs_reuse_sum_drop(sums[0]);
+        } else {
+            ck_assert_int_eq(fs_reuse_sum_end(sums[0], tag), 0);
+            ck_assert_str_eq(tag, wanted[0]);
+        }
+        fs_reuse_sum_add(sums[1], pages[1] + 8, strlen(pages[1]) - 8);
+        ck_assert_int_eq(fs_reuse_sum_end(sums[1], tag), 0);
+        ck_assert_str_eq(tag, wanted[1]);
+    }
+    ck_assert_int_eq(fs_reuse_sum_end(fs_reuse_sum_begin(key), tag), 0);
+    fs_reuse_key_free(key);
+    make_tag(secret, "", 1, wanted[0]);
+    ck_assert_str_eq(tag, wanted[0]);
+}
+END_TEST
+
 START_TEST(keys_and_sums_that_fail)
 {
-    fs_reuse_key_t key;
+    fs_reuse_key_t *key;
     char tag[FS_REUSE_TAG_SIZE];
 
     ck_assert_int_eq(fs_reuse_key_make(&key, "short", 5, &result), APR_EINVAL);
     ck_assert_str_eq(result.problem, "FS1700");
+    ck_assert_ptr_null(key);
+    fs_reuse_key_free(NULL);
     fs_reuse_sum_add(NULL, "x", 1);
     fs_reuse_sum_drop(NULL);
     ck_assert_int_eq(fs_reuse_sum_end(NULL, tag), -1);
@@ -281,7 +320,8 @@ START_TEST(mirrors)
     fs_reuse_mirror_read(&again, text);
     fs_reuse_mirror_write(&again, second);
     ck_assert_str_eq(second, text);
-    ck_assert(fs_reuse_mirror_holds(&again, "/8", "u") && fs_reuse_mirror_holds(&again, "/39", "t"));
+    ck_assert(fs_reuse_mirror_holds(&again, "/8", "u") &&
+              fs_reuse_mirror_holds(&again, "/39", "t"));
     text[100] = '+';
     fs_reuse_mirror_read(&again, text);
     ck_assert_uint_eq(again.count, 0);
@@ -302,9 +342,13 @@ START_TEST(what_clients_say_they_have)
                                      "?1 ?1",
                                      "?1;crc32c=e306928g",
                                      "?1;crc32c=e30692833"};
+    static const uint8_t zeros[32];
+    uint8_t rising[32];
     int has_crc;
     uint32_t crc;
 
+    for (unsigned i = 0; i < 32; i++)
+        rising[i] = (uint8_t)i;
     for (unsigned i = 0; i < sizeof(yes) / sizeof(*yes); i++) {
         ck_assert_msg(fs_reuse_have(yes[i], &has_crc, &crc), "%s", yes[i]);
         ck_assert_int_eq(has_crc, i >= 2);
@@ -315,6 +359,11 @@ START_TEST(what_clients_say_they_have)
     /* The check value of CRC-32C. */
     ck_assert_uint_eq(fs_reuse_crc32c(0, "123456789", 9), 0xe3069283);
     ck_assert_uint_eq(fs_reuse_crc32c(fs_reuse_crc32c(0, "1234", 4), "56789", 5), 0xe3069283);
+    /* RFC 3720, appendix B.4: 32 bytes of zeros, and 0 to 31. */
+    ck_assert_uint_eq(fs_reuse_crc32c(0, zeros, 32), 0x8a9136aa);
+    for (unsigned i = 0; i < 32; i++)
+        ck_assert_uint_eq(fs_reuse_crc32c(fs_reuse_crc32c(0, rising, i), rising + i, 32 - i),
+                          0x46dd794e);
 }
 END_TEST
 
@@ -324,6 +373,7 @@ static Suite *reuse_suite(void)
     TCase *tags = tcase_create("tags"), *dictionary = tcase_create("dictionary");
 
     tcase_add_test(tags, tags_follow_bytes_and_key);
+    tcase_add_test(tags, sums_that_are_made_at_once_and_one_after_the_other);
     tcase_add_test(tags, keys_and_sums_that_fail);
     tcase_add_loop_test(tags, if_none_match, 0, (int)(sizeof(fields) / sizeof(*fields)));
     tcase_add_test(tags, suffixes_are_taken_away);
