@@ -104,14 +104,6 @@ MaxKeepAliveRequests 0
         self.say("publish")
         self.told = notices
 
-    def processor_seconds(self):
-        ticks = 0
-        for pid in self.httpd.children():
-            with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
-                fields = file.read().rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12])
-        return ticks / os.sysconf("SC_CLK_TCK")
-
     def remove(self):
         self.teller.stdin.close()
         self.teller.wait()
@@ -124,7 +116,7 @@ def one_measurement(site, notices, path, headers, seconds, wanted):
     status = site.httpd.get(path).status
     if status != wanted:
         raise RuntimeError(f"{path} gave {status}, not {wanted}")
-    before = site.processor_seconds()
+    before = site.httpd.processor_seconds()
     done = subprocess.run([paths.program("wrk"), "-t1", "-c8", f"-d{seconds}s", *headers,
                            f"http://127.0.0.1:{site.httpd.port}{path}"], text=True,
                           capture_output=True, check=False)
@@ -133,7 +125,7 @@ def one_measurement(site, notices, path, headers, seconds, wanted):
     if "Socket errors" in done.stdout or bool(bad) != (wanted >= 400):
         raise RuntimeError(done.stdout + done.stderr)
     rate = float(re.search(r"Requests/sec:\s+([\d.]+)", done.stdout)[1])
-    return rate, (site.processor_seconds() - before) / count * 1e6
+    return rate, (site.httpd.processor_seconds() - before) / count * 1e6
 
 
 def measure(sites, rounds, seconds):

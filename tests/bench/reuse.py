@@ -70,14 +70,17 @@ def make_site():
 
 
 def load(site, path, tag, seconds):
-    """Requests a second."""
+    """(requests a second, processor time a request in us)"""
     headers = ["-H", f"If-None-Match: {tag}"] if tag else []
+    before = site.processor_seconds()
     done = subprocess.run([paths.program("wrk"), "-t1", "-c8", f"-d{seconds}s", *headers,
                            f"http://127.0.0.1:{site.port}{path}"], text=True, capture_output=True,
                           check=False)
     if "Socket errors" in done.stdout or "Non-2xx" in done.stdout and not tag:
         raise RuntimeError(done.stdout + done.stderr)
-    return float(re.search(r"Requests/sec:\s+([\d.]+)", done.stdout)[1])
+    count = int(re.search(r"(\d+) requests in", done.stdout)[1])
+    return (float(re.search(r"Requests/sec:\s+([\d.]+)", done.stdout)[1]),
+            (site.processor_seconds() - before) / count * 1e6)
 
 
 def variants(site):
@@ -115,11 +118,14 @@ def cost(rounds, seconds):
             print(f"round {number + 1} of {rounds}", file=sys.stderr)
     finally:
         site.remove()
-    lines = ["| | requests/s | ratio to the same page without FarmSyncReuse |", "|---|---:|---|"]
+    lines = ["| | requests/s | ratio to the same page without FarmSyncReuse | processor time a request | "
+             "ratio |", "|---|---:|---|---:|---|"]
     for text in shown:
         pairs = found[text]
-        lines.append(f"| {text} | {statistics.median(own for own, _ in pairs):,.0f} | "
-                     f"{median_and_half([own / other for own, other in pairs])} |")
+        lines.append(f"| {text} | {statistics.median(own[0] for own, _ in pairs):,.0f} | "
+                     f"{median_and_half([own[0] / other[0] for own, other in pairs])} | "
+                     f"{statistics.median(own[1] for own, _ in pairs):,.1f} us | "
+                     f"{median_and_half([own[1] / other[1] for own, other in pairs])} |")
     return "\n".join(lines)
 
 

@@ -209,6 +209,15 @@ FarmSyncAgent "{self.agent}"
             found = file.read().split()
         return {int(pid) for pid in found}
 
+    def processor_seconds(self):
+        """Processor time that the request processes have used so far."""
+        ticks = 0
+        for pid in self.children():
+            with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
+                fields = file.read().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
+
     def graceful(self):
         """A graceful restart, done when children of the new generation are there."""
         before = self.log().count("resuming normal operations")
