@@ -12,6 +12,7 @@ import time
 
 import pytest
 
+from avail_fixtures import Teller
 from farmlib import paths
 from route_httpd import Affinity, RouteHttpd, ask, session_id, token
 
@@ -25,7 +26,8 @@ ErrorDocument 404 /gone.shtml
 @pytest.fixture(scope="module")
 def farm():
     webs = {name: RouteHttpd(name, "prefork" if name == "web3" else "event", locations=LOCATIONS,
-                             settings='FarmSyncRouteVisitor "%{HTTP:X-User}"') for name in NAMES}
+                             settings='FarmSyncRouteVisitor "%{HTTP:X-User}"\nFarmSyncApplication shop /redirect /echo')
+            for name in NAMES}
     for web in webs.values():
         with open(web.path("htdocs", "gone.shtml"), "w", encoding="ascii") as file:
             file.write('gone <!--#include virtual="/part.html" -->')
@@ -90,6 +92,14 @@ def test_a_new_visitor_is_at_home_where_he_came(webs):
     assert again.said["route"] == "web1"
     assert webs[0].known(home.id)[3], "he came back, so he is one who keeps cookies"
     assert new() == 1
+
+
+def test_the_alternate_is_in_another_rack(webs):
+    """Although it is fuller than the one in the same rack; without one, any other will do."""
+    tell(webs, web1={"rack": "a"}, web2={"rack": "a"}, web3={"rack": "b", "primaries": 60})
+    assert {ask(webs[0]).affinity.alternate for _ in range(5)} == {"web3"}
+    tell(webs, web1={"rack": "a"}, web2={"rack": "a"}, web3={"rack": "b", "state": "dead"})
+    assert ask(webs[0]).affinity.alternate == "web2"
 
 
 def test_cookie_attributes_are_safe(webs):
@@ -454,6 +464,39 @@ def test_pages_about_this_server_are_its_own(webs):
     for path in ("/farmsync/status", "/farmsync/status?json", "/server-status?auto", "/farmsync/data"):
         reply = ask(webs[0], path, home)
         assert reply.status in (200, 503) and reply.cookie is None, path
+
+
+def test_what_is_down_is_refused_before_it_is_sent_on(webs):
+    web, other, _ = webs
+    sent, new = counted(web, "redirected"), counted(web, "new")
+    home = Affinity(primary="web2")
+    teller = Teller(web.state)
+    try:
+        teller.tell({"application": "shop", "message": "at three"})
+        for path, cookie in (("/redirect", home), ("/redirect", None), ("/echo", None)):
+            reply = ask(web, path, cookie)
+            assert reply.status == 503 and b"at three" in reply.body and reply.cookie is None
+        assert (sent(), new()) == (0, 0)
+        teller.tell()
+    finally:
+        teller.close()
+    assert follow(webs, ask(web, "/redirect", home), home)[0] is other
+    assert sent() == 1
+
+
+def test_haproxy_CHECKS_who_only_asks_is_no_visitor(webs):
+    """A balancer that looks each second, a monitor, a browser before a request to another site."""
+    new, home = counted(webs[0], "new"), counted(webs[0], "home")
+    tell(webs, web1={"primaries": 90})  # nor are they sent on
+    for method, path in (("HEAD", "/redirect"), ("OPTIONS", "/redirect"), ("GET", "/farmsync/status/health"),
+                         ("GET", "/off")):
+        for _ in range(20):
+            reply = ask(webs[0], path, method=method)
+            assert reply.status in (200, 503) and reply.cookie is None, (method, path, reply.status)
+    assert new() == 0
+    visitor = Affinity(primary="web1", alternate="web2")
+    assert ask(webs[0], "/redirect", visitor, method="HEAD").status == 200
+    assert home() == 1, "who is known is a visitor, whatever he asks for"
 
 
 def test_subrequests_and_error_documents_belong_to_their_request(webs):

@@ -652,6 +652,41 @@ START_TEST(idle_visitors_return_little_by_little)
 }
 END_TEST
 
+/* `never`: they stay where they were taken over; `all`: they go back although they were just seen.
+ */
+START_TEST(visitors_return_by_policy)
+{
+    farm_t *farm = begin(71 + (uint64_t)_i);
+    int all = _i == 1;
+
+    farm->settings.return_policy = all ? FS_ROUTE_RETURN_ALL : FS_ROUTE_RETURN_NEVER;
+    farm->settings.return_rate = 5;
+    for (unsigned i = 0; i < SERVERS; i++) {
+        stop(farm, i);
+        start(farm, i, 0);
+    }
+    run(farm, 3 * SECOND);
+    for (unsigned i = 0; i < 40; i++)
+        request(farm, i, 0);
+    assert_same(farm, 10 * SECOND);
+    stop(farm, 0);
+    run(farm, 2 * DEAD);
+    for (unsigned i = 0; i < 40; i++)
+        request(farm, i, 1);
+    assert_same(farm, 10 * SECOND);
+    start(farm, 0, 0);
+    run(farm, all ? 4 * SECOND : IDLE / 2);
+    if (all)
+        ck_assert_uint_le(total(farm, 0, 0).primaries, 25);
+    else
+        ck_assert_uint_eq(total(farm, 0, 0).primaries, 0);
+    run(farm, 12 * SECOND);
+    ck_assert_uint_eq(total(farm, 0, 0).primaries, all ? 40 : 0);
+    assert_same(farm, 10 * SECOND);
+    end(farm);
+}
+END_TEST
+
 START_TEST(who_is_idle_or_gone_is_forgotten_everywhere)
 {
     farm_t *farm = begin(80);
@@ -820,6 +855,7 @@ static Suite *share_suite(void)
     tcase_add_test(tests, a_returning_server_gives_up_whom_others_took_over);
     tcase_add_loop_test(tests, a_lost_store_is_filled_by_the_others, 0, 2);
     tcase_add_test(tests, idle_visitors_return_little_by_little);
+    tcase_add_loop_test(tests, visitors_return_by_policy, 0, 2);
     tcase_add_test(tests, who_is_idle_or_gone_is_forgotten_everywhere);
     tcase_add_test(tests, digests_find_what_was_lost);
     tcase_add_test(tests, who_says_what_is_old_is_reminded);
