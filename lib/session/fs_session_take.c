@@ -3,7 +3,9 @@
 
 #include <string.h>
 
-#define NAMED_HOPS 4 /* a session that is handed on while it is being asked for */
+#define NAMED_HOPS 4    /* a session that is handed on while it is being asked for */
+#define LINE_GAP   1000 /* saves, or microseconds: see same_line */
+#define BEHIND     64   /* on the rank of a candidate that isn't in sync */
 
 static int same(const char *a, const char *b)
 {
@@ -73,10 +75,19 @@ fs_session_offered_t fs_session_hold_offer(fs_session_hold_t *hold, fs_usec_t le
     return answer;
 }
 
-/* Did one store write both, while it owned the session? */
+/*
+ * Did one store write both, while it owned the session without a break, so that the later one has
+ * all of the earlier one? A host that let the session go may take an old copy over again, and
+ * arrive at the same epoch. But a sequence begins with the farm time of the take-over, in
+ * microseconds, and is raised by one with each save: two lines are apart by the time between their
+ * take-overs. Copies of one line that many saves lie between are taken for two, and merged.
+ */
 static int same_line(const fs_session_stamp_t *a, const fs_session_stamp_t *b)
 {
-    return a->epoch == b->epoch && a->writer == b->writer;
+    uint64_t gap =
+        a->sequence > b->sequence ? a->sequence - b->sequence : b->sequence - a->sequence;
+
+    return a->epoch == b->epoch && a->writer == b->writer && gap < LINE_GAP;
 }
 
 /* Of more than two that are apart the latest two are kept. */
@@ -93,8 +104,7 @@ fs_session_copied_t fs_session_hold_copy(fs_session_hold_t *hold, const fs_sessi
 {
     fs_session_stamp_t ours = hold->version;
     int order = hold->held ? fs_session_stamp_compare(&ours, &theirs->version) : -1;
-    int apart =
-        hold->held && (!same(hold->owner, theirs->owner) || ours.writer != theirs->version.writer);
+    int apart = hold->held && !same_line(&ours, &theirs->version);
 
     if (!order)
         return FS_SESSION_COPY_IGNORED;
@@ -113,12 +123,20 @@ fs_session_copied_t fs_session_hold_copy(fs_session_hold_t *hold, const fs_sessi
 /* --- who wants a session -------------------------------------------------------------------------
  */
 
+/* One that is behind may take who owned the session long ago for its owner. */
+static unsigned rank_of(const fs_session_taking_t *taking, unsigned candidate)
+{
+    return taking->candidates[candidate].in_sync ? candidate : candidate + BEHIND;
+}
+
 unsigned fs_session_take_rank(const fs_session_taking_t *taking)
 {
+    unsigned best = FS_SESSION_NO_RANK;
+
     for (unsigned i = 0; i < taking->candidate_count; i++)
-        if (taking->candidates[i].heard == FS_SESSION_HEARD_GRANTED)
-            return i;
-    return FS_SESSION_NO_RANK;
+        if (taking->candidates[i].heard == FS_SESSION_HEARD_GRANTED && rank_of(taking, i) < best)
+            best = rank_of(taking, i);
+    return best;
 }
 
 static fs_session_next_t next_step(fs_session_step_t step, const char *whom, fs_usec_t at)
@@ -153,7 +171,7 @@ static fs_session_next_t wait_for_lease(fs_usec_t until, fs_usec_t now)
 /*
  * Two take it at once: who has the better candidate's grant goes on; the other asks him later. The
  * candidate at `rank` says that it is the rival's; he may be asking it again, and not know that
- * now.
+ * now. If both were granted it by the same, one was too late: both ask again.
  */
 static int rival_is_better(const fs_session_taking_t *taking, const fs_session_peer_t *rival,
                            unsigned rank)
@@ -163,7 +181,8 @@ static int rival_is_better(const fs_session_taking_t *taking, const fs_session_p
     rank = rival->rank < rank ? rival->rank : rank;
     if (rank == mine && rival->has != taking->own)
         return rival->has;
-    return rank < mine || (rank == mine && strcmp(rival->name, taking->self) < 0);
+    return rank < mine ||
+           (rank == mine && (mine != FS_SESSION_NO_RANK || strcmp(rival->name, taking->self) < 0));
 }
 
 /* What to do about a living owner that the candidate at `rank` (or a host) named. ADOPT: nothing is
@@ -242,7 +261,7 @@ static fs_session_next_t settle_owners(const fs_session_taking_t *taking, fs_use
 
         if (candidate->heard != FS_SESSION_HEARD_OWNED || same(candidate->owner, taking->self))
             continue;
-        next = settle_owner(taking, candidate->owner, i, candidate->until, now);
+        next = settle_owner(taking, candidate->owner, rank_of(taking, i), candidate->until, now);
         if (next.step != FS_SESSION_STEP_ADOPT)
             return next;
     }

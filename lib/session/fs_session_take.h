@@ -69,12 +69,12 @@ typedef enum fs_session_copied_t {
 } fs_session_copied_t;
 
 /*
- * A bank server brings another one a copy (resync). The later version wins. But if two hosts owned
- * them, or one that had lost its memory in between, it may be that neither is contained in the
- * other (they were cut off from each other), and only a host can merge them: then the earlier one
- * is kept aside, and given to who takes the session or offers it, until an offer says that it was
- * merged. The owner comes with the copy, unless that is only a later one of the same store, and the
- * session was granted here since. `hold` becomes what is held then.
+ * A bank server brings another one a copy (resync). The later version wins. But if they are not of
+ * one line (two hosts owned them, or one that had lost its memory or let the session go in between)
+ * it may be that neither is contained in the other, and only a host can merge them: then the
+ * earlier one is kept aside, and given to who takes the session or offers it, until an offer says
+ * that it was merged. The owner comes with the copy, unless that is only a later one of the same
+ * line, and the session was granted here since. `hold` becomes what is held then.
  */
 fs_session_copied_t fs_session_hold_copy(fs_session_hold_t *hold, const fs_session_hold_t *theirs);
 
@@ -163,7 +163,7 @@ typedef struct fs_session_next_t {
 fs_session_next_t fs_session_take_next(const fs_session_taking_t *taking, fs_usec_t now);
 
 /* The best rank at which the candidates granted it, or FS_SESSION_NO_RANK: what this host says to a
- * rival (FS_SESSION_SAID_TAKING). */
+ * rival (FS_SESSION_SAID_TAKING). All that are in sync come before all that are not. */
 unsigned fs_session_take_rank(const fs_session_taking_t *taking);
 
 /* --- who has it ----------------------------------------------------------------------------------

@@ -24,6 +24,16 @@ void sim_say(const char *format, ...)
     fputc('\n', stderr);
 }
 
+const char *sim_stamp(const fs_session_stamp_t *stamp)
+{
+    unsigned host = 0;
+
+    while (host < HOSTS && world.hosts[host].writer != stamp->writer)
+        host++;
+    return apr_psprintf(sim.pool, "%u.%" APR_UINT64_T_FMT ".%s", stamp->epoch,
+                        stamp->sequence - (uint64_t)NOW, host < HOSTS ? sim_names[host] : "dead");
+}
+
 int sim_is_well(unsigned node)
 {
     return world.now >= world.paused[node] && world.now >= world.dead[node];
@@ -37,12 +47,32 @@ unsigned sim_node_of(const char *name)
     return NODES;
 }
 
+static void tell_message(const char *what, const message_t *message)
+{
+    static const char *const kinds[] = {"take",    "taken", "offer",   "offered", "renew",
+                                        "renewed", "check", "checked", "hand",    "handed",
+                                        "late",    "hello", "pull",    "pulled"};
+
+    if (!sim.told || message->kind == RENEW || message->kind == HELLO)
+        return;
+    sim_say("%s %s %s>%s what %d flag %d round %u left %lld name '%s' copy %s", what,
+            kinds[message->kind], sim_names[message->from], sim_names[message->to], message->what,
+            message->flag, message->round, (long long)(message->left / MS), message->name,
+            message->copy ? sim_stamp(&message->copy->version) : "-");
+    if (message->hold.held)
+        sim_say("      held %s owner '%s'%s%s", sim_stamp(&message->hold.version),
+                message->hold.owner, message->hold.granted ? " granted" : "",
+                message->hold.aside ? " aside" : "");
+}
+
 void sim_send(message_t *message)
 {
     unsigned slot;
 
-    if (world.blocked[message->from][message->to] || below(&world.seed, 1000) < world.loss)
+    if (world.blocked[message->from][message->to] || below(&world.seed, 1000) < world.loss) {
+        tell_message("lost:", message);
         return;
+    }
     slot = (unsigned)(world.now / TICK + 1 + below(&world.seed, LONGEST)) % RING;
     PROMISE(world.ring_count[slot] < LINE, "run %u: no room", sim.run);
     world.ring[slot][world.ring_count[slot]++] = *message;
@@ -149,15 +179,20 @@ static void harm_server(unsigned self)
 
     if (!below(&world.seed, 3)) {
         world.paused[self] = until;
+        sim_say("%s stands still until %lld", sim_names[self], (long long)(until / MS));
         return;
     }
     world.dead[self] = until + TICK;
+    sim_say("%s is dead until %lld", sim_names[self], (long long)(until / MS));
     switch (below(&world.seed, 3)) {
     case 0: /* empty */
+        sim_say("%s will return empty", sim_names[self]);
         memset(&server->hold, 0, sizeof(server->hold));
         server->copy = server->aside = NULL;
         break;
     case 1: /* old */
+        sim_say("%s will return old: %s", sim_names[self],
+                server->old_copy ? sim_stamp(&server->old_copy->version) : "-");
         server->hold = server->old_hold;
         server->copy = server->old_copy;
         server->aside = server->old_aside;
@@ -183,17 +218,23 @@ static void block(unsigned from, unsigned to)
     if (world.servers_fail && from >= HOSTS && to >= HOSTS)
         return;
     world.blocked[from][to] ^= 1;
+    sim_say("%s>%s %s", sim_names[from], sim_names[to],
+            world.blocked[from][to] ? "blocked" : "open");
 }
 
 void sim_harm(void)
 {
     unsigned node = below(&world.seed, HOSTS);
 
-    if (world.may_pause && !below(&world.seed, 60) && sim_is_well(node))
+    if (world.may_pause && !below(&world.seed, 60) && sim_is_well(node)) {
         world.paused[node] = world.now + (fs_usec_t)below(&world.seed, 90) * TICK;
+        sim_say("%s stands still until %lld", sim_names[node],
+                (long long)(world.paused[node] / MS));
+    }
     if (world.may_die && !below(&world.seed, 150) && sim_is_well(node)) {
         world.dead[node] = world.now + TICK + (fs_usec_t)below(&world.seed, 60) * TICK;
         world.hosts[node].lives = 0;
+        sim_say("%s is dead until %lld", sim_names[node], (long long)(world.dead[node] / MS));
     }
     if (world.servers_fail && !below(&world.seed, 40) && bank_is_well())
         harm_server(HOSTS + below(&world.seed, SERVERS));
@@ -248,11 +289,13 @@ static void deliver(void)
 
             if (world.ring_count[later] < LINE)
                 world.ring[later][world.ring_count[later]++] = arrived[i];
-        } else if (to < HOSTS) {
-            sim_tell_host(to, &arrived[i]);
-        } else {
-            sim_tell_server(to, &arrived[i]);
+            continue;
         }
+        tell_message("", &arrived[i]);
+        if (to < HOSTS)
+            sim_tell_host(to, &arrived[i]);
+        else
+            sim_tell_server(to, &arrived[i]);
     }
 }
 

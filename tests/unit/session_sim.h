@@ -180,6 +180,7 @@ int sim_contains(copy_t *record, unsigned change);
 void sim_note_confirmed(copy_t *record, int by_owner);
 void sim_check_served(unsigned host, copy_t *record);
 /* For who looks for the cause of a failure. */
+const char *sim_stamp(const fs_session_stamp_t *stamp);
 __attribute__((format(printf, 1, 2))) void sim_say(const char *format, ...);
 
 /* --- bank servers (session_sim_server.c) ---------------------------------------------------------

@@ -30,6 +30,7 @@ static void let_go(host_t *host, const char *owner)
     snprintf(host->released, sizeof(host->released), "%s", owner);
     memset(host->told, 0, sizeof(host->told));
     host->taking_generation = 0; /* what was granted before is void */
+    sim_say("h%d lets go to %s", (int)(host - world.hosts), owner);
     sim.let_go++;
 }
 
@@ -327,8 +328,11 @@ void sim_serve(unsigned self)
         world.ended = 1;
         world.ended_by = (int)self;
         world.ended_life = world.life[self];
+        sim_say("%s ends it", sim_names[self]);
     } else if (world.made_count < CHANGES) {
         one = change(apr_psprintf(sim.pool, "c%u", world.made_count), "x");
+        sim_say("%s serves %s, makes c%u", sim_names[self], sim_stamp(&host->own->version),
+                world.made_count);
         world.made[world.made_count++] = (made_t){self, world.life[self], 0, 0};
         PROMISE(!fs_session_apply(&record, &one, 1, &writer, sim.pool, NULL), "run %u: not applied",
                 sim.run);

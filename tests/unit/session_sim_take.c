@@ -100,6 +100,7 @@ static void adopt(unsigned self)
         PROMISE(!fs_session_take_over(&record, &writer, NULL), "run %u: not taken over", sim.run);
     host->released[0] = '\0';
     sim_now_has(host, sim_keep(&record));
+    sim_say("%s adopts %s", sim_names[self], sim_stamp(&record.version));
     host->checked = host->taking_generation;
     sim.adopted++;
 }
@@ -128,6 +129,8 @@ static unsigned list_told(const host_t *host, char (*told)[FS_SESSION_NAME_SIZE]
 
 static void step_taking(unsigned self)
 {
+    static const char *const steps[] = {"",     "wait",  "ask",     "ask all",
+                                        "take", "adopt", "unknown", "give up"};
     host_t *host = &world.hosts[self];
     char told[HOSTS][FS_SESSION_NAME_SIZE];
     fs_session_taking_t taking = {.self = sim_names[self],
@@ -147,6 +150,8 @@ static void step_taking(unsigned self)
         taking.own = host->own && !host->released[0];
         taking.stale = host->taking_generation != host->vouching.trusted.generation;
         host->next = fs_session_take_next(&taking, world.now);
+        if (host->next.step != FS_SESSION_STEP_WAIT)
+            sim_say("%s: step %s %s", sim_names[self], steps[host->next.step], host->next.whom);
         switch (host->next.step) {
         case FS_SESSION_STEP_WAIT:
             return;

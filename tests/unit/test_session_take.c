@@ -166,7 +166,7 @@ START_TEST(a_later_copy_doesnt_take_a_session_from_whom_it_was_granted_to)
     fs_session_hold_t hold = held("web1", 2, 4, 1), theirs = held("web1", 2, 5, 1);
 
     ck_assert_int_eq(fs_session_hold_take(&hold, 0, "web2", ""), FS_SESSION_GRANTED);
-    ck_assert_int_eq(fs_session_hold_copy(&hold, &theirs), FS_SESSION_COPY_ASIDE);
+    ck_assert_int_eq(fs_session_hold_copy(&hold, &theirs), FS_SESSION_COPIED);
     ck_assert_str_eq(hold.owner, "web2");
     theirs = held("web3", 3, 1, 3); /* but one that somebody else took over since */
     ck_assert_int_eq(fs_session_hold_copy(&hold, &theirs), FS_SESSION_COPY_ASIDE);
@@ -190,6 +190,42 @@ START_TEST(copies_that_are_apart_are_kept)
     ck_assert_int_eq(fs_session_hold_copy(&hold, &theirs), FS_SESSION_COPY_ASIDE_THEIRS);
     ck_assert_uint_eq(hold.version.sequence, 9);
     ck_assert_uint_eq(hold.aside_version.sequence, 8);
+}
+END_TEST
+
+/* A host let the session go, forgot it, and took an old copy over while it was cut off: it is at
+ * the epoch that it had before. */
+START_TEST(a_line_that_was_broken_off_is_not_one)
+{
+    fs_session_hold_t hold = held("web1", 3, 450002, 1), theirs = held("web1", 3, 1220008, 1);
+
+    ck_assert_int_eq(fs_session_hold_copy(&hold, &theirs), FS_SESSION_COPY_ASIDE);
+    ck_assert_uint_eq(hold.aside_version.sequence, 450002);
+    theirs = held("web1", 3, 1220015, 1); /* this one goes on, and takes nobody's place */
+    snprintf(hold.owner, sizeof(hold.owner), "web2");
+    hold.granted = 1;
+    ck_assert_int_eq(fs_session_hold_copy(&hold, &theirs), FS_SESSION_COPIED);
+    ck_assert_uint_eq(hold.aside_version.sequence, 450002);
+    ck_assert_str_eq(hold.owner, "web2");
+}
+END_TEST
+
+/* It returned old, and takes for the owner who was that before. */
+START_TEST(of_two_that_take_it_whom_a_server_in_sync_names_goes_on)
+{
+    fs_session_taking_t taking = taking_of(1);
+
+    candidates[0] = heard(FS_SESSION_HEARD_GRANTED, 0, "");
+    candidates[1] = heard(FS_SESSION_HEARD_OWNED, 1, "web2");
+    ck_assert_uint_gt(fs_session_take_rank(&taking), 1);
+    peers[0] = said("web2", FS_SESSION_SAID_TAKING, "");
+    peers[0].rank = 1;
+    ck_assert_int_eq(step_of(&taking), FS_SESSION_STEP_TAKE);
+    candidates[0].in_sync = 1;
+    ck_assert_int_eq(step_of(&taking), FS_SESSION_STEP_ADOPT);
+    /* It gave it to both: the rival, who had said that he has nothing, too. */
+    peers[0].rank = 0;
+    ck_assert_int_eq(step_of(&taking), FS_SESSION_STEP_TAKE);
 }
 END_TEST
 
@@ -331,6 +367,8 @@ static Suite *session_take_suite(void)
     tcase_add_test(take, who_released_it_waits_for_whom_he_gave_it);
     tcase_add_test(take, a_later_copy_doesnt_take_a_session_from_whom_it_was_granted_to);
     tcase_add_test(take, copies_that_are_apart_are_kept);
+    tcase_add_test(take, a_line_that_was_broken_off_is_not_one);
+    tcase_add_test(take, of_two_that_take_it_whom_a_server_in_sync_names_goes_on);
     tcase_add_test(take, who_was_fenced_doesnt_get_a_session_back_by_its_epoch);
     suite_add_tcase(suite, take);
     return suite;
