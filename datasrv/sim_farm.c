@@ -199,7 +199,8 @@ static void count_home(fs_sim_farm_t *farm, const visitor_t *visitor, int by)
 static void settle(fs_sim_farm_t *farm, visitor_t *visitor, uint32_t server)
 {
     fs_route_table_t table = table_of(farm, server);
-    uint32_t alternate = fs_route_alternate(&table, &farm->settings.route, draw(farm));
+    uint32_t alternate =
+        fs_route_alternate(&table, &farm->settings.route, FS_ROUTE_NOBODY, draw(farm));
 
     visitor->primary = (uint16_t)server;
     visitor->alternate = alternate == FS_ROUTE_NOBODY ? NONE : (uint16_t)alternate;

@@ -193,6 +193,8 @@ static int move_here(request_rec *r, fs_routing_visit_t *visit, fs_route_view_t 
 {
     const fs_routing_host_t *host = fs_routing_host();
     fs_routing_home_t before = visit->home;
+    uint32_t primary = fs_route_view_find(view, before.primary);
+    uint32_t gone = is_gone(view, visit, primary) ? primary : FS_ROUTE_NOBODY;
     int back = !before.generation || visit->expired || is_me(before.primary);
     fs_route_visitor_t is;
 
@@ -200,7 +202,7 @@ static int move_here(request_rec *r, fs_routing_visit_t *visit, fs_route_view_t 
     apr_cpystrn(visit->home.primary, host->self, sizeof(visit->home.primary));
     set_alternate(
         visit, view,
-        fs_route_page_alternate(host->page, view, &host->routing->rules, spread_of(visit)));
+        fs_route_page_alternate(host->page, view, &host->routing->rules, gone, spread_of(visit)));
     if (claim(r, visit, back ? "" : before.primary, before.generation != 0, &is) == APR_EMISMATCH) {
         fs_routing_visit_follow(visit, &is);
         return 0;
@@ -227,8 +229,8 @@ static int choose_alternate(request_rec *r, fs_routing_visit_t *visit, fs_route_
 {
     const fs_routing_host_t *host = fs_routing_host();
     uint32_t before = fs_route_view_find(view, visit->home.alternate);
-    uint32_t number =
-        fs_route_page_alternate(host->page, view, &host->routing->rules, spread_of(visit));
+    uint32_t number = fs_route_page_alternate(host->page, view, &host->routing->rules,
+                                              FS_ROUTE_NOBODY, spread_of(visit));
     fs_route_visitor_t is;
 
     if (number == FS_ROUTE_NOBODY)

@@ -5,6 +5,8 @@
 
 /* A server that has just returned takes part with this share at once. */
 #define RAMP_FIRST 0.1
+/* Of the limit: who is below that has room again. */
+#define SHED_UNTIL 0.75
 
 static double capacity_of(const fs_route_server_t *server)
 {
@@ -32,7 +34,7 @@ double fs_route_ratio(const fs_route_server_t *server)
 
 int fs_route_is_busy(const fs_route_server_t *server, double busy)
 {
-    return fs_route_ratio(server) >= busy ||
+    return fs_route_ratio(server) >= busy || server->shed ||
            (server->workers && (double)server->busy >= busy * server->workers);
 }
 
@@ -112,6 +114,19 @@ static fs_route_choice_t serve(const fs_route_table_t *table)
     return (fs_route_choice_t){FS_ROUTE_SERVE, table->self, 1};
 }
 
+/* Whether a visitor is better off at `other` than at `self`: so nobody is sent to and fro. */
+static int is_better(const fs_route_server_t *self, const fs_route_server_t *other,
+                     const fs_route_settings_t *settings)
+{
+    int busy = fs_route_is_busy(self, settings->busy);
+
+    if (self->state != FS_ROUTE_ALIVE)
+        return 1;
+    if (fs_route_is_busy(other, settings->busy) != busy)
+        return busy;
+    return load(other, 0) < load(self, 0);
+}
+
 fs_route_choice_t fs_route_assign(const fs_route_table_t *table,
                                   const fs_route_settings_t *settings, unsigned hops,
                                   uint64_t spread)
@@ -129,17 +144,15 @@ fs_route_choice_t fs_route_assign(const fs_route_table_t *table,
         (hops >= settings->bounces || lowest == FS_ROUTE_NOBODY ||
          fs_route_is_busy(&table->servers[lowest], settings->busy)))
         return (fs_route_choice_t){FS_ROUTE_REFUSE, table->self, 0};
-    /* Somebody who isn't better off than this server is no reason for a bounce. */
-    if (self->capacity &&
-        (hops >= settings->bounces || lowest == FS_ROUTE_NOBODY ||
-         (self->state == FS_ROUTE_ALIVE && load(&table->servers[lowest], 0) >= load(self, 0))))
+    if (self->capacity && (hops >= settings->bounces || lowest == FS_ROUTE_NOBODY ||
+                           !is_better(self, &table->servers[lowest], settings)))
         return serve(table);
     table->servers[lowest].sent++;
     return (fs_route_choice_t){FS_ROUTE_SEND, lowest, 1};
 }
 
 uint32_t fs_route_alternate(const fs_route_table_t *table, const fs_route_settings_t *settings,
-                            uint64_t spread)
+                            uint32_t but, uint64_t spread)
 {
     uint32_t rack = table->servers[table->self].rack;
     best_t best = {FS_ROUTE_NOBODY, 0, INFINITY};
@@ -150,7 +163,8 @@ uint32_t fs_route_alternate(const fs_route_table_t *table, const fs_route_settin
 
         if (i == table->self || !is_open(server))
             continue;
-        consider(table, &best, i, 2 * near + fs_route_is_busy(server, settings->busy),
+        consider(table, &best, i,
+                 4 * (i == but) + 2 * near + fs_route_is_busy(server, settings->busy),
                  load(server, (double)server->given), spread);
     }
     if (best.server != FS_ROUTE_NOBODY)
@@ -164,17 +178,19 @@ void fs_route_alternate_gone(const fs_route_table_t *table, uint32_t alternate)
         table->servers[alternate].given--;
 }
 
-/* Whether a server that is home to a visitor still serves it. */
-static int is_home(const fs_route_table_t *table, const fs_route_settings_t *settings,
-                   uint32_t server)
+/* Whether a server that is home to a visitor still serves it. Other bits of `spread` than those
+ * that tell equal servers apart. */
+static int keeps(const fs_route_table_t *table, uint32_t server, uint64_t spread)
 {
-    const fs_route_server_t *home;
+    return server < table->count && is_open(&table->servers[server]) &&
+           (spread >> 32) % FS_ROUTE_SHED_ALL >= table->servers[server].shed;
+}
 
-    if (server >= table->count)
-        return 0;
-    home = &table->servers[server];
-    return is_open(home) &&
-           !(home->workers && (double)home->busy >= settings->busy * home->workers);
+/* Whether a server takes the visitors that it stands by for. */
+static int takes(const fs_route_table_t *table, uint32_t server)
+{
+    return server < table->count && is_open(&table->servers[server]) &&
+           !table->servers[server].shed;
 }
 
 fs_route_choice_t fs_route_request(const fs_route_table_t *table,
@@ -184,14 +200,14 @@ fs_route_choice_t fs_route_request(const fs_route_table_t *table,
     uint32_t to = FS_ROUTE_NOBODY;
     int moved = 0;
 
-    if (is_home(table, settings, home->primary)) {
+    if (keeps(table, home->primary, spread)) {
         to = home->primary;
-    } else if (is_home(table, settings, home->alternate) && home->alternate != home->primary) {
+    } else if (takes(table, home->alternate) && home->alternate != home->primary) {
         to = home->alternate;
         moved = 1;
     } else if (home->primary < table->count && is_open(&table->servers[home->primary]) &&
                (home->primary == table->self || hops <= settings->bounces)) {
-        to = home->primary; /* both are busy: nobody is better off elsewhere */
+        to = home->primary; /* both are over their limits: nobody is better off elsewhere */
     } else {
         return fs_route_assign(table, settings, hops, spread);
     }
@@ -227,6 +243,29 @@ uint32_t fs_route_next(const fs_route_table_t *table, double *credit)
     if (next != FS_ROUTE_NOBODY)
         credit[next] -= sum;
     return next;
+}
+
+uint8_t fs_route_shed(fs_route_shed_t *shed, uint32_t busy, uint32_t workers, double limit,
+                      int64_t now)
+{
+    int at_limit = workers && busy >= limit * workers;
+    int below = busy < SHED_UNTIL * limit * workers || !workers;
+
+    if (!at_limit)
+        shed->at_limit = 0;
+    else if (!shed->at_limit)
+        shed->at_limit = now;
+    if (!below)
+        shed->below = 0;
+    else if (!shed->below)
+        shed->below = now;
+    if (shed->at_limit && now - shed->at_limit >= FS_ROUTE_SHED_SPAN) {
+        shed->shed += shed->shed < FS_ROUTE_SHED_ALL;
+        shed->at_limit = now;
+    } else if (shed->below && now - shed->below >= FS_ROUTE_SHED_SPAN) {
+        shed->shed = 0;
+    }
+    return shed->shed;
 }
 
 double fs_route_ramp(int64_t since, int64_t span)

@@ -46,6 +46,8 @@ typedef struct fs_route_server_t {
     uint32_t busy;      /* of its workers, as of its last status */
     uint32_t workers;   /* 0: not known, its busy workers don't count */
     uint8_t state;      /* fs_route_state_t */
+    uint8_t shed;       /* eighths of its visitors who go to their alternates, as it has been over
+                           its limit for long (fs_route_shed_t) */
     double ramp;        /* 0 < ramp <= 1: share of its capacity that counts for new visitors, so
                            that a server that returned isn't run over */
     uint64_t sent;      /* by this server since then, minus what it took from there */
@@ -89,7 +91,7 @@ typedef struct fs_route_home_t {
 
 /* primaries + sent by capacity; 0 capacity counts as 1. */
 double fs_route_ratio(const fs_route_server_t *server);
-/* Above `busy` of its capacity or of its workers. */
+/* Above `busy` of its capacity or of its workers, or has been for long: nobody new. */
 int fs_route_is_busy(const fs_route_server_t *server, double busy);
 /* The farm's mean ratio: visitors of all that are not dead, and those that are coming, by capacity.
  */
@@ -116,18 +118,19 @@ fs_route_choice_t fs_route_assign(const fs_route_table_t *table,
 
 /*
  * Whom this server names as alternate of a visitor that it is home to; counts it in `given`.
- * Another rack if there is one. FS_ROUTE_NOBODY: it is alone.
+ * Another rack if there is one; `but` (or FS_ROUTE_NOBODY), which somebody just found gone, only if
+ * there is nobody else. FS_ROUTE_NOBODY: it is alone.
  */
 uint32_t fs_route_alternate(const fs_route_table_t *table, const fs_route_settings_t *settings,
-                            uint64_t spread);
+                            uint32_t but, uint64_t spread);
 /* The visitor left, or has another alternate: takes it out of `given`. */
 void fs_route_alternate_gone(const fs_route_table_t *table, uint32_t alternate);
 
 /*
  * Where a request of a visitor with a home belongs, that arrived here after `hops` servers had
- * sent it on. A home that is gone, drained or over its limit is left for the alternate, and if
- * that is gone too the visitor counts as new. A request that has come `hops` > bounces is served
- * here.
+ * sent it on. A home that is gone, drained or, for him (`shed`), over its limit is left for the
+ * alternate, and if that is gone too the visitor counts as new. A request that has come `hops` >
+ * bounces is served here.
  */
 fs_route_choice_t fs_route_request(const fs_route_table_t *table,
                                    const fs_route_settings_t *settings, const fs_route_home_t *home,
@@ -139,6 +142,23 @@ fs_route_choice_t fs_route_request(const fs_route_table_t *table,
  * first, and belongs to the caller. FS_ROUTE_NOBODY if there is none.
  */
 uint32_t fs_route_next(const fs_route_table_t *table, double *credit);
+
+/*
+ * When a server sheds visitors. A burst of busy workers moves nobody: who is at his limit for
+ * FS_ROUTE_SHED_SPAN gives an eighth of his visitors to their alternates, and one eighth more after
+ * each further span; who has been below three quarters of the limit for as long, none any more.
+ */
+typedef struct fs_route_shed_t {
+    uint8_t shed;
+    int64_t at_limit; /* since when, microseconds; 0: it isn't */
+    int64_t below;    /* likewise */
+} fs_route_shed_t;
+#define FS_ROUTE_SHED_ALL  8
+#define FS_ROUTE_SHED_SPAN (5 * (int64_t)1000000)
+
+/* What was counted just now (`workers` 0: not known). Returns what is to be shed. */
+uint8_t fs_route_shed(fs_route_shed_t *shed, uint32_t busy, uint32_t workers, double limit,
+                      int64_t now);
 
 /* The share of its capacity that a server may fill `since` microseconds after it returned, when it
  * is to be whole again after `span`; 1 if span is 0. */

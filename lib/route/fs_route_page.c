@@ -182,7 +182,8 @@ static int publish_one(fs_route_page_t *page, uint32_t number, const fs_route_en
         count_from_nothing(since);
     else if (before.status != record.status)
         atomic_store(&since->sent, 0);
-    return other || before.server.state != record.server.state;
+    return other || before.server.state != record.server.state ||
+           before.server.shed != record.server.shed;
 }
 
 void fs_route_page_publish(fs_route_page_t *page, const fs_route_entry_t *entries, uint32_t count,

@@ -128,7 +128,8 @@ fs_route_choice_t fs_route_page_request(fs_route_page_t *page, fs_route_view_t *
                                         const fs_route_home_t *home, unsigned hops,
                                         uint64_t spread);
 uint32_t fs_route_page_alternate(fs_route_page_t *page, fs_route_view_t *view,
-                                 const fs_route_settings_t *settings, uint64_t spread);
+                                 const fs_route_settings_t *settings, uint32_t but,
+                                 uint64_t spread);
 /* The visitor has another alternate, or none. */
 void fs_route_page_alternate_gone(fs_route_page_t *page, uint32_t alternate);
 /* fs_route_next with one credit for all processes of this host; counts it as sent there. */

@@ -243,9 +243,9 @@ fs_route_choice_t fs_route_page_request(fs_route_page_t *page, fs_route_view_t *
 }
 
 uint32_t fs_route_page_alternate(fs_route_page_t *page, fs_route_view_t *view,
-                                 const fs_route_settings_t *settings, uint64_t spread)
+                                 const fs_route_settings_t *settings, uint32_t but, uint64_t spread)
 {
-    uint32_t alternate = fs_route_alternate(&view->table, settings, spread);
+    uint32_t alternate = fs_route_alternate(&view->table, settings, but, spread);
 
     tell(page, view, alternate);
     return alternate;

@@ -54,13 +54,13 @@ static json_t *describe_server(const fs_routing_t *routing, uint32_t number, fs_
     const fs_routing_record_t *said = &server->said;
     double capacity = said->capacity ? said->capacity : 1;
     json_t *one = json_pack(
-        "{s:s, s:s, s:b, s:s, s:s, s:s, s:I, s:I, s:I, s:f, s:I, s:I, s:f, s:b, s:s}", "name",
+        "{s:s, s:s, s:b, s:s, s:s, s:s, s:I, s:I, s:I, s:f, s:I, s:I, s:I, s:f, s:b, s:s}", "name",
         server->name, "state", fs_routing_state_name(server->state), "self", number == 0, "url",
         said->url, "public", said->public_url, "rack", said->rack, "capacity",
         (json_int_t)said->capacity, "primaries", (json_int_t)said->primaries, "alternates",
         (json_int_t)said->alternates, "ratio", (double)said->primaries / capacity, "busy",
-        (json_int_t)said->busy, "workers", (json_int_t)said->workers, "ramp", server->ramp, "ready",
-        said->ready, "agent", server->agent);
+        (json_int_t)said->busy, "workers", (json_int_t)said->workers, "shed",
+        (json_int_t)said->shed, "ramp", server->ramp, "ready", said->ready, "agent", server->agent);
 
     if (!one)
         return json_object();

@@ -38,6 +38,7 @@ typedef struct fs_routing_t {
     fs_usec_t awake;   /* mono: since when this process runs without standing still; 0: its start */
     int httpd_counted; /* its request processes have counted their workers since then */
     int httpd_stands;  /* ... and have stopped to */
+    fs_route_shed_t shed;
     fs_trouble_t telling;
 
     fs_route_check_t *check; /* the loop's */

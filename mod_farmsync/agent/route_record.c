@@ -23,14 +23,14 @@ char *fs_routing_record_print(const fs_routing_record_t *record)
 
     snprintf(digest, sizeof(digest), "%016" PRIx64, record->digest);
     snprintf(generation, sizeof(generation), "%016" PRIx64, record->generation);
-    return dump(
-        json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:b, s:b, s:I, s:I, s:s, s:s}", "url",
-                  record->url, "public", record->public_url, "rack", record->rack, "capacity",
-                  (json_int_t)record->capacity, "primaries", (json_int_t)record->primaries,
-                  "alternates", (json_int_t)record->alternates, "busy", (json_int_t)record->busy,
-                  "workers", (json_int_t)record->workers, "drain", record->draining, "ready",
-                  record->ready, "since", (json_int_t)record->since, "sequence",
-                  (json_int_t)record->sequence, "digest", digest, "generation", generation));
+    return dump(json_pack(
+        "{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:b, s:I, s:I, s:s, s:s}", "url",
+        record->url, "public", record->public_url, "rack", record->rack, "capacity",
+        (json_int_t)record->capacity, "primaries", (json_int_t)record->primaries, "alternates",
+        (json_int_t)record->alternates, "busy", (json_int_t)record->busy, "workers",
+        (json_int_t)record->workers, "shed", (json_int_t)record->shed, "drain", record->draining,
+        "ready", record->ready, "since", (json_int_t)record->since, "sequence",
+        (json_int_t)record->sequence, "digest", digest, "generation", generation));
 }
 
 /* --- reading ------------------------------------------------------------------------------------
@@ -96,7 +96,7 @@ static const char *read_places(fs_routing_record_t *record, const json_t *json)
 
 static const char *read_numbers(fs_routing_record_t *record, const json_t *json)
 {
-    uint64_t capacity, busy, workers, since;
+    uint64_t capacity, busy, workers, shed = 0, since;
     const struct {
         const char *field;
         uint64_t least, most, *out;
@@ -111,9 +111,12 @@ static const char *read_numbers(fs_routing_record_t *record, const json_t *json)
     for (unsigned i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
         if (get_number(json, numbers[i].field, numbers[i].least, numbers[i].most, numbers[i].out))
             return numbers[i].field;
+    if (json_object_get(json, "shed") && get_number(json, "shed", 0, FS_ROUTE_SHED_ALL, &shed))
+        return "shed";
     record->capacity = (uint32_t)capacity;
     record->busy = (uint32_t)busy;
     record->workers = (uint32_t)workers;
+    record->shed = (uint32_t)shed;
     record->since = (fs_usec_t)since;
     return NULL;
 }
@@ -150,9 +153,10 @@ static int moved(uint64_t told, uint64_t now, double limit)
 int fs_routing_record_is_news(const fs_routing_record_t *told, const fs_routing_record_t *now)
 {
     return told->draining != now->draining || told->ready != now->ready ||
-           told->since != now->since || told->capacity != now->capacity ||
-           told->generation != now->generation || strcmp(told->url, now->url) != 0 ||
-           strcmp(told->public_url, now->public_url) != 0 || strcmp(told->rack, now->rack) != 0 ||
+           told->since != now->since || told->shed != now->shed ||
+           told->capacity != now->capacity || told->generation != now->generation ||
+           strcmp(told->url, now->url) != 0 || strcmp(told->public_url, now->public_url) != 0 ||
+           strcmp(told->rack, now->rack) != 0 ||
            moved(told->primaries, now->primaries, NEWS_SHARE * now->capacity) ||
            moved(told->alternates, now->alternates, NEWS_SHARE * now->capacity) ||
            (now->workers && moved(told->busy, now->busy, NEWS_SHARE * now->workers));

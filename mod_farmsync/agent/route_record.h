@@ -3,7 +3,7 @@
  * What a server says of itself to the others: the record of kind "route" whose key is its name.
  *
  *   {"url":"http://10.0.0.1:80","public":"","rack":"a","capacity":10000,"primaries":4321,
- *    "alternates":4290,"busy":31,"workers":400,"drain":false,"ready":true,
+ *    "alternates":4290,"busy":31,"workers":400,"shed":0,"drain":false,"ready":true,
  *    "since":1795262400000000,"sequence":99321,"digest":"0f3a...","generation":"17c9..."}
  *
  * and the operator's order of kind "route-order", whose key is the server that it is about, kept
@@ -30,6 +30,7 @@ typedef struct fs_routing_record_t {
     uint32_t capacity;
     uint64_t primaries, alternates;
     uint32_t busy, workers; /* workers 0: not known */
+    uint32_t shed;          /* eighths of its visitors: fs_route_shed */
     int draining;
     int ready;       /* it has compared with the others since it was away */
     fs_usec_t since; /* farm time since when it is ready; 0: it isn't */

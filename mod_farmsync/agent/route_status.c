@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What this server says of itself, and when. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,6 +81,27 @@ static void set_ready(fs_routing_t *routing, fs_routing_record_t *own, int ready
 /* --- what it says -------------------------------------------------------------------------------
  */
 
+static void count_workers(fs_routing_t *routing, fs_routing_record_t *own)
+{
+    double limit = routing->config->settings.busy;
+    fs_usec_t now = fs_time_mono();
+    uint8_t before = routing->shed.shed;
+
+    if (!fs_route_page_workers(routing->page, now - WORKERS_OLD, &own->busy, &own->workers))
+        own->busy = own->workers = 0;
+    own->shed = fs_route_shed(&routing->shed, own->busy, own->workers, limit, now);
+    if (own->shed && !before)
+        fs_log(FS_LOG_WARNING, "FS1677",
+               "routing: %" PRIu32 " of %" PRIu32
+               " workers are busy, for %d s now: little by little this server's visitors go to "
+               "their alternates, until it has room again; give it more workers, or FarmSyncBusy "
+               "another limit",
+               own->busy, own->workers, (int)(FS_ROUTE_SHED_SPAN / FS_USEC_PER_SEC));
+    else if (before && !own->shed)
+        fs_log(FS_LOG_NOTICE, "FS1678",
+               "routing: this server has room again, and keeps its visitors");
+}
+
 void fs_routing_own(fs_routing_t *routing, fs_routing_record_t *own)
 {
     const fs_agent_route_config_t *config = routing->config;
@@ -100,9 +122,7 @@ void fs_routing_own(fs_routing_t *routing, fs_routing_record_t *own)
     own->sequence = visitors.sequence;
     own->digest = visitors.digest;
     own->generation = visitors.generation;
-    if (!fs_route_page_workers(routing->page, fs_time_mono() - WORKERS_OLD, &own->busy,
-                               &own->workers))
-        own->busy = own->workers = 0;
+    count_workers(routing, own);
     if (httpd_stands(routing))
         routing->goes_on = 0;
     set_ready(routing, own, !routing->httpd_stands && (routing->goes_on || visitors.ready));

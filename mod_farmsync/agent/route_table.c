@@ -284,6 +284,7 @@ void fs_routing_table_entries(const fs_routing_table_t *table, fs_route_entry_t 
         entry->server.primaries = said->primaries;
         entry->server.busy = said->busy;
         entry->server.workers = said->workers;
+        entry->server.shed = (uint8_t)said->shed;
         entry->server.state = (uint8_t)fs_routing_route_state(server->state);
         entry->server.ramp = server->ramp;
         entry->alternates = said->alternates;

@@ -189,7 +189,7 @@ CustomLog access.log route
         for name, one in servers.items():
             self.table.say(f"server {name} {one['url']} {one.get('public', one['url'])} {one.get('rack', '-')} "
                            f"{one.get('capacity', 100)} {one.get('primaries', 0)} {one.get('state', 'alive')} "
-                           f"{one.get('busy', 0)} {one.get('workers', 100)}")
+                           f"{one.get('busy', 0)} {one.get('workers', 100)} {one.get('shed', 0)}")
         self.table.say(f"publish {list(servers).index(self.name)}")
 
     def count(self, what):

@@ -98,9 +98,9 @@ class Crowd:
             self.troubles.append(Trouble(visitor.number, kind, text, when))
 
     # --- all of them
-    def each_once(self):
-        """Every visitor comes once, in any order, shared by the threads."""
-        order = list(self.visitors)
+    def each_once(self, visitors=None):
+        """Every visitor (or each of some) comes once, in any order, shared by the threads."""
+        order = list(self.visitors if visitors is None else visitors)
         self.random.shuffle(order)
         parts = [order[index::self.thread_count] for index in range(self.thread_count)]
         threads = [threading.Thread(target=self._run_list, args=(part,)) for part in parts]
@@ -147,7 +147,7 @@ class Crowd:
 
     # --- what became of them
     def homes(self):
-        return Counter(one.home for one in self.visitors)
+        return Counter(one.home for one in self.visitors if one.home)
 
     def forget_troubles(self):
         self.troubles, self.moves = [], []

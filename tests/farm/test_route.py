@@ -14,6 +14,7 @@ import pytest
 
 from avail_fixtures import Teller
 from farmlib import paths
+from lone_httpd import wait_for
 from route_httpd import Affinity, RouteHttpd, ask, session_id, token
 
 DAY = 24 * 60
@@ -61,6 +62,12 @@ def follow(webs, reply, cookie=None, **options):
     assert reply.status == 307, (reply.status, reply.body)
     web = next(one for one in webs if reply.location.startswith(one.url + "/"))
     return web, ask(web, reply.location[len(web.url):], cookie, **options)
+
+
+def arrive(webs, web, path, cookie=None):
+    """Goes to a server, and from there where it may send: (server that serves, reply)."""
+    reply = ask(web, path, cookie)
+    return follow(webs, reply, cookie) if reply.status == 307 else (web, reply)
 
 
 def minutes():
@@ -269,11 +276,28 @@ def test_a_draining_server_gives_its_visitors_away(webs):
     assert (reply.affinity.primary, reply.affinity.generation) == (web.name, 2)
 
 
-def test_a_busy_server_is_nobodys_home(webs):
+def test_busy_workers_move_nobody_who_has_a_home(webs):
+    """A burst keeps new visitors away and nobody else, wherever he arrives."""
     home = ask(webs[0]).affinity
-    tell(webs, web1={"busy": 90, "workers": 100})
-    web, _ = follow(webs, ask(webs[0], "/redirect", home), home)
-    assert web.name == home.alternate
+    tell(webs, web1={"busy": 100, "workers": 100})
+    for web in webs:
+        reached, reply = arrive(webs, web, "/redirect", home)
+        assert (reached.name, reply.cookie) == ("web1", None)
+    reached, _ = arrive(webs, webs[0], "/redirect")
+    assert reached.name != "web1"
+
+
+def test_a_server_over_its_limit_for_long_gives_visitors_away(webs):
+    homes = [ask(webs[0]).affinity for _ in range(16)]
+    for shed in (4, 8):
+        tell(webs, web1={"shed": shed})
+        left = [home for home in homes if int.from_bytes(home.id[4:8], "little") % 8 < shed]
+        for home in homes:
+            web, reply = arrive(webs, webs[0], "/redirect", home)
+            assert web.name == (home.alternate if home in left else "web1")
+            assert (reply.affinity.generation == 2 if home in left else reply.cookie is None)
+        homes = [home for home in homes if home not in left]
+    assert not homes
 
 
 # --- cookies
@@ -468,11 +492,12 @@ def test_pages_about_this_server_are_its_own(webs):
 
 def test_what_is_down_is_refused_before_it_is_sent_on(webs):
     web, other, _ = webs
-    sent, new = counted(web, "redirected"), counted(web, "new")
-    home = Affinity(primary="web2")
+    new, home = counted(web, "new"), Affinity(primary="web2")
     teller = Teller(web.state)
     try:
         teller.tell({"application": "shop", "message": "at three"})
+        wait_for(lambda: ask(web, "/redirect", home).status == 503, "the server to know")
+        sent = counted(web, "redirected")
         for path, cookie in (("/redirect", home), ("/redirect", None), ("/echo", None)):
             reply = ask(web, path, cookie)
             assert reply.status == 503 and b"at three" in reply.body and reply.cookie is None

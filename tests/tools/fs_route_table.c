@@ -51,11 +51,12 @@ static void add_server(const char *line)
     int found;
 
     memset(entry, 0, sizeof(*entry));
-    found = sscanf(line, "%64s %255s %255s %63s %" SCNu32 " %" SCNu64 " %15s %" SCNu32 " %" SCNu32,
-                   name, url, open, rack, &entry->server.capacity, &entry->server.primaries, state,
-                   &entry->server.busy, &entry->server.workers);
-    if (found != 9 || state_of(state) < 0) {
-        puts("error nine values are needed");
+    found = sscanf(
+        line, "%64s %255s %255s %63s %" SCNu32 " %" SCNu64 " %15s %" SCNu32 " %" SCNu32 " %" SCNu8,
+        name, url, open, rack, &entry->server.capacity, &entry->server.primaries, state,
+        &entry->server.busy, &entry->server.workers, &entry->server.shed);
+    if (found != 10 || state_of(state) < 0) {
+        puts("error ten values are needed");
         return;
     }
     strcpy(entry->name, name);

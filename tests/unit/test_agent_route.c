@@ -201,6 +201,7 @@ START_TEST(test_entries_are_what_request_processes_need)
     strcpy(record.rack, "b");
     record.busy = 3;
     record.workers = 100;
+    record.shed = 2;
     say("web2", record, SEC);
     strcpy(record.rack, "a");
     say("web3", record, SEC);
@@ -213,6 +214,7 @@ START_TEST(test_entries_are_what_request_processes_need)
     ck_assert_str_eq(entries[1].where.url, "http://10.0.0.2:80");
     ck_assert_uint_eq(entries[1].server.primaries, 40);
     ck_assert_uint_eq(entries[1].server.workers, 100);
+    ck_assert_uint_eq(entries[1].server.shed, 2);
     ck_assert_uint_eq(entries[1].server.state, FS_ROUTE_ALIVE);
     ck_assert_uint_eq(entries[1].server.rack, entries[3].server.rack);
     ck_assert_uint_ne(entries[1].server.rack, entries[2].server.rack);
@@ -290,6 +292,7 @@ START_TEST(test_record_comes_back_as_it_was)
     record.alternates = 70;
     record.busy = 5;
     record.workers = 400;
+    record.shed = 8;
     record.draining = 1;
     record.sequence = 12;
     record.digest = UINT64_C(0xfedcba9876543210);
@@ -302,6 +305,14 @@ START_TEST(test_record_comes_back_as_it_was)
     ck_assert_uint_eq(back.generation, record.generation);
     ck_assert_str_eq(back.public_url, record.public_url);
     free(text);
+    /* Of a release that doesn't say it. */
+    text = strdup("{\"url\":\"\",\"public\":\"\",\"rack\":\"\",\"capacity\":1,\"primaries\":0,"
+                  "\"alternates\":0,\"busy\":0,\"workers\":0,\"drain\":false,\"ready\":true,"
+                  "\"since\":0,\"sequence\":0,\"digest\":\"0000000000000000\","
+                  "\"generation\":\"0000000000000000\"}");
+    ck_assert_msg(!fs_routing_record_parse(&back, text, strlen(text), &field), "%s", field);
+    ck_assert_uint_eq(back.shed, 0);
+    free(text);
 }
 END_TEST
 
@@ -313,6 +324,7 @@ static const char *const damaged[][2] = {
     {"\"url\":\"http://10.0.0.2:80\"", "\"url\":\"http://a\\r\\nb\""},
     {"\"url\":\"http://10.0.0.2:80\"", "\"url\":\"file://x\""},
     {"\"drain\":false", "\"drain\":0"},
+    {"\"shed\":0", "\"shed\":9"},
     {"\"digest\":\"0000000000000000\"", "\"digest\":\"000000000000000x\""},
     {"\"digest\":\"0000000000000000\"", "\"digest\":\"0\""},
     {"\"rack\":\"\"", "\"rack\":\"a b\""},
@@ -344,6 +356,9 @@ START_TEST(test_news_are_more_than_two_percent)
     ck_assert_int_eq(fs_routing_record_is_news(&told, &now), 1);
     now = told;
     now.draining = 1;
+    ck_assert_int_eq(fs_routing_record_is_news(&told, &now), 1);
+    now = told;
+    now.shed = 1;
     ck_assert_int_eq(fs_routing_record_is_news(&told, &now), 1);
     now = told;
     told.workers = now.workers = 100;

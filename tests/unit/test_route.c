@@ -76,6 +76,30 @@ START_TEST(two_that_are_full_dont_play_ball)
 }
 END_TEST
 
+/* Busy workers send new visitors away, too, though the others have as many of them; and who isn't
+ * busy sends nobody to who is. */
+START_TEST(new_ones_leave_the_busy)
+{
+    fs_route_settings_t many = usual;
+    fs_route_choice_t choice;
+
+    many.bounces = 50;
+    servers[0].workers = 10;
+    servers[0].busy = 8;
+    servers[0].primaries = 50;
+    choice = fs_route_assign(&table, &many, 0, 7);
+    ck_assert_int_eq(choice.act, FS_ROUTE_SEND);
+    ck_assert_uint_ne(choice.server, 0);
+    table.self = choice.server;
+    table.count = choice.server + 1;
+    for (uint32_t i = 1; i < choice.server; i++)
+        servers[i].state = FS_ROUTE_DEAD;
+    ck_assert_int_eq(fs_route_assign(&table, &many, 1, 7).act, FS_ROUTE_SERVE);
+    table.self = 0;
+    table.count = 4;
+}
+END_TEST
+
 START_TEST(refuses_only_if_all_are_full)
 {
     fs_route_settings_t settings = usual;
@@ -145,7 +169,7 @@ START_TEST(capacity_0_is_nobodys_home)
     for (unsigned i = 1; i < 4; i++) { /* the others don't send anybody there */
         table.self = i;
         ck_assert_uint_ne(fs_route_lowest(&table, &usual, i, 0), 0);
-        ck_assert_uint_ne(fs_route_alternate(&table, &usual, 0), 0);
+        ck_assert_uint_ne(fs_route_alternate(&table, &usual, FS_ROUTE_NOBODY, 0), 0);
     }
     table.self = 0;
     for (unsigned i = 1; i < 4; i++)
@@ -164,11 +188,11 @@ START_TEST(alternate_is_in_another_rack)
         servers[i].rack = 1 + i / 2;
     servers[1].primaries = 0;
     for (unsigned i = 0; i < 20; i++)
-        ck_assert_uint_ge(fs_route_alternate(&table, &usual, i), 2);
+        ck_assert_uint_ge(fs_route_alternate(&table, &usual, FS_ROUTE_NOBODY, i), 2);
     servers[2].state = servers[3].state = FS_ROUTE_DEAD;
-    ck_assert_uint_eq(fs_route_alternate(&table, &usual, 0), 1);
+    ck_assert_uint_eq(fs_route_alternate(&table, &usual, FS_ROUTE_NOBODY, 0), 1);
     servers[1].state = FS_ROUTE_DEAD;
-    ck_assert_uint_eq(fs_route_alternate(&table, &usual, 0), FS_ROUTE_NOBODY);
+    ck_assert_uint_eq(fs_route_alternate(&table, &usual, FS_ROUTE_NOBODY, 0), FS_ROUTE_NOBODY);
 }
 END_TEST
 
@@ -180,7 +204,7 @@ START_TEST(alternates_fill_what_is_free)
     servers[3].capacity = 3000;
     servers[3].primaries = 600;
     for (unsigned i = 0; i < 1000; i++)
-        ck_assert_uint_ne(fs_route_alternate(&table, &usual, i), 0);
+        ck_assert_uint_ne(fs_route_alternate(&table, &usual, FS_ROUTE_NOBODY, i), 0);
     for (unsigned i = 1; i < 4; i++)
         ck_assert(fabs((double)(servers[i].primaries + servers[i].given) / servers[i].capacity -
                        0.4) < 0.002);
@@ -219,18 +243,80 @@ START_TEST(goes_to_the_alternate)
         ck_assert_int_eq(choice.moved, 1);
     }
     servers[2].state = FS_ROUTE_ALIVE;
-    servers[2].workers = 10;
-    servers[2].busy = 9;
-    ck_assert_uint_eq(fs_route_request(&table, &usual, &home, 0, 7).server, 3);
-    /* If both are busy it stays with its home. */
-    servers[3].workers = 10;
-    servers[3].busy = 10;
-    ck_assert_uint_eq(fs_route_request(&table, &usual, &home, 0, 7).server, 2);
     /* Both gone: it counts as new, and is welcome here. */
     servers[2].state = servers[3].state = FS_ROUTE_DEAD;
     choice = fs_route_request(&table, &usual, &home, 0, 7);
     ck_assert_int_eq(choice.act, FS_ROUTE_SERVE);
     ck_assert_int_eq(choice.moved, 1);
+}
+END_TEST
+
+/* Busy workers are no reason to leave one's home, unless they are for long; then one eighth of the
+ * visitors leaves after the other. */
+START_TEST(sheds_by_eighths)
+{
+    fs_route_home_t home = {2, 3};
+    unsigned left = 0;
+
+    servers[2].workers = 10;
+    servers[2].busy = 10;
+    for (uint64_t i = 0; i < 80; i++)
+        ck_assert_uint_eq(fs_route_request(&table, &usual, &home, 0, i << 32).server, 2);
+    servers[2].shed = 2;
+    for (uint64_t i = 0; i < 80; i++) {
+        fs_route_choice_t choice = fs_route_request(&table, &usual, &home, 0, i << 32);
+
+        ck_assert_uint_eq(choice.server, choice.moved ? 3 : 2);
+        left += (unsigned)choice.moved;
+    }
+    ck_assert_uint_eq(left, 20);
+    /* Whose alternate is over its limit as well stays. */
+    servers[3].shed = 1;
+    for (uint64_t i = 0; i < 80; i++)
+        ck_assert_uint_eq(fs_route_request(&table, &usual, &home, 0, i << 32).server, 2);
+    /* Nobody new comes, whatever is counted at the moment. */
+    servers[2].busy = 0;
+    ck_assert(fs_route_is_busy(&servers[2], usual.busy));
+}
+END_TEST
+
+START_TEST(sheds_what_lasts)
+{
+    const int64_t second = 1000000;
+    fs_route_shed_t shed = {0};
+    int64_t now = 7 * second;
+
+    /* Bursts, each of 4 s, with a moment between them. */
+    for (unsigned i = 0; i < 100; i++, now += second)
+        ck_assert_uint_eq(fs_route_shed(&shed, i % 5 ? 100 : 79, 100, 0.8, now), 0);
+    /* It lasts: an eighth each five seconds. */
+    ck_assert_uint_eq(fs_route_shed(&shed, 10, 100, 0.8, now), 0);
+    for (unsigned i = 1; i <= 60; i++) {
+        unsigned wanted = (i - 1) / 5;
+
+        now += second;
+        ck_assert_uint_eq(fs_route_shed(&shed, 80, 100, 0.8, now), wanted < 8 ? wanted : 8);
+    }
+    /* A little below the limit says nothing; far below must last, too. */
+    for (unsigned i = 0; i < 100; i++, now += second)
+        ck_assert_uint_eq(fs_route_shed(&shed, i % 5 ? 10 : 61, 100, 0.8, now), 8);
+    ck_assert_uint_eq(fs_route_shed(&shed, 61, 100, 0.8, now), 8);
+    for (unsigned i = 1; i <= 6; i++, now += second)
+        ck_assert_uint_eq(fs_route_shed(&shed, 59, 100, 0.8, now + second), i < 6 ? 8 : 0);
+    /* Not known how many workers there are: nobody leaves. */
+    for (unsigned i = 0; i < 20; i++, now += second)
+        ck_assert_uint_eq(fs_route_shed(&shed, 0, 0, 0.8, now + second), 0);
+}
+END_TEST
+
+/* Who was just found gone isn't named, though the table has it as alive, unless it is alone. */
+START_TEST(alternate_isnt_who_is_gone)
+{
+    servers[2].primaries = 0;
+    ck_assert_uint_eq(fs_route_alternate(&table, &usual, FS_ROUTE_NOBODY, 0), 2);
+    ck_assert_uint_ne(fs_route_alternate(&table, &usual, 2, 0), 2);
+    servers[1].state = servers[3].state = FS_ROUTE_DEAD;
+    ck_assert_uint_eq(fs_route_alternate(&table, &usual, 2, 0), 2);
 }
 END_TEST
 
@@ -373,6 +459,7 @@ static Suite *route_suite(void)
     tcase_add_test(rules, bounces_to_the_lowest);
     tcase_add_test(rules, counts_its_own_bounces);
     tcase_add_test(rules, two_that_are_full_dont_play_ball);
+    tcase_add_test(rules, new_ones_leave_the_busy);
     tcase_add_test(rules, refuses_only_if_all_are_full);
     tcase_add_test(rules, draining_keeps_nobody_new);
     tcase_add_test(rules, equal_ones_take_turns);
@@ -381,6 +468,9 @@ static Suite *route_suite(void)
     tcase_add_test(rules, alternates_fill_what_is_free);
     tcase_add_test(rules, goes_home);
     tcase_add_test(rules, goes_to_the_alternate);
+    tcase_add_test(rules, sheds_by_eighths);
+    tcase_add_test(rules, sheds_what_lasts);
+    tcase_add_test(rules, alternate_isnt_who_is_gone);
     tcase_add_test(rules, strange_homes);
     tcase_add_test(rules, turns_by_weight);
     tcase_add_test(rules, ramps_up);

@@ -158,7 +158,7 @@ START_TEST(alternates_are_counted_by_all_processes)
     publish_three(host);
     for (int i = 0; i < 15; i++) {
         view = fs_route_page_view(i & 1 ? host->child : host->agent, NOW);
-        named[fs_route_page_alternate(host->child, view, &settings, 0)]++;
+        named[fs_route_page_alternate(host->child, view, &settings, FS_ROUTE_NOBODY, 0)]++;
     }
     ck_assert_uint_eq(named[0], 0);
     /* 10 + 10 of 100, 15 + 5 of 100: as many as there is room for. */
