@@ -7,15 +7,16 @@
  *   reporter   tells datasrv or the database of this server; cleans up        report.c
  *   parts      listeners, backplane, sessions, availability                   parts.c, listen.c
  *   per group:
- *     follower  what is in force and what comes: long poll, or SQL; promotes  follow.c
+ *     follower  what is in force and what comes: long poll, or SQL            follow.c
+ *     promoter  promotes what no datasrv did in time                          promote.c
  *     fetcher   brings the images, publishes views                            fetch.c
  *
  * Nobody waits for anybody's network: the follower publishes a new schedule at once, while the
  * fetcher may be in the middle of a long transfer, and the beat and the clock go on beside both.
  *
- * Locks, in the order they are taken: group->lock (several in the order of the array), then
- * agent->page_lock (everything that writes to the control page or to views/), then servers_lock.
- * None of them is held across network, SQL or the reading of an image.
+ * Locks, in the order they are taken: group->taking, group->lock (several in the order of the
+ * array), then agent->page_lock (everything that writes to the control page or to views/), then
+ * servers_lock. None of them is held across network, SQL or the reading of an image.
  */
 #ifndef FS_AGENT_H
 #define FS_AGENT_H
@@ -37,11 +38,26 @@ typedef struct fs_trouble_t {
     fs_result_t now; /* problem "" if there is none */
 } fs_trouble_t;
 
+/* What this agent does itself because no datasrv did it in time; promote.c. */
+typedef struct fs_promoting_t {
+    pthread_cond_t due;
+    int is_due;      /* to be done, or under way */
+    uint64_t serial; /* for which `jitter` and `failures` hold */
+    double jitter;
+    unsigned failures;
+    fs_usec_t retry_at; /* mono; no try at a promotion or a decision before */
+    int promotes;       /* since a data server was heard last */
+} fs_promoting_t;
+
 typedef struct fs_agent_group_t {
     fs_agent_t *agent;
     const char *name;
     pthread_t follower;
+    pthread_t promoter;
     pthread_t fetcher;
+
+    pthread_mutex_t taking; /* by whoever changes `manifest`, until it is kept on disk */
+    fs_trouble_t saving;    /* taking; the state directory can't be written */
 
     pthread_mutex_t lock;    /* all below */
     pthread_cond_t changed;  /* a new manifest, or the end */
@@ -57,6 +73,8 @@ typedef struct fs_agent_group_t {
     fs_trouble_t refusing; /* somebody says what can't be taken */
     fs_trouble_t fetching; /* images can't be had */
     fs_trouble_t promoting;
+    fs_promoting_t own;
+    fs_usec_t marked;     /* mono, when the kept manifest was marked as confirmed */
     fs_trouble_t serving; /* what is in force is not here */
 
     fs_http_client_t *fetch_http; /* made before the threads start */
@@ -176,6 +194,23 @@ void fs_group_tell_troubles(fs_agent_group_t *group);
 /* Starts from what the page and the disk have: before the threads start, no lock needed. */
 void fs_group_load(fs_agent_group_t *group);
 
+/* --- follow.c, promote.c: one group, between them --------------------------------------------- */
+
+/* Gives a manifest to the group, as fs_group_take, and keeps it. Neither group->lock nor ->taking
+ * is held. */
+fs_take_t fs_follow_take(fs_agent_group_t *group, fs_manifest_t *manifest, const char *peer,
+                         fs_usec_t asked);
+/*
+ * Farm time at which this agent tries to promote, or to have it decided; FS_CYCLE_NEVER while it
+ * does, and if it has no database. `is_lone`: no data server answers. group->lock is held, and
+ * there is a manifest.
+ */
+fs_usec_t fs_promote_at(fs_agent_group_t *group, fs_usec_t farm, int is_lone);
+/* It is time: wakes the promoter. */
+void fs_promote_begin(fs_agent_group_t *group);
+/* A data server answers: should this agent promote from now on, that is news. */
+void fs_promote_others(fs_agent_group_t *group);
+
 /* --- saved.c: what outlives the agent in StateDir --------------------------------------------- */
 
 /* manifest-<group>.json; its mtime is the wall time when it was last confirmed. */
@@ -198,6 +233,7 @@ void fs_saved_accept_path(const fs_agent_t *agent, const char *group, char *path
 void *fs_clock_run(void *agent);
 void *fs_report_run(void *agent);
 void *fs_follow_run(void *group);
+void *fs_promote_run(void *group);
 void *fs_fetch_run(void *group);
 /* Makes the reporter report soon. Any thread, any lock held. */
 void fs_report_soon(fs_agent_t *agent);

@@ -4,9 +4,9 @@
  * nobody anything while nothing happens; by a look at the database each poll_ms while no datasrv
  * answers. What is heard is published at once, whether its images are here or not.
  *
- * If no datasrv has promoted some time after the activation, this agent tries to: compare-and-swap
- * in the database lets one of all succeed, and the others just read what it did. The same with the
- * decision about a version that waits for servers to be ready.
+ * If no datasrv has promoted some time after the activation, this agent tries to. That may take
+ * minutes, and a database that hangs keeps whoever waits for it: promote.c has a thread for it, and
+ * this one goes on hearing what the others say.
  */
 #include "agent.h"
 
@@ -17,23 +17,15 @@
 #include "sync/fs_cycle.h"
 #include "sync/fs_source.h"
 
-#define ANSWER_GRACE_MS   2500 /* on top of the wait that was asked for */
-#define AT_LEAST          (20 * FS_USEC_PER_MSEC)
-#define PROMOTE_TIMEOUT_S 600
-#define CONFIRM_PERIOD    (60 * FS_USEC_PER_SEC)
-#define LAG_PAUSE         (100 * FS_USEC_PER_MSEC)
+#define ANSWER_GRACE_MS 2500 /* on top of the wait that was asked for */
+#define AT_LEAST        (20 * FS_USEC_PER_MSEC)
+#define CONFIRM_PERIOD  (60 * FS_USEC_PER_SEC)
+#define LAG_PAUSE       (100 * FS_USEC_PER_MSEC)
 
 typedef struct follow_t {
     fs_agent_group_t *group;
     fs_agent_t *agent;
     int last_server; /* that confirmed something; another one is asked without a wait first */
-    uint64_t serial; /* for which `jitter` and `failures` hold */
-    double jitter;
-    unsigned failures;
-    int promotes;        /* since a data server was heard last */
-    fs_usec_t retry_at;  /* mono; no try at a promotion or a decision before */
-    fs_trouble_t saving; /* the state directory can't be written */
-    fs_usec_t confirmed; /* mono, when the kept manifest was marked as confirmed */
 } follow_t;
 
 /* What the next request depends on, read under the lock. */
@@ -42,7 +34,8 @@ typedef struct state_t {
     int64_t epoch;
     fs_usec_t farm;
     int measured;
-    fs_usec_t act_at; /* farm time of a promotion or a decision; FS_CYCLE_NEVER if not by us */
+    fs_usec_t act_at; /* farm time of a promotion or a decision; FS_CYCLE_NEVER if not by us, or if
+                       * it is under way */
     int waiting;      /* a decision */
     unsigned wait_ms;
 } state_t;
@@ -50,30 +43,6 @@ typedef struct state_t {
 static fs_usec_t later(fs_usec_t a, fs_usec_t b)
 {
     return a > b ? a : b;
-}
-
-/* group->lock is held. Farm time at which this agent tries to promote, or to have it decided. */
-static fs_usec_t act_at(follow_t *f, fs_usec_t farm)
-{
-    const fs_manifest_t *manifest = f->group->manifest;
-    fs_promoter_t who =
-        f->last_server == FS_SERVERS_SQL ? FS_PROMOTER_LONE_AGENT : FS_PROMOTER_AGENT;
-    fs_usec_t at, backed_off;
-
-    if (f->serial != f->group->serial) {
-        f->serial = f->group->serial;
-        f->jitter = fs_agent_chance();
-        f->failures = 0;
-        f->retry_at = 0;
-    }
-    if (!f->agent->config.database)
-        return FS_CYCLE_NEVER;
-    at = manifest->state == FS_GROUP_WAITING ? fs_cycle_decide_at(manifest, who, f->jitter)
-                                             : fs_cycle_promote_at(manifest, who, f->jitter);
-    if (at == FS_CYCLE_NEVER || !f->retry_at)
-        return at;
-    backed_off = farm + (f->retry_at - fs_time_mono());
-    return later(at, backed_off);
 }
 
 static void read_state(follow_t *f, state_t *state)
@@ -90,7 +59,7 @@ static void read_state(follow_t *f, state_t *state)
     if (group->manifest) {
         state->waiting = group->manifest->state == FS_GROUP_WAITING;
         if (state->measured)
-            state->act_at = act_at(f, state->farm);
+            state->act_at = fs_promote_at(group, state->farm, f->last_server == FS_SERVERS_SQL);
         state->wait_ms = fs_plan_wait_ms(group->manifest, state->farm, known, state->act_at);
     }
     pthread_mutex_unlock(&group->lock);
@@ -105,26 +74,27 @@ static void heard_nothing(follow_t *f, const fs_result_t *result)
 }
 
 /* group->lock is held: somebody who may know answered. */
-static void heard(follow_t *f, const char *peer)
+static void heard(fs_agent_group_t *group, const char *peer)
 {
     fs_usec_t now = fs_time_mono();
 
-    fs_agent_trouble(&f->group->hearing, FS_LOG_NOTICE, NULL, "FS0580", "group %s: %s answers",
-                     f->group->name, peer);
-    if (now - f->confirmed > CONFIRM_PERIOD) {
-        f->confirmed = now;
-        fs_saved_manifest_confirm(f->agent, f->group->name);
+    fs_agent_trouble(&group->hearing, FS_LOG_NOTICE, NULL, "FS0580", "group %s: %s answers",
+                     group->name, peer);
+    if (now - group->marked > CONFIRM_PERIOD) {
+        group->marked = now;
+        fs_saved_manifest_confirm(group->agent, group->name);
     }
 }
 
-/* Keeps the manifest for a start without a network. The disk may be slow: no lock is held. */
-static void keep(follow_t *f)
+/* Keeps the manifest for a start without a network. The disk may be slow: group->lock isn't held,
+ * but group->taking is, so that the manifest stays. */
+static void keep(fs_agent_group_t *group)
 {
     fs_result_t result;
-    apr_status_t status = fs_saved_manifest_write(f->agent, f->group->manifest, &result);
+    apr_status_t status = fs_saved_manifest_write(group->agent, group->manifest, &result);
 
-    fs_agent_trouble(&f->saving, FS_LOG_WARNING, status ? &result : NULL, "FS0555",
-                     "%s can be written again", f->agent->config.state_dir);
+    fs_agent_trouble(&group->saving, FS_LOG_WARNING, status ? &result : NULL, "FS0555",
+                     "%s can be written again", group->agent->config.state_dir);
 }
 
 static int is_good(fs_take_t taken)
@@ -132,22 +102,24 @@ static int is_good(fs_take_t taken)
     return taken == FS_TAKE_NEW || taken == FS_TAKE_SAME;
 }
 
-/* Gives a manifest to the group, as fs_group_take. */
-static fs_take_t take(follow_t *f, fs_manifest_t *manifest, const char *peer, fs_usec_t asked)
+fs_take_t fs_follow_take(fs_agent_group_t *group, fs_manifest_t *manifest, const char *peer,
+                         fs_usec_t asked)
 {
     fs_take_t taken;
 
-    pthread_mutex_lock(&f->group->lock);
-    taken = fs_group_take(f->group, manifest, peer, asked);
+    pthread_mutex_lock(&group->taking);
+    pthread_mutex_lock(&group->lock);
+    taken = fs_group_take(group, manifest, peer, asked);
     if (is_good(taken)) {
-        heard(f, peer);
-        fs_group_tell_troubles(f->group);
+        heard(group, peer);
+        fs_group_tell_troubles(group);
     }
     if (taken == FS_TAKE_NEW) /* somebody did what this agent may have failed to do */
-        fs_result_clear(&f->group->promoting.now);
-    pthread_mutex_unlock(&f->group->lock);
+        fs_result_clear(&group->promoting.now);
+    pthread_mutex_unlock(&group->lock);
     if (taken == FS_TAKE_NEW)
-        keep(f);
+        keep(group);
+    pthread_mutex_unlock(&group->taking);
     return taken;
 }
 
@@ -157,7 +129,7 @@ static fs_take_t take(follow_t *f, fs_manifest_t *manifest, const char *peer, fs
 static void unchanged(follow_t *f, const char *url, fs_usec_t asked)
 {
     pthread_mutex_lock(&f->group->lock);
-    heard(f, url);
+    heard(f->group, url);
     fs_group_confirm(f->group, asked);
     pthread_mutex_unlock(&f->group->lock);
 }
@@ -170,7 +142,7 @@ static void unchanged(follow_t *f, const char *url, fs_usec_t asked)
 static apr_status_t take_from(follow_t *f, const char *url, fs_manifest_t *manifest,
                               fs_usec_t asked, fs_result_t *result)
 {
-    fs_take_t taken = take(f, manifest, url, asked);
+    fs_take_t taken = fs_follow_take(f->group, manifest, url, asked);
 
     if (taken == FS_TAKE_LAGS)
         fs_agent_sleep(f->agent, LAG_PAUSE);
@@ -281,123 +253,9 @@ static apr_status_t ask_sql(follow_t *f, fs_result_t *result)
     fs_agent_sql_end(&f->agent->sql);
     if (status)
         return status;
-    return is_good(take(f, manifest, peer, asked))
+    return is_good(fs_follow_take(f->group, manifest, peer, asked))
                ? APR_SUCCESS
                : fs_result_set(result, APR_EGENERAL, "", "%s was refused", peer);
-}
-
-/* --- promotion -------------------------------------------------------------------------------- */
-
-static void log_outcome(follow_t *f, fs_promotion_t outcome, const fs_result_t *result)
-{
-    const char *group = f->group->name;
-
-    switch (outcome) {
-    case FS_PROMOTION_STAGED:
-        /* That it has come to this is a change; the next ones are the cycle's ordinary events. */
-        fs_log(f->promotes ? FS_LOG_INFO : FS_LOG_NOTICE, "FS0583",
-               "group %s: promoted by this agent because no datasrv did it in time", group);
-        f->promotes = 1;
-        break;
-    case FS_PROMOTION_UNCHANGED:
-        fs_log(FS_LOG_INFO, "FS0584",
-               "group %s: next activation set by this agent, production is unchanged", group);
-        break;
-    case FS_PROMOTION_RETURNED:
-        fs_log(
-            FS_LOG_NOTICE, "FS0640",
-            "group %s: rolled back by this agent, as an operator ordered, because no datasrv did "
-            "it in time",
-            group);
-        break;
-    case FS_PROMOTION_REFUSED:
-        fs_log(FS_LOG_ERROR, "FS0585", "group %s: its promotion was refused: %s: %s", group,
-               result->problem, result->detail);
-        break;
-    case FS_PROMOTION_LOST:
-        break;
-    }
-}
-
-static apr_status_t promote_with(follow_t *f, fs_sql_t *sql, int64_t epoch, fs_result_t *result)
-{
-    fs_promotion_t outcome;
-    fs_manifest_t *manifest;
-    fs_result_t unread;
-    fs_usec_t asked;
-    apr_status_t status;
-
-    fs_sql_set_read_timeout(sql, PROMOTE_TIMEOUT_S);
-    status = fs_sql_connect(sql, result);
-    if (status)
-        return status;
-    status = fs_source_promote(sql, f->group->name, epoch, f->agent->config.server,
-                               f->agent->image_dir, &outcome, result);
-    if (status)
-        return status;
-    log_outcome(f, outcome, result);
-    asked = fs_time_mono();
-    if (!fs_source_manifest(sql, f->group->name, &manifest, &unread))
-        (void)take(f, manifest, "the database", asked);
-    return APR_SUCCESS;
-}
-
-/* Has it decided whether what waits may become active, and says what came of it. */
-static apr_status_t decide(follow_t *f, int64_t epoch, fs_result_t *result)
-{
-    fs_sql_t *sql = fs_agent_sql_begin(&f->agent->sql, result);
-    fs_decision_t decision;
-    apr_status_t status;
-
-    if (!sql)
-        return result->status;
-    status =
-        fs_source_decide(sql, f->group->name, epoch, f->agent->config.server, &decision, result);
-    fs_agent_sql_end(&f->agent->sql);
-    if (status)
-        return status;
-    if (decision == FS_DECISION_GO)
-        fs_log(
-            FS_LOG_INFO, "FS0616",
-            "group %s: this agent had it decided, because no datasrv did in time: what is staged "
-            "becomes active: %s",
-            f->group->name, result->detail);
-    else if (decision == FS_DECISION_PUT_OFF || decision == FS_DECISION_LIMIT)
-        fs_log(FS_LOG_WARNING, "FS0617",
-               "group %s: this agent had it decided, because no datasrv did in time: %s: %s",
-               f->group->name,
-               decision == FS_DECISION_LIMIT ? "this is the limit" : "the activation is put off",
-               result->detail);
-    return APR_SUCCESS;
-}
-
-static apr_status_t promote(follow_t *f, int64_t epoch, fs_result_t *result)
-{
-    fs_sql_t *sql = NULL;
-    apr_status_t status = fs_sql_create(&sql, f->agent->config.database, result);
-
-    if (!status)
-        status = promote_with(f, sql, epoch, result);
-    if (sql)
-        fs_sql_destroy(sql);
-    return status;
-}
-
-/* Whoever wins, the new manifest comes with the next answer, if not at once. */
-static void act(follow_t *f, const state_t *state)
-{
-    fs_result_t result;
-    apr_status_t status =
-        state->waiting ? decide(f, state->epoch, &result) : promote(f, state->epoch, &result);
-
-    pthread_mutex_lock(&f->group->lock);
-    fs_agent_trouble(&f->group->promoting, FS_LOG_WARNING, status ? &result : NULL, "FS0586",
-                     "group %s: this agent can promote again", f->group->name);
-    fs_group_tell_troubles(f->group);
-    if (f->serial == f->group->serial && f->group->manifest)
-        f->retry_at =
-            fs_time_mono() + fs_cycle_retry(f->group->manifest, f->failures++, fs_agent_chance());
-    pthread_mutex_unlock(&f->group->lock);
 }
 
 /* --- the loop --------------------------------------------------------------------------------- */
@@ -434,7 +292,7 @@ static int ask(follow_t *f, const state_t *state)
         status = ask_server(f, index, state, &result);
         if (!status) {
             fs_agent_server_worked(f->agent, index);
-            f->promotes = 0;
+            fs_promote_others(f->group);
             if (f->last_server == FS_SERVERS_SQL)
                 fs_log(FS_LOG_NOTICE, "FS0589", "group %s: data server %s answers again",
                        f->group->name, f->agent->config.servers[index]);
@@ -493,7 +351,7 @@ void *fs_follow_run(void *baton)
 
         read_state(&f, &state);
         if (state.measured && state.farm >= state.act_at) {
-            act(&f, &state);
+            fs_promote_begin(f.group);
             read_state(&f, &state);
         }
         waited = ask(&f, &state);

@@ -42,6 +42,7 @@ farmsync_agent_SOURCES = \
 	mod_farmsync/agent/monitor_probe.c mod_farmsync/agent/monitor_run.c \
 	mod_farmsync/agent/parts.c mod_farmsync/agent/parts.h \
 	mod_farmsync/agent/peers.c \
+	mod_farmsync/agent/promote.c \
 	mod_farmsync/agent/report.c \
 	mod_farmsync/agent/reuse.c mod_farmsync/agent/reuse.h \
 	mod_farmsync/agent/reuse_carry.c mod_farmsync/agent/reuse_carry.h \

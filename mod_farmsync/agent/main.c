@@ -81,9 +81,11 @@ static void init_group(fs_agent_t *agent, unsigned index)
 
     group->agent = agent;
     group->name = agent->config.groups[index];
+    pthread_mutex_init(&group->taking, NULL);
     pthread_mutex_init(&group->lock, NULL);
     pthread_mutex_init(&group->follow_lock, NULL);
     fs_agent_cond_init(&group->changed);
+    fs_agent_cond_init(&group->own.due);
     atomic_store(&group->asking, -1);
 }
 
@@ -179,6 +181,9 @@ static apr_status_t start_threads(fs_agent_t *agent, fs_result_t *result)
         status = fs_agent_start_thread(&agent->groups[i].follower, fs_follow_run, &agent->groups[i],
                                        result);
         if (!status)
+            status = fs_agent_start_thread(&agent->groups[i].promoter, fs_promote_run,
+                                           &agent->groups[i], result);
+        if (!status)
             status = fs_agent_start_thread(&agent->groups[i].fetcher, fs_fetch_run,
                                            &agent->groups[i], result);
     }
@@ -209,6 +214,7 @@ static void tell_all(fs_agent_t *agent)
     for (unsigned i = 0; i < agent->group_count; i++) {
         pthread_mutex_lock(&agent->groups[i].lock);
         pthread_cond_broadcast(&agent->groups[i].changed);
+        pthread_cond_broadcast(&agent->groups[i].own.due);
         pthread_mutex_unlock(&agent->groups[i].lock);
     }
 }
@@ -241,6 +247,7 @@ static int stop_threads(fs_agent_t *agent)
     all &= join(agent, agent->report_thread, until);
     for (unsigned i = 0; i < agent->group_count; i++) {
         all &= join(agent, agent->groups[i].follower, until);
+        all &= join(agent, agent->groups[i].promoter, until);
         all &= join(agent, agent->groups[i].fetcher, until);
     }
     return all;

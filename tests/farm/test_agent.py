@@ -20,6 +20,7 @@ import threading
 import time
 import urllib.parse
 
+import pymysql
 import pytest
 
 from farmlib import mariadb, paths
@@ -753,6 +754,35 @@ def test_takeover_of_one_that_hangs(agents, data):
     second.wait_log("FS0613")
     first.process.wait(10)
     second.wait_value(data.change())
+
+
+def test_a_promotion_that_hangs_keeps_nobody_from_hearing(agents, relays, data):
+    """It may take minutes, or as long as a database stands still: meanwhile others are heard, and that
+    nobody is to be heard is said."""
+    relay = relays()
+    agent = agents("web2", data_servers=[relay.url], database=data.options).start()
+    agent.wait_value(data.change())
+    relays.source.stop()  # so that it is web2 that promotes
+    lock = pymysql.connect(unix_socket=data.server.socket, user="root")
+    try:
+        with lock.cursor() as cursor:
+            cursor.execute("LOCK TABLES shop.prices WRITE")
+        hanging = ("SELECT COUNT(*) FROM information_schema.processlist "
+                   "WHERE state LIKE 'Waiting for table%'")
+        agent.wait(lambda: data.server.sql(hanging) == "1", "a promotion that hangs")
+        asked = relay.asked["manifest"]
+        agent.wait(lambda: relay.asked["manifest"] > asked + 2, "the data server to be asked")
+        assert data.server.sql(hanging) == "1"
+        relay.mode = "hang"
+        data.server.pause()
+        try:
+            agent.wait(lambda: agent.group()["problem"] != "", "a problem")
+            agent.stop()
+            assert agent.process.returncode == 0
+        finally:
+            data.server.resume()
+    finally:
+        lock.close()
 
 
 def test_stop_is_quick_whatever_it_waits_for(agents, relays, data):
