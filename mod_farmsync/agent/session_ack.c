@@ -53,8 +53,9 @@ static void count_copies(fs_sessions_t *sessions, struct fs_ack_t *ack)
 /* The lock is held. */
 static int is_answered(fs_sessions_t *sessions, const struct fs_ack_t *ack)
 {
-    /* One that can't take it just now is waited for by nobody: the bank has it. */
-    if (ack->alternate && fs_alternates_answers(sessions, ack->alternate))
+    /* One that is slow is waited for by nobody if the bank has it; without a bank it is all there
+     * is. One that doesn't take it at all is waited for by nobody in any case. */
+    if (ack->alternate && fs_alternates_answers(sessions, ack->alternate, !ack->possible))
         return 0;
     if (ack->copies >= ack->wanted)
         return 1;

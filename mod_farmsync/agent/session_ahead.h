@@ -40,8 +40,9 @@ apr_status_t fs_alternates_start(struct fs_sessions_t *sessions, fs_result_t *re
 /* Something may have changed. Any thread. */
 void fs_alternates_wake(struct fs_sessions_t *sessions);
 int fs_alternates_join(struct fs_sessions_t *sessions);
-/* Whether the server of this hash takes what it is sent, as far as is known. The lock is held. */
-int fs_alternates_answers(const struct fs_sessions_t *sessions, uint64_t alternate);
+/* Whether the server of this hash takes what it is sent, as far as is known; `patient`: 1 also
+ * while it is slow to. The lock is held. */
+int fs_alternates_answers(const struct fs_sessions_t *sessions, uint64_t alternate, int patient);
 
 typedef struct fs_ahead_counts_t {
     uint64_t carried; /* copies that alternates confirmed */

@@ -119,14 +119,14 @@ static int is_slow(const target_t *target)
     return target->began && fs_session_clock() - target->began > SLOW;
 }
 
-int fs_alternates_answers(const fs_sessions_t *sessions, uint64_t alternate)
+int fs_alternates_answers(const fs_sessions_t *sessions, uint64_t alternate, int patient)
 {
     const fs_alternates_t *alternates = sessions->alternates;
     const target_t *target = alternates ? find_target(alternates, alternate) : NULL;
 
     if (alternates && !target) /* one that was heard of since is met with the next look */
         return fs_session_clock() - alternates->named > NAMES_SOON;
-    return target && !target->fails && !is_slow(target);
+    return target && !target->fails && (patient || !is_slow(target));
 }
 
 /* --- what is due --------------------------------------------------------------------------------
@@ -293,9 +293,12 @@ static unsigned confirm(fs_alternates_t *alternates, target_t *target,
             item.what == FS_SESSION_WHAT_TOO_LARGE)
             target->sent[good++] = target->sent[i];
     }
-    write_carried(alternates, target->sent, good);
+    /* Counted first: who sees in the store that it was carried may ask for the count. */
     pthread_mutex_lock(&sessions->lock);
     sessions->ahead.carried += good;
+    pthread_mutex_unlock(&sessions->lock);
+    write_carried(alternates, target->sent, good);
+    pthread_mutex_lock(&sessions->lock);
     for (unsigned i = 0; i < good; i++)
         fs_ack_carried(sessions, &target->sent[i].key, &target->sent[i].version);
     pthread_mutex_unlock(&sessions->lock);

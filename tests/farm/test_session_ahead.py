@@ -7,6 +7,7 @@ there when the home is dead, with the bank and without.
 import shutil
 import signal
 import tempfile
+import time
 
 import pytest
 
@@ -180,14 +181,20 @@ def test_nobody_waits_for_an_alternate_that_stands_still(farm):
 
 
 def test_an_acknowledged_change_is_at_the_alternate(farm):
-    """With `change` the acknowledgement waits for the alternate: its copy is never older."""
+    """With `change` the acknowledgement waits for the alternate, so that its copy is never older; but for one
+    that takes nothing for 150 ms, as a busy machine may not: it gets it afterwards."""
     farm = farm()
     web1, web2, _ = farm.hosts
     session = new(web1, "web2", 1, "n=0")
+    wait_carried(web1, 1)
     for number in range(100):
+        began = time.monotonic()
         web1.do("save", session, f"n={number}")
         assert web1.do("ack", session, 1, 5000)["http"] == 200
-        assert ahead(web1)["carried"] >= number + 1
+        took = time.monotonic() - began
+        if ahead(web1)["carried"] <= number + 1:  # the first copy is of the session as it was made
+            assert took > 0.15
+            wait_carried(web1, number + 2)
     assert ahead(web2)["took"] >= 100
 
 
