@@ -300,9 +300,15 @@ def parser():
     top.add_argument("part", nargs="?", choices=("loss",), help="loss: instead of measuring, count "
                      "what is lost of sessions when servers fail, over so many --seeds")
     top.add_argument("--seeds", type=int, default=100, metavar="N")
-    top.add_argument("--only", choices=("requests", "image", "availability", "sessions", "reuse", "routing"),
-                     help="this part alone; its sections of doc/benchmarks.md are replaced")
+    top.add_argument("--only", metavar="PART", choices=(
+        "requests", "image", "availability", "reuse", "routing", "sessions",
+        *(f"sessions-{part}" for part in bench_sessions.PARTS)),
+        help="this part alone: %(choices)s; its sections of doc/benchmarks.md are replaced")
     return top
+
+
+def _wants(options, part):
+    return not options.only or options.only.partition("-")[0] == part
 
 
 def main():
@@ -312,7 +318,7 @@ def main():
     try:
         if not os.environ.get("FARMSYNC_BUILD"):
             setup.install_packages()
-            if options.only in (None, "sessions", "reuse"):
+            if _wants(options, "sessions") or _wants(options, "reuse"):
                 setup.install_packages(setup.listed_packages(BENCH_PACKAGES))
             setup.build()
     except FarmError as error:
@@ -333,8 +339,9 @@ def main():
         sections += bench_avail.reuse_sections(options.quick, problems, attempt)
     if options.only in (None, "routing"):
         sections += bench_avail.route_sections(options.quick, problems, attempt)
-    if options.only in (None, "sessions"):
-        sections += bench_sessions.sections(options.quick, problems, attempt)
+    if _wants(options, "sessions"):
+        one = options.only.partition("-")[2] if options.only else None
+        sections += bench_sessions.sections(options.quick, problems, attempt, one)
     text = page(sections)
     print(text)
     if not options.quick:

@@ -22,10 +22,11 @@ that didn't answer last, and from all others. *Lost*: acknowledged updates that 
 while it happened that lacked something acknowledged before; *longest without answer*: from a visitor's first failed try to his next answer.
 """
 
-PROGRAMS = (("sessions_semantics.py", "Parallel updates of one session"),
-            ("sessions_failover.py", "A server that keeps copies fails and returns"),
-            ("sessions_cost.py", "Cost of a session"),
-            ("sessions_bank.py", "The session bank"))
+# part: the section that tests/bench/sessions_PART.py prints
+PARTS = {"semantics": "Parallel updates of one session",
+         "failover": "A server that keeps copies fails and returns",
+         "cost": "Cost of a session",
+         "bank": "The session bank"}
 
 
 def printed_by(name, arguments=()):
@@ -38,11 +39,11 @@ def printed_by(name, arguments=()):
     return done.stdout.strip()
 
 
-def sections(quick, problems, attempt):
+def sections(quick, problems, attempt, only=None):
     arguments = ["--quick"] if quick else []
     found = []
-    for name, title in PROGRAMS:
-        found += attempt(lambda: [printed_by(name, arguments)], title, problems)
+    for part in [only] if only else PARTS:
+        found += attempt(lambda: [printed_by(f"sessions_{part}.py", arguments)], PARTS[part], problems)
     return found
 
 

@@ -35,6 +35,7 @@ static APR_OPTIONAL_FN_TYPE(ap_session_get) *session_get;
 static APR_OPTIONAL_FN_TYPE(ap_session_set) *session_set;
 
 static apr_uint32_t written;
+static unsigned process;
 
 static void retrieve(void)
 {
@@ -187,15 +188,21 @@ static int fixup(request_rec *r)
 
         memset(value, 'x', WRITTEN_BYTES);
         value[WRITTEN_BYTES] = '\0';
-        apr_snprintf(value, 24, "%08x%08x-", (unsigned)getpid(), apr_atomic_inc32(&written));
+        apr_snprintf(value, 24, "%08x%08x-", process, apr_atomic_inc32(&written));
         value[strlen(value)] = 'x';
         session_set(r, session, "data", value);
     }
     return DECLINED;
 }
 
+static void child_init(apr_pool_t *pool, server_rec *server)
+{
+    process = (unsigned)getpid();
+}
+
 static void hooks(apr_pool_t *pool)
 {
+    ap_hook_child_init(child_init, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_optional_fn_retrieve(retrieve, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_fixups(fixup, NULL, NULL, APR_HOOK_LAST);
     ap_hook_handler(handler, NULL, NULL, APR_HOOK_MIDDLE);

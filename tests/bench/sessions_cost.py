@@ -217,7 +217,7 @@ def scaling_table(found):
     return "\n".join(lines)
 
 
-def section(quick=False, with_ours=True, rounds=11, seconds=1):
+def section(quick=False, with_ours=True, rounds=7, seconds=1):
     rounds = 2 if quick else rounds
     place = sites.Place()
     try:

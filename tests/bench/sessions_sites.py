@@ -54,6 +54,14 @@ DocumentRoot "{root}/htdocs"
 {more}
 """
 
+# What httpd's own configuration has, too.
+STOCK = """\
+<Directory "/">
+    AllowOverride None
+</Directory>
+CustomLog logs/access.log "%h %l %u %t \\"%r\\" %>s %b"
+"""
+
 SESSION = """\
 LoadModule session_module "{modules}/mod_session.so"
 LoadModule request_module "{modules}/mod_request.so"
@@ -155,7 +163,7 @@ class Httpd(Part):
         with open(self.configuration(), "w", encoding="utf-8") as file:
             file.write(CONF.format(
                 root=self.directory, user=user, modules=loads, server_limit=server_limit,
-                limits=limits, more=more,
+                limits=limits, more=STOCK + more,
                 listen="\n".join(f"Listen 127.0.0.1:{one}" for one in numbers)))
 
     def configuration(self):
@@ -376,7 +384,8 @@ def _with_what_others_have(farm, web):
     """A farm's web server has more for its sample pages, which the others don't pay for either."""
     own = "|".join(("mpm_\\w+", *MODULES, "session", "request", "\\w*farmsync"))
     text = re.sub(rf"^LoadModule (?!({own})_module ).*\n|^LuaMapHandler .*\n|"
-                  r'^<Location "/(visits|server-status)">\n(.*\n)*?</Location>\n', "",
+                  r"^FarmSync(Application|VersionHeader) .*\n|"
+                  r'^<Location "/(?!farmsync/status).*">\n(.*\n)*?</Location>\n', "",
                   web.configuration(), flags=re.M)
     farm.write_file(f"{web.name}/conf/httpd.conf", text)
 
@@ -395,7 +404,7 @@ def ours(place, count=1, mpm="event", datasrv=2, modes=True):
         for web in farm.webs:
             _with_what_others_have(farm, web)
             farm.write_file(f"{web.name}/conf/extra/counter.conf",
-                            OURS.format(counter=place.counter) + (MODES if modes else ""))
+                            STOCK + OURS.format(counter=place.counter) + (MODES if modes else ""))
             farm.write_file(f"{web.name}/htdocs/page.txt", PAGE)
         farm.up()
     except BaseException:
