@@ -89,6 +89,17 @@ static int send_on(request_rec *r, fs_routing_visit_t *visit, const fs_routing_p
     return DECLINED;
 }
 
+/*
+ * Somebody who wants to know whether the server is there, or what it would allow: balancers,
+ * monitors, browsers before a request to another site. They bring no cookie and keep none, and
+ * would each be a new visitor with each request.
+ */
+static int only_asks(const request_rec *r, const fs_routing_visit_t *visit)
+{
+    return !visit->home.generation && !visit->named && fs_routing_host()->routing->capacity &&
+           (r->header_only || r->method_number == M_OPTIONS || r->method_number == M_TRACE);
+}
+
 static int look_closely(request_rec *r, fs_routing_visit_t *visit)
 {
     uint64_t serial = fs_route_page_serial(fs_routing_host()->page);
@@ -98,7 +109,7 @@ static int look_closely(request_rec *r, fs_routing_visit_t *visit)
     if (visit->foreign || is_of_server(r) || fs_avail_is_probe(r))
         return DECLINED;
     fs_routing_visit_find(r, visit);
-    if (visit->foreign)
+    if (visit->foreign || only_asks(r, visit))
         return DECLINED;
     fs_routing_decide(r, visit, &plan);
     if (plan.act == FS_ROUTE_REFUSE)

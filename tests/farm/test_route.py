@@ -14,7 +14,6 @@ import pytest
 
 from avail_fixtures import Teller
 from farmlib import paths
-from lone_httpd import wait_for
 from route_httpd import Affinity, RouteHttpd, ask, session_id, token
 
 DAY = 24 * 60
@@ -36,9 +35,12 @@ def farm():
             file.write("part")
         with open(web.path("htdocs", "page.shtml"), "w", encoding="ascii") as file:
             file.write('page <!--#include virtual="/part.html" -->')
+        web.configure()
+        web.teller = Teller(web.state)
         web.start()
     yield webs
     for web in webs.values():
+        web.teller.close()
         web.remove()
 
 
@@ -492,19 +494,15 @@ def test_pages_about_this_server_are_its_own(webs):
 
 def test_what_is_down_is_refused_before_it_is_sent_on(webs):
     web, other, _ = webs
-    new, home = counted(web, "new"), Affinity(primary="web2")
-    teller = Teller(web.state)
+    sent, new, home = counted(web, "redirected"), counted(web, "new"), Affinity(primary="web2")
+    web.teller.tell({"application": "shop", "message": "at three"})
     try:
-        teller.tell({"application": "shop", "message": "at three"})
-        wait_for(lambda: ask(web, "/redirect", home).status == 503, "the server to know")
-        sent = counted(web, "redirected")
         for path, cookie in (("/redirect", home), ("/redirect", None), ("/echo", None)):
             reply = ask(web, path, cookie)
             assert reply.status == 503 and b"at three" in reply.body and reply.cookie is None
         assert (sent(), new()) == (0, 0)
-        teller.tell()
     finally:
-        teller.close()
+        web.teller.tell()
     assert follow(webs, ask(web, "/redirect", home), home)[0] is other
     assert sent() == 1
 
