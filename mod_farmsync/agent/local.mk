@@ -64,6 +64,11 @@ farmsync_agent_SOURCES = \
 	mod_farmsync/agent/session_copy.c \
 	mod_farmsync/agent/session_drain.c \
 	mod_farmsync/agent/session_fetch.c \
+	mod_farmsync/agent/session_fetch.h \
+	mod_farmsync/agent/session_fetch_ask.c \
+	mod_farmsync/agent/session_fetch_end.c \
+	mod_farmsync/agent/session_fetch_step.c \
+	mod_farmsync/agent/session_fetch_waiter.c \
 	mod_farmsync/agent/session_listen.c \
 	mod_farmsync/agent/session_others.c \
 	mod_farmsync/agent/session_owner.c \
