@@ -69,8 +69,6 @@ static int promotes_on(fs_agent_group_t *group)
     return before;
 }
 
-/* --- promotion -------------------------------------------------------------------------------- */
-
 static void log_outcome(fs_agent_group_t *group, fs_promotion_t outcome, const fs_result_t *result)
 {
     const char *name = group->name;
