@@ -10,6 +10,7 @@
 #define SLOW_EVERY    FS_USEC_PER_SEC /* what needn't be looked at in each round */
 #define COUNT_EVERY   FS_USEC_PER_SEC /* what request processes counted of this server ends then */
 #define SUSPECT_USUAL (3 * FS_USEC_PER_SEC)
+#define STOOD_STILL   FS_USEC_PER_SEC /* between two rounds */
 
 /* --- what comes from the backplane --------------------------------------------------------------
  */
@@ -186,10 +187,11 @@ static void do_round(fs_routing_t *routing)
     fs_usec_t mono = fs_time_mono(), farm = fs_backplane_time(routing->agent);
     unsigned peers = list_peers(routing);
     fs_routing_record_t own;
+    fs_usec_t still = routing->looked ? mono - routing->looked : 0;
     int changed, wanted, maint = routing->maint;
 
-    if (routing->looked && mono - routing->looked > suspect_after(routing))
-        fs_routing_was_away(routing, mono - routing->looked);
+    if (still > suspect_after(routing))
+        fs_routing_was_away(routing, still);
     if (mono / SLOW_EVERY != routing->looked / SLOW_EVERY) {
         maint = fs_routing_is_maintained(routing->agent, maint);
         count_given(routing);
@@ -198,6 +200,8 @@ static void do_round(fs_routing_t *routing)
     fs_routing_own(routing, &own);
 
     pthread_mutex_lock(&routing->lock);
+    if (still > STOOD_STILL)
+        fs_routing_table_wake(routing->table, mono, still);
     own.draining = routing->table->servers[0].ordered;
     for (unsigned i = 0; i < peers; i++)
         fs_routing_table_hear(routing->table, routing->peers[i].name, routing->peers[i].url,

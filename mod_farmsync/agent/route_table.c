@@ -37,8 +37,14 @@ fs_routing_table_t *fs_routing_table_create(const char *own, fs_usec_t mono)
     table->servers[0].state = FS_ROUTING_STARTING;
     table->servers[0].ramp = 1;
     table->count = 1;
-    table->started = mono;
+    fs_routing_table_wake(table, mono, FS_ROUTING_PATIENCE);
     return table;
+}
+
+void fs_routing_table_wake(fs_routing_table_t *table, fs_usec_t mono, fs_usec_t span)
+{
+    table->awake = mono;
+    table->believe = mono + (span < FS_ROUTING_PATIENCE ? span : FS_ROUTING_PATIENCE);
 }
 
 fs_routing_server_t *fs_routing_table_find(fs_routing_table_t *table, const char *name)
@@ -190,12 +196,10 @@ static fs_routing_state_t judge(const fs_routing_table_t *table, const fs_routin
 {
     if (server == &table->servers[0] || server->peer == FS_PEER_ALIVE)
         return state_by_word(server, farm, span);
-    if (server->peer == FS_PEER_SUSPECT)
-        return FS_ROUTING_SUSPECT;
-    if (server->peer == FS_PEER_UNKNOWN && server->has_said &&
-        mono - table->started < FS_ROUTING_PATIENCE)
+    if (server->has_said && mono < table->believe &&
+        (server->peer == FS_PEER_UNKNOWN || (server->heard && server->heard < table->awake)))
         return state_by_word(server, farm, span);
-    return FS_ROUTING_DEAD;
+    return server->peer == FS_PEER_SUSPECT ? FS_ROUTING_SUSPECT : FS_ROUTING_DEAD;
 }
 
 static int is_gone(const fs_routing_table_t *table, const fs_routing_server_t *server)

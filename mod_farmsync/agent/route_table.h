@@ -58,16 +58,20 @@ typedef struct fs_routing_server_t {
 
 typedef struct fs_routing_table_t {
     fs_routing_server_t servers[FS_ROUTE_SERVERS];
-    uint32_t count;    /* highest number + 1 */
-    fs_usec_t started; /* mono: until some seconds later who isn't heard counts as what it said */
+    uint32_t count;       /* highest number + 1 */
+    fs_usec_t awake;      /* mono: since when this process runs without standing still */
+    fs_usec_t believe;    /* mono: until then, who wasn't heard since counts as what it said */
     unsigned passed_over; /* servers for which there was no room */
 } fs_routing_table_t;
 
-/* Who isn't heard yet after a start of this agent is believed for so long. */
+/* Who isn't heard yet after a start of this agent is believed for so long, or for as long as it
+ * stood still: it heard nobody then, and that says nothing about them. */
 #define FS_ROUTING_PATIENCE (5 * FS_USEC_PER_SEC)
 
 /* NULL when memory is short. free() it. */
 fs_routing_table_t *fs_routing_table_create(const char *own, fs_usec_t mono);
+/* This process stood still for `span`, until now. */
+void fs_routing_table_wake(fs_routing_table_t *table, fs_usec_t mono, fs_usec_t span);
 /* NULL if it isn't in the table. */
 fs_routing_server_t *fs_routing_table_find(fs_routing_table_t *table, const char *name);
 uint32_t fs_routing_number(const fs_routing_table_t *table, const fs_routing_server_t *server);

@@ -41,15 +41,20 @@ static fs_routing_server_t *say(const char *name, fs_routing_record_t record, fs
     return server;
 }
 
-static fs_routing_state_t state_of(const char *name, fs_peer_state_t peer, fs_usec_t mono)
+static fs_routing_state_t judged(const char *name, fs_usec_t mono)
 {
     fs_routing_server_t *server;
 
-    fs_routing_table_hear(table, name, "http://10.0.0.2:4480", peer, mono);
     fs_routing_table_judge(table, mono, FARM + mono, SPAN, NULL);
     server = fs_routing_table_find(table, name);
     ck_assert_ptr_nonnull(server);
     return server->state;
+}
+
+static fs_routing_state_t state_of(const char *name, fs_peer_state_t peer, fs_usec_t mono)
+{
+    fs_routing_table_hear(table, name, "http://10.0.0.2:4480", peer, mono);
+    return judged(name, mono);
 }
 
 /* --- judging ------------------------------------------------------------------------------------
@@ -99,6 +104,30 @@ START_TEST(test_after_a_start_the_others_are_believed_for_a_moment)
     say("web2", record, FS_ROUTING_PATIENCE + 2 * SEC);
     ck_assert_int_eq(state_of("web2", FS_PEER_ALIVE, FS_ROUTING_PATIENCE + 2 * SEC),
                      FS_ROUTING_ALIVE);
+}
+END_TEST
+
+/* Who stood still himself has heard nobody meanwhile: that is no reason to take the others for
+ * dead, and their visitors. */
+START_TEST(test_who_stood_still_believes_the_others)
+{
+    say("web2", said(1), 100 * SEC);
+    ck_assert_int_eq(state_of("web2", FS_PEER_ALIVE, 100 * SEC), FS_ROUTING_ALIVE);
+    fs_routing_table_wake(table, 112 * SEC, 12 * SEC);
+    for (fs_usec_t now = 112; now < 117; now++) {
+        fs_routing_table_hear(table, "web2", "", FS_PEER_DEAD, 100 * SEC);
+        ck_assert_int_eq(judged("web2", now * SEC), FS_ROUTING_ALIVE);
+    }
+    ck_assert_int_eq(judged("web2", 117 * SEC), FS_ROUTING_DEAD);
+    /* What is heard since then counts at once, and a short while is believed for as short a one. */
+    say("web2", said(1), 118 * SEC);
+    ck_assert_int_eq(state_of("web2", FS_PEER_ALIVE, 118 * SEC), FS_ROUTING_ALIVE);
+    fs_routing_table_wake(table, 120 * SEC, 2 * SEC);
+    fs_routing_table_hear(table, "web2", "", FS_PEER_SUSPECT, 118 * SEC);
+    ck_assert_int_eq(judged("web2", 121 * SEC), FS_ROUTING_ALIVE);
+    ck_assert_int_eq(judged("web2", 122 * SEC), FS_ROUTING_SUSPECT);
+    fs_routing_table_hear(table, "web2", "", FS_PEER_SUSPECT, 120 * SEC);
+    ck_assert_int_eq(judged("web2", 121 * SEC), FS_ROUTING_SUSPECT);
 }
 END_TEST
 
@@ -463,6 +492,7 @@ static Suite *route_suite(void)
     tcase_add_test(judging, test_state_follows_what_is_heard);
     tcase_add_test(judging, test_who_was_dead_must_speak_before_it_counts);
     tcase_add_test(judging, test_after_a_start_the_others_are_believed_for_a_moment);
+    tcase_add_test(judging, test_who_stood_still_believes_the_others);
     tcase_add_test(judging, test_order_drains_and_is_taken_back);
     tcase_add_test(judging, test_order_for_a_server_that_was_not_heard_of_yet);
     tcase_add_test(judging, test_own_state_is_what_it_says);
