@@ -43,6 +43,7 @@ EXTRA_DIST += tests/check_messages.sh \
 	tests/farm/test_ctl_sessions.py \
 	tests/farm/test_delta.py \
 	tests/farm/test_demo.py \
+	tests/farm/test_documents.py \
 	tests/farm/test_failures.py \
 	tests/farm/test_incremental.py \
 	tests/farm/test_load.py \
