@@ -841,6 +841,56 @@ START_TEST(who_says_it_is_another_is_refused)
 }
 END_TEST
 
+/* Changes of web2, `first` to `last` of its log, told to web1: one visitor, or that it is gone. The
+ * answer's end of the log. */
+static uint64_t hear(farm_t *farm, uint64_t first, uint64_t last, const char *primary)
+{
+    static uint8_t out[FS_ROUTE_DELTA_LIMIT], in[FS_ROUTE_DELTA_LIMIT];
+    fs_route_visitor_t visitor = {.primary = primary, .alternate = *primary ? "web3" : ""};
+    fs_route_delta_t answer, delta = {.kind = FS_ROUTE_DELTA_CHANGES,
+                                      .from = "web2",
+                                      .of = "",
+                                      .generation = total(farm, 1, 1).generation,
+                                      .first = first,
+                                      .last = last,
+                                      .count = 1,
+                                      .visitors = &visitor};
+    fs_result_t result;
+    size_t length;
+
+    visitor.generation = *primary != '\0';
+    id_of(1, visitor.id);
+    length = fs_route_delta_write(&delta, in);
+    length = fs_route_share_serve(farm->servers[0].share, moment(farm), "web2", in, length, out,
+                                  &result);
+    ck_assert_int_eq(fs_route_delta_read(&answer, out, length), 0);
+    ck_assert_int_eq(answer.kind, FS_ROUTE_DELTA_HEARD);
+    last = answer.last;
+    fs_route_delta_clear(&answer);
+    return last;
+}
+
+/* A message that was held up, or is sent once more, is of a time before what is known. */
+START_TEST(changes_are_merged_in_their_order_and_once)
+{
+    farm_t *farm = begin(96);
+
+    run(farm, 3 * SECOND);
+    ck_assert_uint_eq(hear(farm, 0, 2, "web2"), 2);
+    ck_assert_uint_eq(hear(farm, 2, 4, ""), 4);
+    ck_assert_uint_eq(total(farm, 0, 1).primaries, 0);
+    ck_assert_uint_eq(hear(farm, 0, 2, "web2"), 4);
+    ck_assert_uint_eq(total(farm, 0, 1).primaries, 0);
+    ck_assert_uint_eq(hear(farm, 5, 6, "web2"), 4); /* something is missing before it */
+    ck_assert_uint_eq(total(farm, 0, 1).primaries, 0);
+    ck_assert_uint_eq(hear(farm, 3, 6, "web2"), 6); /* some of it is known */
+    ck_assert_uint_eq(total(farm, 0, 1).primaries, 1);
+    ck_assert_uint_eq(hear(farm, 2, 4, ""), 6);
+    ck_assert_uint_eq(total(farm, 0, 1).primaries, 1);
+    end(farm);
+}
+END_TEST
+
 static Suite *share_suite(void)
 {
     Suite *suite = suite_create("route share");
@@ -861,6 +911,7 @@ static Suite *share_suite(void)
     tcase_add_test(tests, who_says_what_is_old_is_reminded);
     tcase_add_test(tests, what_is_written_is_read);
     tcase_add_test(tests, who_says_it_is_another_is_refused);
+    tcase_add_test(tests, changes_are_merged_in_their_order_and_once);
     suite_add_tcase(suite, tests);
     return suite;
 }
