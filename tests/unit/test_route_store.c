@@ -328,6 +328,35 @@ START_TEST(the_log_tells_what_changed)
 }
 END_TEST
 
+START_TEST(who_came_once_is_told_to_nobody)
+{
+    fs_route_store_t *store = open_as("web1", NULL);
+    heard_t heard = {.count = 0};
+    fs_route_swept_t swept = {.next = {0}};
+    uint64_t to;
+
+    claim(store, 1, "web1", "web2", 1, 1, NOW - 2 * IDLE);
+    ck_assert_int_eq(fs_route_store_sweep(store, NOW, IDLE, 10, &swept, NULL), 0);
+    claim(store, 1, "web1", "web2", 1, 0, NOW);
+    claim(store, 2, "web1", "web2", 1, 0, NOW);
+    claim(store, 3, "web1", "web2", 1, 1, NOW);
+    /* Not by the log, in which the first one is from before, */
+    ck_assert_int_eq(fs_route_store_changes(store, 0, 100, hear, &heard, &to, NULL), 0);
+    ck_assert_uint_eq(heard.count, 3);
+    ck_assert_str_eq(heard.visitors[0].primary, "");
+    ck_assert_str_eq(heard.visitors[1].primary, "");
+    ck_assert_str_eq(heard.visitors[2].primary, "web1");
+    /* nor by a copy. */
+    heard.count = 0;
+    ck_assert_int_eq(fs_route_store_each(store, "web1", NULL, 100, 0, hear, &heard, NULL), 0);
+    ck_assert_uint_eq(heard.count, 1);
+    heard.count = 0;
+    ck_assert_int_eq(fs_route_store_each(store, "web1", NULL, 100, 1, hear, &heard, NULL), 0);
+    ck_assert_uint_eq(heard.count, 3);
+    fs_route_store_close(store);
+}
+END_TEST
+
 static fs_route_merged_t merge(fs_route_store_t *store, const fs_route_news_t *news, heard_t *older)
 {
     fs_route_merged_t merged;
@@ -679,8 +708,8 @@ START_TEST(a_killed_writer_leaves_the_last_commit)
         heard.count = 0;
         ck_assert_int_eq(
             fs_route_store_each(store, "web1", NULL, FS_ROUTE_NEWS_MOST, 1, hear, &heard, NULL), 0);
-        ck_assert_uint_eq(heard.count, is.primaries < FS_ROUTE_NEWS_MOST ? is.primaries
-                                                                         : FS_ROUTE_NEWS_MOST);
+        ck_assert_uint_eq(heard.count,
+                          is.primaries < FS_ROUTE_NEWS_MOST ? is.primaries : FS_ROUTE_NEWS_MOST);
         fs_route_store_close(store);
     }
 }
@@ -701,6 +730,7 @@ static Suite *store_suite(void)
     tcase_add_test(tests, idle_visitors_are_forgotten_bit_by_bit);
     tcase_add_test(tests, a_token_counts_once);
     tcase_add_test(tests, the_log_tells_what_changed);
+    tcase_add_test(tests, who_came_once_is_told_to_nobody);
     tcase_add_test(tests, what_others_say_is_merged);
     tcase_add_test(tests, a_full_copy_removes_what_is_not_in_it);
     tcase_add_test(tests, two_that_know_the_same_have_the_same_digest);
