@@ -76,6 +76,16 @@ class Session:
                     raise
                 self.run("ROLLBACK")
 
+    def write(self, text, *values):
+        """A statement that is a transaction of its own, where nothing is to be seen but that it was done: tried
+        again on Galera, as transact()."""
+        while True:
+            try:
+                return self.run(text, *values)
+            except pymysql.MySQLError as error:
+                if not self.galera or error.args[0] not in LOST:
+                    raise
+
     def one(self, text, *values):
         """First value of the first row."""
         rows = self.run(text, *values)
@@ -94,7 +104,7 @@ class Session:
 
     def make_due(self, group="default"):
         """Moves the activation to this moment, as if the cycle had passed."""
-        self.run(
+        self.write(
             "UPDATE farmsync.sync SET activation_time = UTC_TIMESTAMP(6), epoch = epoch + 1 "
             "WHERE group_name = %s",
             group,
@@ -173,6 +183,11 @@ def install(server):
     server.run_file(os.path.join(SQL_DIR, "install.sql"))
 
 
+DROPS = """
+SELECT CONCAT('DROP ', IF(table_type = 'VIEW', 'VIEW', 'TABLE'), ' farmsync.`', table_name, '`;')
+FROM information_schema.tables
+WHERE table_schema = 'farmsync' AND table_name REGEXP '^(data|changed|staged|active|pending)_'
+"""
 RESET = """
 SET FOREIGN_KEY_CHECKS = 0;
 DELETE FROM farmsync.sync; DELETE FROM farmsync.dataset; DELETE FROM farmsync.dataset_column; DELETE FROM farmsync.dataset_changes;
@@ -188,12 +203,13 @@ GRANT SELECT, TRIGGER ON shop.* TO 'farmsync'@'localhost';
 
 def empty(server):
     """As after the installation, with an empty database `shop`."""
-    left = server.sql(
-        "SELECT CONCAT('DROP ', IF(table_type = 'VIEW', 'VIEW', 'TABLE'), ' farmsync.`', table_name, '`;') "
-        "FROM information_schema.tables WHERE table_schema = 'farmsync' "
-        "AND table_name REGEXP '^(data|changed|staged|active|pending)_'"
-    )
-    server.sql(left + RESET)
+    while True:
+        try:
+            server.sql(server.sql(DROPS) + RESET)
+            return
+        except SqlError as error:  # another node's last rows came first
+            if not server.is_galera() or not any(f"ERROR {number} " in str(error) for number in LOST):
+                raise
 
 
 @pytest.fixture(scope="session")

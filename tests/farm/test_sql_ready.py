@@ -46,7 +46,7 @@ def member(name, **values):
 
 
 def report(db, *members):
-    db.run("CALL farmsync.report_members(%s)", json.dumps(members))
+    db.write("CALL farmsync.report_members(%s)", json.dumps(members))
 
 
 def ready(db, name, **values):
@@ -56,7 +56,7 @@ def ready(db, name, **values):
 
 def stage(db, policy="all", limit=60, on_limit="activate"):
     """Stages a change under a policy; returns the row."""
-    db.run("CALL farmsync.set_ready('default', %s, %s, %s)", policy, limit, on_limit)
+    db.write("CALL farmsync.set_ready('default', %s, %s, %s)", policy, limit, on_limit)
     db.run("UPDATE shop.price SET price = price + 1")
     assert db.cycle() == "staged"
     return db.sync()
@@ -68,8 +68,8 @@ def decide(db, epoch=None):
 
 def plan(db, seconds, until=60):
     """Moves the plan, as if time had passed."""
-    db.run("UPDATE farmsync.sync SET epoch = epoch + 1, planned_time = UTC_TIMESTAMP(6) + INTERVAL %s MICROSECOND, "
-           "ready_until = UTC_TIMESTAMP(6) + INTERVAL %s MICROSECOND", int(seconds * US), int(until * US))
+    db.write("UPDATE farmsync.sync SET epoch = epoch + 1, planned_time = UTC_TIMESTAMP(6) + INTERVAL %s MICROSECOND, "
+             "ready_until = UTC_TIMESTAMP(6) + INTERVAL %s MICROSECOND", int(seconds * US), int(until * US))
 
 
 def clock(db):

@@ -51,15 +51,15 @@ def put(db, price, starts=None, ends=None, sku="cup"):
 
 def settle(db, interval=600, lead="2"):
     """A first version in force since long, the next activation due now, the grid `interval` ahead."""
-    db.run("UPDATE farmsync.sync SET sync_interval = %s, min_lead = %s", interval, lead)
+    db.write("UPDATE farmsync.sync SET sync_interval = %s, min_lead = %s", interval, lead)
     assert db.cycle() == "staged"
     due(db)
 
 
 def due(db, ago=0.0):
     """As if the activation had come, and the grid with it; what was staged was right then."""
-    db.run("UPDATE farmsync.sync SET epoch = epoch + 1, activation_time = UTC_TIMESTAMP(6) - INTERVAL %s MICROSECOND, "
-           "grid_time = activation_time, content_time = activation_time", int(ago * US))
+    db.write("UPDATE farmsync.sync SET epoch = epoch + 1, activation_time = UTC_TIMESTAMP(6) - INTERVAL %s MICROSECOND, "
+             "grid_time = activation_time, content_time = activation_time", int(ago * US))
 
 
 def pass_to(db, moment):
