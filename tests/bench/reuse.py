@@ -9,7 +9,6 @@ an application in PHP twice, over TLS.
 """
 
 import argparse
-import json
 import os
 import random
 import re
@@ -18,7 +17,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -26,7 +24,9 @@ sys.path[:0] = [os.path.join(HERE, "..", "..", "scripts"), os.path.join(HERE, ".
 
 from availability import median_and_half  # noqa: E402
 from farmlib import paths, ports  # noqa: E402
+import reuse_browser  # noqa: E402
 from lone_httpd import LoneHttpd, wait_for  # noqa: E402
+from test_reuse_difference import make_server  # noqa: E402
 
 SIZES = (1, 30, 300)
 LUA = """require "string"
@@ -131,115 +131,25 @@ def cost(rounds, seconds):
 
 # --- a browser --------------------------------------------------------------------------------------
 
-MANUAL = "/usr/share/doc/apache2-doc/manual/en"
-ADMINER = "/usr/share/adminer"
-PHP = "/usr/lib/apache2/modules/libphp8.2.so"
-DRIVER = """<!doctype html><pre id="out"></pre><script>
-async function visit(url) {{
-    const answer = await fetch(url, {{cache: "no-cache"}});
-    await answer.text();
-    const all = performance.getEntriesByName(new URL(url, location).href);
-    return [answer.headers.get("content-encoding"), all[all.length - 1].encodedBodySize];
-}}
-async function run() {{
-    const seen = {{}};
-    for (const url of {urls}) {{
-        const first = await visit(url);
-        let second = [null, 0];
-        for (let n = 0; n < 100 && second[0] !== "dcz"; n++) {{
-            await new Promise(done => setTimeout(done, 50));
-            second = await visit(url);
-        }}
-        seen[url] = [first, second];
-    }}
-    document.getElementById("out").textContent = "RESULT " + JSON.stringify(seen) + " END";
-}}
-run();
-</script>
-"""
-
-
-def browser_site():
-    """httpd's manual and Adminer, over TLS."""
-    from test_reuse_difference import make_server
-    site = make_server("prefork")
-    shutil.copytree(MANUAL, site.path("htdocs", "manual"), symlinks=False)
-    more = ""
-    urls = ["/manual/mod/core.html", "/manual/mod/mod_proxy.html", "/manual/mod/mod_rewrite.html"]
-    if os.path.isdir(ADMINER) and os.path.exists(PHP):
-        more += f"""LoadModule php_module "{PHP}"
-AddHandler application/x-httpd-php .php
-Alias /adminer "{ADMINER}"
-<Directory "{ADMINER}">
-    Require all granted
-    DirectoryIndex index.php
-</Directory>
-"""
-        urls.append("/adminer/adminer/index.php")
-    with open(site.path("htdocs", "driver.html"), "w", encoding="utf-8") as file:
-        file.write(DRIVER.format(urls=json.dumps(urls)))
-    site.locations += more
-    site.configure()
-    return site, urls
-
-
-class Changer:
-    """Appends a line to each page of the manual now and then, as a new release would."""
-
-    def __init__(self, site):
-        self.site, self.number = site, 0
-
-    def change(self):
-        self.number += 1
-        for name in ("core", "mod_proxy", "mod_rewrite"):
-            path = self.site.path("htdocs", "manual", "mod", name + ".html")
-            with open(path, encoding="utf-8") as file:
-                text = re.sub(r"\n<!-- edition \d+ -->", "", file.read())
-            with open(path + ".new", "w", encoding="utf-8") as file:
-                file.write(text + f"\n<!-- edition {self.number} -->")
-            os.replace(path + ".new", path)
-
-
-def visit(site, home):
-    """What Chromium's page found: {url: [[encoding, bytes], [encoding, bytes]]}"""
-    trusted = os.path.join(home, ".pki", "nssdb")
-    os.makedirs(trusted)
-    for command in (["-N", "--empty-password"],
-                    ["-A", "-t", "C,,", "-n", "bench", "-i", site.path("cert.crt")]):
-        subprocess.run(["certutil", "-d", f"sql:{trusted}", *command], check=True, capture_output=True)
-    browser = subprocess.Popen(
-        ["chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run",
-         f"--user-data-dir={os.path.join(home, 'profile')}", "--timeout=60000",
-         "--virtual-time-budget=60000", "--dump-dom", f"https://localhost:{site.tls}/driver.html"],
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env={**os.environ, "HOME": home})
-    changer = Changer(site)
-    end = time.monotonic() + 90
-    while browser.poll() is None and time.monotonic() < end:
-        changer.change()
-        time.sleep(0.05)
-    if browser.poll() is None:
-        browser.kill()
-    found = re.search(r"RESULT (.*?) END", browser.stdout.read())
-    if not found:
-        raise RuntimeError("chromium didn't finish its visits")
-    return json.loads(found[1])
-
-
 def browser():
-    if not shutil.which("chromium") or not shutil.which("certutil") or not os.path.isdir(MANUAL):
+    if not shutil.which("chromium") or not shutil.which("certutil") or not os.path.isdir(reuse_browser.MANUAL):
         return "chromium, certutil or the manual (apache2-doc) isn't there."
-    site, urls = browser_site()
     home = tempfile.mkdtemp(prefix="fsbench-")
-    try:
-        site.start()
-        seen = visit(site, home)
-        plain = {url: len(site.get(url).body) for url in urls}
-    finally:
-        site.remove()
-        shutil.rmtree(home, ignore_errors=True)
+    with reuse_browser.php_server() as php:
+        site = make_server(modules=reuse_browser.MODULES)
+        try:
+            urls = reuse_browser.add_pages(site, php)
+            site.start()
+            seen, logged = reuse_browser.visit_twice(site, urls, home, reuse_browser.ManualChanger(site).change)
+            plain = {url: len(site.get(url).body) for url in urls}
+        finally:
+            site.remove()
+            shutil.rmtree(home, ignore_errors=True)
     lines = ["| page | bytes | first visit | second visit, after a change |", "|---|---:|---:|---:|"]
     for url in urls:
         (first, size), (second, less) = seen[url]
+        if second not in logged[url]:
+            raise RuntimeError(f"{url}: Chromium's network log has no {second}")
         lines.append(f"| {url} | {plain[url]:,} | {size:,} ({first or 'plain'}) | {less:,} "
                      f"({second or 'plain'}) |")
     return "\n".join(lines)
@@ -256,7 +166,7 @@ def main():
     print("## Reuse\n\nwrk, 1 thread, 8 keep-alive connections, event MPM, pages made by SSI and by Lua, "
           f"{rounds} rounds of {options.seconds} s for each measurement.\n")
     print(cost(rounds, options.seconds))
-    print("\nChromium, headless, over TLS; what its own timing says of each page's body:\n")
+    print("\nChromium, headless, over TLS: bytes of each page's body by its own timing, codings by its network log:\n")
     print(browser())
 
 

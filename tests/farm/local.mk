@@ -7,6 +7,7 @@ EXTRA_DIST += tests/check_messages.sh \
 	tests/farm/backplane_partition.py \
 	tests/farm/ctl_fixtures.py \
 	tests/farm/lone_httpd.py \
+	tests/farm/reuse_browser.py \
 	tests/farm/loss_hosts.py \
 	tests/farm/netns.py \
 	tests/farm/session_clients.py \

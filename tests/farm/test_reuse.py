@@ -10,13 +10,12 @@ import os
 import re
 import socket
 import stat
-import subprocess
 import threading
 
 import pytest
 
-from farmlib import ports
-from lone_httpd import LoneHttpd, Publisher, wait_for
+import reuse_browser
+from lone_httpd import LoneHttpd
 
 PAGE = "A page of some length, said again and again. " * 60
 CGI = """#!/bin/sh
@@ -116,23 +115,8 @@ def backend():
 
 @pytest.fixture(scope="module")
 def php():
-    """Debian's PHP, over FastCGI, so that each MPM has it."""
-    [port] = ports.take(1)
-    process = subprocess.Popen(["php-cgi", "-b", f"127.0.0.1:{port}"], stdin=subprocess.DEVNULL,
-                               env={**os.environ, "PHP_FCGI_CHILDREN": "4", "PHP_FCGI_MAX_REQUESTS": "0"},
-                               start_new_session=True)
-
-    def listens():
-        assert process.poll() is None, "php-cgi has ended"
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return True
-        except OSError:
-            return False
-    wait_for(listens, "php-cgi")
-    yield port
-    process.terminate()
-    process.wait(20)
+    with reuse_browser.php_server() as port:
+        yield port
 
 
 @pytest.fixture(scope="module", params=["event", "prefork"])
