@@ -14,7 +14,8 @@ datasrv_datasrv_SOURCES = \
 	datasrv/deltas.c datasrv/deltas.h \
 	datasrv/roster.c datasrv/roster.h \
 	datasrv/overview.c datasrv/overview.h \
-	datasrv/worker.c datasrv/worker.h \
+	datasrv/worker.c datasrv/worker.h datasrv/worker_internal.h \
+	datasrv/worker_promote.c datasrv/worker_images.c \
 	datasrv/groups.c datasrv/groups.h \
 	datasrv/self.c datasrv/self.h \
 	datasrv/follower.c datasrv/follower.h \

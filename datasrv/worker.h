@@ -30,7 +30,6 @@ typedef struct fs_worker_shared_t {
 
 /* Starts the thread. NULL when it cannot. */
 fs_worker_t *fs_worker_start(const fs_worker_shared_t *shared, const char *group);
-const char *fs_worker_group(const fs_worker_t *worker);
 /* The group's manifest on the board has changed. Any thread. */
 void fs_worker_wake(fs_worker_t *worker);
 /* Asks the thread to end after the step it is in. */
