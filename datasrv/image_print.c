@@ -5,6 +5,8 @@
 #include <openssl/evp.h>
 #include <string.h>
 
+#include "base/fs_json_scan.h"
+
 #define PIECE_BYTES 3072 /* of what is written as base64 at once: threes */
 
 static const char *const type_names[] = {"text", "integer", "decimal", "float",
@@ -108,40 +110,6 @@ static void print_json_string(FILE *out, const char *data, uint32_t length)
     putc('"', out);
 }
 
-static const char *skip_digits(const char *at)
-{
-    while (*at >= '0' && *at <= '9')
-        at++;
-    return at;
-}
-
-/* Is a value a number as RFC 8259 writes it? SQL also has 007 and .5. */
-static int is_json_number(fs_slice_t value)
-{
-    const char *at = value.data, *digits;
-
-    at += *at == '-';
-    digits = at;
-    at = skip_digits(at);
-    if (at == digits || (*digits == '0' && at - digits > 1))
-        return 0;
-    if (*at == '.') {
-        digits = ++at;
-        at = skip_digits(at);
-        if (at == digits)
-            return 0;
-    }
-    if (*at == 'e' || *at == 'E') {
-        at++;
-        at += *at == '-' || *at == '+';
-        digits = at;
-        at = skip_digits(at);
-        if (at == digits)
-            return 0;
-    }
-    return at == value.data + value.length;
-}
-
 static void print_base64(FILE *out, fs_slice_t value)
 {
     unsigned char text[PIECE_BYTES / 3 * 4 + 1];
@@ -160,7 +128,7 @@ static void print_base64(FILE *out, fs_slice_t value)
 static int is_number(fs_column_type_t type, fs_slice_t value)
 {
     return (type == FS_COLUMN_INTEGER || type == FS_COLUMN_DECIMAL || type == FS_COLUMN_FLOAT) &&
-           is_json_number(value);
+           fs_json_is_number(value.data, value.length);
 }
 
 static void print_json_value(FILE *out, fs_column_type_t type, fs_slice_t value)

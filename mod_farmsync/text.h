@@ -30,8 +30,4 @@ void fs_text_html(fs_text_t *text, const char *string);
 void fs_text_part(fs_text_t *text, const char *data, apr_size_t length);
 char *fs_text_part_of(apr_pool_t *pool, const char *value);
 
-/* 1 if `data` is exactly one JSON number, or one JSON value (nested at most 64 deep). */
-int fs_json_is_number(const char *data, apr_size_t length);
-int fs_json_is_value(const char *data, apr_size_t length);
-
 #endif

@@ -15,4 +15,4 @@ check_PROGRAMS += tests/unit/test_text
 TESTS += tests/unit/test_text
 tests_unit_test_text_SOURCES = tests/unit/test_text.c tests/unit/fs_test.h mod_farmsync/text.c
 tests_unit_test_text_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
-tests_unit_test_text_LDADD = $(CHECK_LIBS) $(APR_LIBS)
+tests_unit_test_text_LDADD = lib/base/libfs_base.la $(CHECK_LIBS) $(APR_LIBS)

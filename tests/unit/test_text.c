@@ -7,6 +7,7 @@
 #include <apr_general.h>
 
 #include "../../mod_farmsync/text.h"
+#include "base/fs_json_scan.h"
 
 static apr_pool_t *pool;
 static fs_text_t text;
