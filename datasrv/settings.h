@@ -13,7 +13,6 @@
 #include "image/fs_image.h"
 
 #define FS_SETTINGS_GROUPS   64
-#define FS_DEFAULT_PORT      4470
 #define FS_DEFAULT_LISTEN    "127.0.0.1:4470"
 #define FS_DEFAULT_IMAGE_DIR "/var/lib/farmsync/images"
 #define FS_SETTINGS_PEERS    32

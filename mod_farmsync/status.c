@@ -100,8 +100,8 @@ static void html_switch(fs_text_t *text, const fs_facts_t *facts, const fs_group
     if (record->staged_version != record->active_version)
         ROW(text, "staged version", "%" PRId64 "%s", record->staged_version,
             record->staged_view ? "" : " (not here yet)");
-    ROW(text, record->undecided ? "planned activation" : "activation time", "%s%s", time_text(text->pool, record->activation_time),
-        activation_text(text->pool, facts, group));
+    ROW(text, record->undecided ? "planned activation" : "activation time", "%s%s",
+        time_text(text->pool, record->activation_time), activation_text(text->pool, facts, group));
     ROW(text, "interval", "%s", fs_facts_span(text->pool, record->interval));
     ROW(text, "last confirmed", "%s%s", fs_facts_span(text->pool, group->heard_age),
         group->heard_age >= 0 ? " ago" : "");
@@ -169,7 +169,7 @@ static void html_server(fs_text_t *text, const fs_facts_t *facts)
     fs_text_puts(text, "</table>\n");
 }
 
-void fs_status_html(fs_text_t *text, const fs_facts_t *facts)
+static void write_html(fs_text_t *text, const fs_facts_t *facts)
 {
     fs_text_puts(text, page_head);
     fs_text_html(text, facts->settings->server);
@@ -235,7 +235,7 @@ static int send_facts(request_rec *r, const fs_facts_t *facts)
         fs_status_metrics(&text, facts);
         return send_text(r, "text/plain; version=0.0.4; charset=utf-8", &text);
     }
-    fs_status_html(&text, facts);
+    write_html(&text, facts);
     return send_text(r, "text/html; charset=utf-8", &text);
 }
 

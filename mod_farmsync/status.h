@@ -18,7 +18,6 @@ int fs_status_server_status(request_rec *r, int flags);
 /* apachectl -t -D DUMP_FARMSYNC: hook test_config. */
 void fs_status_dump(apr_pool_t *pconf, server_rec *server);
 
-void fs_status_html(fs_text_t *text, const fs_facts_t *facts);
 void fs_status_json(fs_text_t *text, const fs_facts_t *facts);
 void fs_status_metrics(fs_text_t *text, const fs_facts_t *facts);
 

@@ -180,11 +180,3 @@ fs_pin_t *fs_view_pin(request_rec *r, int group)
         set_version_header(first, pin);
     return pin;
 }
-
-const fs_pin_t *fs_view_pinned(request_rec *r, int group)
-{
-    const fs_request_t *request = fs_request(fs_view_first_request(r));
-    const request_pins_t *all = request ? request->pins : NULL;
-
-    return all && group < all->count ? all->pins[group] : NULL;
-}

@@ -28,8 +28,6 @@ typedef struct fs_pin_t {
 /* The request's pin of the group at that place of FarmSyncGroup; NULL if this process has no data.
  */
 fs_pin_t *fs_view_pin(request_rec *r, int group);
-/* The same, but only if it was pinned already. */
-const fs_pin_t *fs_view_pinned(request_rec *r, int group);
 /* The request that all subrequests and internal redirects belong to. */
 request_rec *fs_view_first_request(request_rec *r);
 

@@ -35,7 +35,6 @@
 #define FS_NOTICE_SERVERS       32
 #define FS_NOTICE_KEY_SIZE      (2 * FS_NOTICE_NAME_SIZE)
 #define FS_NOTICE_EVERY         "*"                        /* application: all; language: any */
-#define FS_NOTICE_AHEAD         (5 * 60 * FS_USEC_PER_SEC) /* `time` may be in the future by this */
 
 /*
  * down      requests are refused, where the condition holds if there is one

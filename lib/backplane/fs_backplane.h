@@ -178,10 +178,8 @@ typedef struct fs_map_digest_t {
     uint64_t buckets[FS_BUCKETS];
 } fs_map_digest_t;
 
-void fs_map_digest(const fs_map_t *map, fs_map_digest_t *digest); /* held records left out */
 uint64_t fs_map_digest_total(const fs_map_t *map);
 
-unsigned fs_record_bucket(const char *kind, const char *key);
 uint64_t fs_record_key_hash(const char *kind, const char *key);
 /*
  * Of all that is compared. Of a record that is said anew each second or two only that it is there:

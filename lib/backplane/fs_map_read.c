@@ -78,11 +78,6 @@ fs_entry_t *fs_map_log_after(const fs_map_t *map, fs_priority_t priority, uint64
     return found;
 }
 
-void fs_map_digest(const fs_map_t *map, fs_map_digest_t *digest)
-{
-    memcpy(digest->buckets, map->digests, sizeof(digest->buckets));
-}
-
 uint64_t fs_map_digest_total(const fs_map_t *map)
 {
     uint64_t total = 0;

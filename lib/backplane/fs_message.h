@@ -39,7 +39,6 @@ enum {
 #define FS_MESSAGE_HEAD_LIMIT                                                                      \
     (4 + 2 + 2 * (FS_MEMBER_SIZE + 1) + 8 * 6 + 4 * 2 + 1 +                                        \
      FS_UNREACHABLE_LIMIT * (FS_MEMBER_SIZE + 1))
-#define FS_MESSAGE_BODY_LIMIT (FS_MESSAGE_LIMIT - FS_MESSAGE_HEAD_LIMIT)
 #define FS_MESSAGE_ENTRY      29 /* bytes of an entry */
 
 typedef struct fs_message_t {

@@ -125,11 +125,6 @@ uint64_t fs_record_key_hash(const char *kind, const char *key)
     return XXH64(text, kind_length + key_length, 0);
 }
 
-unsigned fs_record_bucket(const char *kind, const char *key)
-{
-    return (unsigned)(fs_record_key_hash(kind, key) >> 56);
-}
-
 int fs_record_is_fleeting(const fs_record_t *record)
 {
     return !record->removed && !strcmp(record->kind, FS_RECORD_FLEETING_KIND);

@@ -34,11 +34,6 @@ void fs_log_set(fs_log_fn *fn, void *baton, fs_log_level_t level)
     log_level = level;
 }
 
-void fs_log_set_level(fs_log_level_t level)
-{
-    log_level = level;
-}
-
 int fs_log_parse_level(const char *name, fs_log_level_t *level)
 {
     for (unsigned i = 0; i < sizeof(level_names) / sizeof(level_names[0]); i++) {

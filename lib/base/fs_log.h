@@ -25,8 +25,6 @@ typedef void fs_log_fn(void *baton, fs_log_level_t level, const char *message);
 
 /* Sends messages of `level` and more important to `fn`; NULL goes back to stderr. */
 void fs_log_set(fs_log_fn *fn, void *baton, fs_log_level_t level);
-/* Changes only the level. */
-void fs_log_set_level(fs_log_level_t level);
 /* Reads "error", "warning", "notice", "info" or "debug". Returns 0, or -1 if it is none of these.
  */
 int fs_log_parse_level(const char *name, fs_log_level_t *level);

@@ -31,7 +31,7 @@ fs_share_peer_t *fs_share_peer(fs_route_share_t *share, const char *name)
     return peer;
 }
 
-apr_status_t fs_share_look(fs_route_share_t *share, fs_result_t *result)
+static apr_status_t look(fs_route_share_t *share, fs_result_t *result)
 {
     fs_route_total_t total;
     apr_status_t status = fs_route_store_total(share->store, share->self, &total, result);
@@ -52,7 +52,7 @@ static void ask_for_own(fs_route_share_t *share)
 {
     fs_result_t ignored;
 
-    if (fs_share_look(share, &ignored) || share->sequence)
+    if (look(share, &ignored) || share->sequence)
         return;
     share->peers[0] = (fs_share_peer_t){.self = 1, .known = 1, .dead = 1};
     memcpy(share->peers[0].name, share->self, sizeof(share->self));
@@ -274,7 +274,7 @@ int fs_route_share_next(fs_route_share_t *share, fs_moment_t now, fs_route_share
 {
     fs_result_t ignored;
 
-    if (fs_share_look(share, &ignored))
+    if (look(share, &ignored))
         return 0;
     memset(request, 0, sizeof(*request));
     for (unsigned i = 0; i < share->count; i++) {

@@ -70,8 +70,6 @@ struct fs_route_share_t {
 fs_share_peer_t *fs_share_find(fs_route_share_t *share, const char *name);
 /* Makes it if it isn't there. NULL: there are too many. */
 fs_share_peer_t *fs_share_peer(fs_route_share_t *share, const char *name);
-/* The own log's end. */
-apr_status_t fs_share_look(fs_route_share_t *share, fs_result_t *result);
 
 /* fs_route_share_copy.c: asking */
 int fs_share_copy_next(fs_route_share_t *share, fs_share_peer_t *peer, fs_moment_t now,

@@ -9,7 +9,7 @@
 
 #define SMALL_BYTES 4096 /* sessions that are copied without allocating */
 
-void fs_session_time_key(uint8_t bytes[TIME_KEY_BYTES], fs_usec_t time, const fs_session_key_t *key)
+static void time_key(uint8_t bytes[TIME_KEY_BYTES], fs_usec_t time, const fs_session_key_t *key)
 {
     for (unsigned i = 0; i < 8; i++)
         bytes[i] = (uint8_t)((uint64_t)time >> (56 - 8 * i));
@@ -61,13 +61,13 @@ static int reindex(fs_session_store_t *store, MDB_txn *txn, table_t table,
     if (from == to)
         return 0;
     if (from) {
-        fs_session_time_key(bytes, from, key);
+        time_key(bytes, from, key);
         error = mdb_del(txn, store->tables[table], &name, NULL);
         if (error == MDB_NOTFOUND)
             error = 0;
     }
     if (!error && to) {
-        fs_session_time_key(bytes, to, key);
+        time_key(bytes, to, key);
         error = mdb_put(txn, store->tables[table], &name, &nothing, 0);
     }
     return error;

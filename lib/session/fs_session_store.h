@@ -216,10 +216,6 @@ apr_status_t fs_session_store_confirm_all(fs_session_store_t *store,
                                           const fs_session_confirmed_t *confirmed, unsigned count,
                                           uint32_t wanted, fs_usec_t now, fs_result_t *result);
 
-/* Its copies don't count any more (a bank server died): it is dirty from now on. */
-apr_status_t fs_session_store_doubt(fs_session_store_t *store, const fs_session_key_t *key,
-                                    fs_usec_t now, fs_result_t *result);
-
 /* They were compared with the bank in `generation`; those that aren't here are
  * passed over. */
 apr_status_t fs_session_store_checked(fs_session_store_t *store, const fs_session_key_t *keys,

@@ -11,17 +11,9 @@
 typedef struct confirming_t {
     const fs_session_confirmed_t *confirmed;
     unsigned count, done;
-    uint32_t wanted; /* 0: their copies are doubted */
+    uint32_t wanted; /* copies make one safe */
     fs_usec_t now;
 } confirming_t;
-
-static void doubt(slot_t *slot, fs_usec_t now)
-{
-    slot->note.copies = 0;
-    slot->safe_since = 0;
-    if (!slot->note.dirty_since)
-        slot->note.dirty_since = now;
-}
 
 static int confirm_one(fs_session_store_t *store, MDB_txn *txn, const confirming_t *confirming,
                        const fs_session_confirmed_t *confirmed)
@@ -34,9 +26,7 @@ static int confirm_one(fs_session_store_t *store, MDB_txn *txn, const confirming
     if (error)
         return error;
     slot = old;
-    if (!confirming->wanted) {
-        doubt(&slot, confirming->now);
-    } else if (fs_session_stamp_compare(&confirmed->version, &old.note.version)) {
+    if (fs_session_stamp_compare(&confirmed->version, &old.note.version)) {
         slot.note.dirty_since = confirming->now; /* what is newer waits from now on */
     } else {
         slot.note.copies = confirmed->copies;
@@ -85,15 +75,6 @@ apr_status_t fs_session_store_confirm(fs_session_store_t *store, const fs_sessio
     fs_session_confirmed_t confirmed = {*key, *version, copies};
 
     return fs_session_store_confirm_all(store, &confirmed, 1, wanted, now, result);
-}
-
-apr_status_t fs_session_store_doubt(fs_session_store_t *store, const fs_session_key_t *key,
-                                    fs_usec_t now, fs_result_t *result)
-{
-    fs_session_confirmed_t doubted = {.key = *key};
-    confirming_t confirming = {.confirmed = &doubted, .count = 1, .now = now};
-
-    return fs_session_store_work(store, TIDIES, confirm_work, &confirming, result);
 }
 
 /* --- handed over ---------------------------------------------------------------------------------

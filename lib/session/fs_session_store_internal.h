@@ -96,8 +96,6 @@ void fs_session_space_close(fs_session_space_t *space);
 /* --- fs_session_slot.c ---------------------------------------------------------------------------
  */
 
-void fs_session_time_key(uint8_t bytes[TIME_KEY_BYTES], fs_usec_t time,
-                         const fs_session_key_t *key);
 void fs_session_time_key_read(const void *bytes, fs_usec_t *time, fs_session_key_t *key);
 
 /* The slot of a key and the record behind it, in the map. MDB_NOTFOUND. */

@@ -40,16 +40,14 @@ void fs_retrieve_destroy(fs_retrieve_t *retrieve)
     free(retrieve);
 }
 
-const char *fs_retrieve_dir(const fs_retrieve_t *retrieve)
-{
-    return retrieve->dir;
-}
-
 /* --- what is there -----------------------------------------------------------------------------
  */
 
-apr_status_t fs_job_fail(const job_t *job, apr_status_t status, const char *problem,
-                         const char *format, ...)
+/* Records a failure of this job; the sentence begins with what the image is. */
+static apr_status_t job_failed(const job_t *job, apr_status_t status, const char *problem,
+                               const char *format, ...) __attribute__((format(printf, 4, 5)));
+static apr_status_t job_failed(const job_t *job, apr_status_t status, const char *problem,
+                               const char *format, ...)
 {
     char text[FS_DETAIL_SIZE];
     va_list args;
@@ -64,7 +62,7 @@ apr_status_t fs_job_fail(const job_t *job, apr_status_t status, const char *prob
 
 static apr_status_t no_room(const job_t *job)
 {
-    return fs_job_fail(
+    return job_failed(
         job, APR_ENOSPC, "FS0352",
         "needs %llu bytes in %s and there is no room; free some. The older version stays",
         (unsigned long long)job->dataset->bytes, job->retrieve->dir);
@@ -80,13 +78,13 @@ apr_status_t fs_job_check_owner(const job_t *job, const char *path)
 
     fs_result_clear(&why);
     if (fs_image_open(&image, path, &why))
-        return fs_job_fail(job, APR_EGENERAL, "FS0358", "is damaged: %s", why.detail);
+        return job_failed(job, APR_EGENERAL, "FS0358", "is damaged: %s", why.detail);
     schema = fs_image_schema(image);
     if (strcmp(schema->group, job->group) != 0 || strcmp(schema->dataset, job->dataset->name) != 0)
-        status = fs_job_fail(
-            job, APR_EMISMATCH, "FS0351",
-            "is refused: it holds dataset '%s' of group '%s'; ask who made the manifest",
-            schema->dataset, schema->group);
+        status =
+            job_failed(job, APR_EMISMATCH, "FS0351",
+                       "is refused: it holds dataset '%s' of group '%s'; ask who made the manifest",
+                       schema->dataset, schema->group);
     fs_image_close(image);
     return status;
 }
@@ -100,16 +98,16 @@ static apr_status_t check_file(job_t *job, const char *path)
 
     if (stat(path, &info)) {
         if (errno == ENOENT)
-            return fs_job_fail(job, APR_ENOENT, "FS0357", "is not there");
-        return fs_job_fail(job, APR_FROM_OS_ERROR(errno), "FS0356", "cannot be read: %s: %s", path,
-                           strerror(errno));
+            return job_failed(job, APR_ENOENT, "FS0357", "is not there");
+        return job_failed(job, APR_FROM_OS_ERROR(errno), "FS0356", "cannot be read: %s: %s", path,
+                          strerror(errno));
     }
     if (!fs_verified_has(&job->retrieve->verified, digest, &info)) {
         fs_result_clear(&why);
         if (fs_image_verify(path, digest, &why)) {
             if (strcmp(why.problem, "FS0111") == 0)
-                return fs_job_fail(job, APR_EGENERAL, "FS0356", "cannot be read: %s", why.detail);
-            return fs_job_fail(job, APR_EGENERAL, "FS0358", "is damaged: %s", why.detail);
+                return job_failed(job, APR_EGENERAL, "FS0356", "cannot be read: %s", why.detail);
+            return job_failed(job, APR_EGENERAL, "FS0358", "is damaged: %s", why.detail);
         }
         fs_verified_add(&job->retrieve->verified, digest, &info);
     }
@@ -134,8 +132,8 @@ static apr_status_t check_present(job_t *job)
     if (note)
         fs_log(FS_LOG_WARNING, "FS0358", "%s%s", job->result->detail, note);
     if (unlink(job->path) && errno != ENOENT)
-        return fs_job_fail(job, APR_FROM_OS_ERROR(errno), "FS0356", "cannot be replaced: %s: %s",
-                           job->path, strerror(errno));
+        return job_failed(job, APR_FROM_OS_ERROR(errno), "FS0356", "cannot be replaced: %s: %s",
+                          job->path, strerror(errno));
     job->count->rejected++;
     return APR_ENOENT;
 }
@@ -143,7 +141,8 @@ static apr_status_t check_present(job_t *job)
 /* --- transfer ----------------------------------------------------------------------------------
  */
 
-void fs_job_note(job_t *job, const char *who, const char *what)
+/* Remembers why somebody could not give it. */
+static void note_cause(job_t *job, const char *who, const char *what)
 {
     size_t used = strlen(job->causes);
 
@@ -161,8 +160,7 @@ apr_status_t fs_job_not_here(const job_t *job, apr_status_t status, const char *
 {
     if (is_full(status))
         return no_room(job);
-    return fs_job_fail(job, status, "FS0356", "cannot be put into %s: %s", job->retrieve->dir,
-                       what);
+    return job_failed(job, status, "FS0356", "cannot be put into %s: %s", job->retrieve->dir, what);
 }
 
 int fs_job_stopped(const job_t *job)
@@ -172,7 +170,7 @@ int fs_job_stopped(const job_t *job)
 
 apr_status_t fs_job_stop(const job_t *job)
 {
-    return fs_job_fail(job, APR_EINTR, "FS0354", "was not fetched to its end: stopped");
+    return job_failed(job, APR_EINTR, "FS0354", "was not fetched to its end: stopped");
 }
 
 /* Better not begun than broken off: others need the last free bytes, too. */
@@ -195,10 +193,10 @@ static apr_status_t reject_part(job_t *job, fs_part_t *part, const char *why)
     job->count->rejected++;
     if (job->sole >= 0) {
         job->is_out[job->sole] = 1;
-        fs_job_note(job, job->servers[job->sole], why);
+        note_cause(job, job->servers[job->sole], why);
     } else {
         job->unmixed = 1;
-        fs_job_note(job, "pieces from several transfers", why);
+        note_cause(job, "pieces from several transfers", why);
     }
     job->sole = -1;
     error = fs_part_empty(part);
@@ -230,7 +228,7 @@ apr_status_t fs_job_download(job_t *job, fs_part_t *part, unsigned which, const 
     *have = *now = fs_part_size(part);
     if (snprintf(url, sizeof(url), "%s%s", job->servers[which], path) >= (int)sizeof(url)) {
         job->is_out[which] = 1;
-        fs_job_note(job, "a data server", "its address is too long");
+        note_cause(job, "a data server", "its address is too long");
         return APR_EAGAIN;
     }
     job->count->resumed += *have != 0;
@@ -246,7 +244,7 @@ apr_status_t fs_job_download(job_t *job, fs_part_t *part, unsigned which, const 
         job->count->busy++;
         job->wait = job->wait && job->wait < wait ? job->wait : wait;
     }
-    fs_job_note(job, job->servers[which], why->detail);
+    note_cause(job, job->servers[which], why->detail);
     job->is_out[which] = *now <= *have; /* nothing came: no use in asking again now */
     job->hangs[which] |= *now <= *have && APR_STATUS_IS_TIMEUP(status);
     return APR_EAGAIN;
@@ -285,7 +283,7 @@ static apr_status_t ask_server(job_t *job, fs_part_t *part, unsigned which)
     if (status && status != APR_EAGAIN && status != APR_EOF)
         return status;
     if (status == APR_EOF) {
-        fs_job_note(job, job->servers[which], why.detail);
+        note_cause(job, job->servers[which], why.detail);
         job->is_out[which] = 1;
     }
     if (now < have)
@@ -339,7 +337,7 @@ static apr_status_t fill_part(job_t *job, fs_part_t *part)
 static apr_status_t busy(job_t *job)
 {
     job->count->wait = job->wait;
-    return fs_job_fail(job, APR_EBUSY, "FS0384", "is to be had in a moment: %s", job->causes);
+    return job_failed(job, APR_EBUSY, "FS0384", "is to be had in a moment: %s", job->causes);
 }
 
 /* APR_EAGAIN: no server could give it. */
@@ -352,7 +350,7 @@ static apr_status_t transfer(job_t *job)
         return APR_EAGAIN;
     job->is_out = calloc(job->server_count, 1);
     if (!job->is_out)
-        return fs_job_fail(job, APR_ENOMEM, "FS0356", "was not fetched: no memory");
+        return job_failed(job, APR_ENOMEM, "FS0356", "was not fetched: no memory");
     status = fs_part_open(&part, job->retrieve->dir, &job->dataset->digest, job->result);
     if (!status) {
         /* Whoever held the part before may have completed it. */
@@ -386,9 +384,9 @@ static apr_status_t build(job_t *job)
     fs_result_t why;
 
     if (!job->means->build)
-        return fs_job_fail(job, APR_ENOENT, "FS0350",
-                           "cannot be had: %s; check that a data server runs and can be reached",
-                           job->causes[0] ? job->causes : "no data server is known");
+        return job_failed(job, APR_ENOENT, "FS0350",
+                          "cannot be had: %s; check that a data server runs and can be reached",
+                          job->causes[0] ? job->causes : "no data server is known");
     fs_result_clear(&why);
     status = job->means->build(job->means->baton, job->group, job->dataset->name, job->version,
                                job->retrieve->dir, &made, &why);
@@ -397,11 +395,11 @@ static apr_status_t build(job_t *job)
     if (status && fs_job_stopped(job))
         return fs_job_stop(job);
     if (status)
-        return fs_job_fail(job, status, "FS0350", "cannot be had: %s%sfrom SQL: %s: %s",
-                           job->causes, job->causes[0] ? "; " : "", why.problem, why.detail);
+        return job_failed(job, status, "FS0350", "cannot be had: %s%sfrom SQL: %s: %s", job->causes,
+                          job->causes[0] ? "; " : "", why.problem, why.detail);
     if (!fs_digest_equal(&made.digest, &job->dataset->digest)) {
         job->count->rejected++;
-        return fs_job_fail(
+        return job_failed(
             job, APR_EMISMATCH, "FS0355",
             "was built from SQL and became %.*s; was its version table changed by hand?", SHORT_HEX,
             fs_digest_hex(&made.digest, hex));
@@ -418,7 +416,7 @@ static apr_status_t bring(job_t *job)
     job->causes[0] = '\0';
     job->wait = 0;
     if (fs_images_path(job->path, sizeof(job->path), job->retrieve->dir, &job->dataset->digest))
-        return fs_job_fail(job, APR_ENAMETOOLONG, "FS0356", "has too long a path");
+        return job_failed(job, APR_ENAMETOOLONG, "FS0356", "has too long a path");
     status = check_present(job);
     if (!status)
         job->count->present++;
@@ -488,7 +486,7 @@ int fs_retrieve_have(fs_retrieve_t *retrieve, const char *group,
         job.dataset = &version->datasets[i];
         fs_digest_hex(&job.dataset->digest, job.hex);
         if (fs_images_path(job.path, sizeof(job.path), retrieve->dir, &job.dataset->digest)) {
-            fs_job_fail(&job, APR_ENAMETOOLONG, "FS0356", "has too long a path");
+            job_failed(&job, APR_ENAMETOOLONG, "FS0356", "has too long a path");
             return 0;
         }
         if (check_file(&job, job.path))

@@ -85,8 +85,6 @@ typedef struct fs_retrieve_t fs_retrieve_t;
 /* `dir` is made if it isn't there (FS0013). malloc'ed; free with fs_retrieve_destroy. */
 apr_status_t fs_retrieve_create(fs_retrieve_t **retrieve, const char *dir, fs_result_t *result);
 void fs_retrieve_destroy(fs_retrieve_t *retrieve);
-/* The directory given to fs_retrieve_create. */
-const char *fs_retrieve_dir(const fs_retrieve_t *retrieve);
 
 /*
  * Brings every image of `version` of `group` into the directory. `servers` are base URLs

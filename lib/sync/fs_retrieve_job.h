@@ -49,11 +49,6 @@ typedef struct fs_job_t {
     char causes[FS_DETAIL_SIZE / 2];
 } fs_job_t;
 
-/* Records a failure of this job; the sentence begins with what the image is. */
-apr_status_t fs_job_fail(const fs_job_t *job, apr_status_t status, const char *problem,
-                         const char *format, ...) __attribute__((format(printf, 4, 5)));
-/* Remembers why somebody could not give it. */
-void fs_job_note(fs_job_t *job, const char *who, const char *what);
 /* What this host couldn't do; no server can help. */
 apr_status_t fs_job_not_here(const fs_job_t *job, apr_status_t status, const char *what);
 int fs_job_stopped(const fs_job_t *job);

@@ -87,7 +87,7 @@ static int take_record(fs_agent_t *agent, const fs_record_t *record, int new)
 /* --- publication --------------------------------------------------------------------------------
  */
 
-unsigned fs_avail_farm_size(fs_agent_t *agent)
+static unsigned farm_size(fs_agent_t *agent)
 {
     static const unsigned most = SERVERS_MOST;
     fs_peer_name_t *peers = malloc(most * sizeof(*peers));
@@ -129,7 +129,7 @@ static void publish(fs_agent_t *agent)
 {
     fs_avail_agent_t *avail = agent->avail;
     fs_usec_t began = fs_time_mono(), farm = fs_backplane_time(agent);
-    unsigned servers = fs_avail_farm_size(agent), count, left_out;
+    unsigned servers = farm_size(agent), count, left_out;
     fs_avail_entry_t **entries = fs_avail_table_weigh(
         avail->table, servers, agent->config.monitor_share, farm, &count, &left_out);
     fs_result_t result;

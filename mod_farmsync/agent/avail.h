@@ -96,8 +96,6 @@ int fs_avail_join(fs_agent_t *agent);
 
 /* --- avail.c ---------------------------------------------------------------------------------- */
 
-/* How many servers the farm has, as far as this one knows. */
-unsigned fs_avail_farm_size(fs_agent_t *agent);
 /* When the record of a notice may go; 0: never. */
 fs_usec_t fs_avail_expires(const fs_notice_t *notice);
 /* When the notice of this key began, if it is in force at `farm`; else 0. */
@@ -116,7 +114,6 @@ void fs_avail_reply(fs_http_call_t *call, int status, json_t *body);
 json_t *fs_avail_describe(const fs_avail_entry_t *entry, fs_usec_t farm);
 
 apr_status_t fs_avail_start_checks(fs_agent_t *agent, fs_result_t *result);
-void *fs_avail_check_run(void *agent);
 
 /* --- avail_history.c -------------------------------------------------------------------------- */
 

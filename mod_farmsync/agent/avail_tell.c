@@ -4,7 +4,7 @@
  * server.
  *
  *   loop      read, judge by role                               fs_avail_post; avail_take.c
- *   checker   a condition: does httpd understand it             fs_avail_check_run
+ *   checker   a condition: does httpd understand it             run_checks
  *   loop      into the map, which publishes it here and sends it to all others
  *   backplane's thread: all who live have confirmed, or time is over
  *   loop      answer
@@ -257,7 +257,7 @@ static fs_avail_task_t *next_task(fs_agent_t *agent)
     return task;
 }
 
-void *fs_avail_check_run(void *baton)
+static void *run_checks(void *baton)
 {
     fs_agent_t *agent = baton;
     fs_avail_task_t *task;
@@ -276,7 +276,7 @@ void *fs_avail_check_run(void *baton)
 apr_status_t fs_avail_start_checks(fs_agent_t *agent, fs_result_t *result)
 {
     apr_status_t status =
-        fs_agent_start_thread(&agent->avail->check_thread, fs_avail_check_run, agent, result);
+        fs_agent_start_thread(&agent->avail->check_thread, run_checks, agent, result);
 
     agent->avail->check_started = !status;
     return status;

@@ -40,7 +40,7 @@ void fs_backplane_ring(fs_backplane_t *backplane)
 /* --- reading ------------------------------------------------------------------------------------
  */
 
-fs_record_t *fs_record_copy(const fs_record_t *record)
+static fs_record_t *copy_record(const fs_record_t *record)
 {
     size_t kind = strlen(record->kind) + 1, key = strlen(record->key) + 1;
     fs_record_t *copy = malloc(sizeof(*copy) + kind + key + record->length + 1);
@@ -66,7 +66,7 @@ fs_record_t *fs_backplane_get(fs_agent_t *agent, const char *kind, const char *k
 
     pthread_mutex_lock(&backplane->lock);
     if (fs_map_get(backplane->map, kind, key, &record) && !record.removed)
-        copy = fs_record_copy(&record);
+        copy = copy_record(&record);
     pthread_mutex_unlock(&backplane->lock);
     return copy;
 }
@@ -132,7 +132,7 @@ static void changed(void *baton, const fs_record_t *record, const fs_record_t *b
         return;
     change = malloc(sizeof(*change));
     if (change)
-        change->record = fs_record_copy(record);
+        change->record = copy_record(record);
     if (!change || !change->record) {
         free(change);
         fs_log(FS_LOG_ERROR, "FS0621", "out of memory");

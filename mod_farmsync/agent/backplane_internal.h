@@ -89,8 +89,6 @@ typedef struct fs_backplane_t {
 
 int fs_backplane_ending(const fs_backplane_t *backplane);
 fs_moment_t fs_backplane_now(const fs_backplane_t *backplane);
-/* Copies a record into one piece of memory. NULL when memory is short. */
-fs_record_t *fs_record_copy(const fs_record_t *record);
 /* Calls the watchers for what has changed. No lock is held. When it returns, all that had changed
  * before is told. */
 void fs_backplane_deliver(fs_backplane_t *backplane);

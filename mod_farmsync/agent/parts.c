@@ -14,7 +14,7 @@
 #define WAKE_AGAIN (20 * FS_USEC_PER_MSEC)
 
 /* The listeners start last and end first: nobody calls a part that isn't there. */
-const fs_agent_part_t fs_agent_parts[] = {
+static const fs_agent_part_t parts[] = {
     {"backplane", fs_backplane_open, fs_backplane_start, fs_backplane_wake, fs_backplane_join},
     {"availability", fs_avail_open, fs_avail_start, fs_avail_wake, fs_avail_join},
     {"reuse", fs_reuse_open, fs_reuse_start, fs_reuse_wake, fs_reuse_join},
@@ -24,7 +24,7 @@ const fs_agent_part_t fs_agent_parts[] = {
     {"routing", fs_routing_open, fs_routing_start, fs_routing_wake, fs_routing_join},
     {"listen", fs_listen_open, fs_listen_start, fs_listen_wake, fs_listen_join},
 };
-const unsigned fs_agent_part_count = sizeof(fs_agent_parts) / sizeof(fs_agent_parts[0]);
+#define PART_COUNT (sizeof(parts) / sizeof(parts[0]))
 
 apr_status_t fs_agent_start_thread(pthread_t *thread, void *(*run)(void *), void *baton,
                                    fs_result_t *result)
@@ -40,9 +40,8 @@ apr_status_t fs_agent_start_thread(pthread_t *thread, void *(*run)(void *), void
 
 apr_status_t fs_agent_parts_open(fs_agent_t *agent, fs_result_t *result)
 {
-    for (unsigned i = 0; i < fs_agent_part_count; i++) {
-        apr_status_t status =
-            fs_agent_parts[i].open ? fs_agent_parts[i].open(agent, result) : APR_SUCCESS;
+    for (unsigned i = 0; i < PART_COUNT; i++) {
+        apr_status_t status = parts[i].open ? parts[i].open(agent, result) : APR_SUCCESS;
 
         if (status)
             return status;
@@ -52,8 +51,8 @@ apr_status_t fs_agent_parts_open(fs_agent_t *agent, fs_result_t *result)
 
 apr_status_t fs_agent_parts_start(fs_agent_t *agent, fs_result_t *result)
 {
-    for (unsigned i = 0; i < fs_agent_part_count; i++) {
-        apr_status_t status = fs_agent_parts[i].start(agent, result);
+    for (unsigned i = 0; i < PART_COUNT; i++) {
+        apr_status_t status = parts[i].start(agent, result);
 
         if (status)
             return status;
@@ -63,8 +62,8 @@ apr_status_t fs_agent_parts_start(fs_agent_t *agent, fs_result_t *result)
 
 int fs_agent_parts_end(fs_agent_t *agent, fs_usec_t until)
 {
-    for (unsigned i = fs_agent_part_count; i-- > 0;) {
-        const fs_agent_part_t *part = &fs_agent_parts[i];
+    for (size_t i = PART_COUNT; i-- > 0;) {
+        const fs_agent_part_t *part = &parts[i];
 
         part->wake(agent);
         while (!part->join(agent)) {

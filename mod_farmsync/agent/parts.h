@@ -30,9 +30,6 @@ typedef struct fs_agent_part_t {
     int (*join)(fs_agent_t *agent);
 } fs_agent_part_t;
 
-extern const fs_agent_part_t fs_agent_parts[];
-extern const unsigned fs_agent_part_count;
-
 /* pthread_create with a sentence for people. Errors: FS0622. */
 apr_status_t fs_agent_start_thread(pthread_t *thread, void *(*run)(void *), void *baton,
                                    fs_result_t *result);

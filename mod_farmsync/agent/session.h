@@ -208,8 +208,7 @@ apr_status_t fs_copy_read(fs_sessions_t *sessions, const fs_session_key_t *key, 
 apr_status_t fs_copy_seal(fs_sessions_t *sessions, const fs_session_key_t *key,
                           const fs_session_note_t *note, const void *bytes, size_t length,
                           apr_pool_t *pool, fs_sealed_t **sealed, fs_result_t *result);
-/* Sends a copy (taken over) to whom it goes, or, if `low`, to `server`. The lock is held. */
-void fs_copy_send(fs_sessions_t *sessions, fs_sealed_t *sealed, int urgent);
+/* Sends a copy (taken over) to `server`, behind what is urgent. The lock is held. */
 void fs_copy_send_low(fs_sessions_t *sessions, fs_sealed_t *sealed, unsigned server);
 /* Sends a session as it is now; for whoever has just changed it. No lock. */
 void fs_copy_send_now(fs_sessions_t *sessions, const fs_session_key_t *key, int urgent,
@@ -236,8 +235,6 @@ void fs_copy_yield(fs_sessions_t *sessions, const fs_session_key_t *key, const c
                    apr_pool_t *pool);
 /* Forgets what another host has, when it is safe. Keeper's. */
 void fs_copy_forget_leaving(fs_sessions_t *sessions);
-/* The lock is held. */
-void fs_copy_leaves(fs_sessions_t *sessions, const fs_session_key_t *key);
 
 void *fs_send_run(void *server);
 void *fs_ask_run(void *server);

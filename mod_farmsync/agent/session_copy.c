@@ -161,7 +161,7 @@ static void send_to(fs_sessions_t *sessions, fs_sealed_t *sealed, const unsigned
     fs_copy_settle(sessions, flight);
 }
 
-void fs_copy_send(fs_sessions_t *sessions, fs_sealed_t *sealed, int urgent)
+static void send_copy(fs_sessions_t *sessions, fs_sealed_t *sealed, int urgent)
 {
     unsigned servers[FS_AGENT_BANK_MAX];
     unsigned count =
@@ -194,7 +194,7 @@ void fs_copy_send_now(fs_sessions_t *sessions, const fs_session_key_t *key, int 
         return;
     }
     pthread_mutex_lock(&sessions->lock);
-    fs_copy_send(sessions, sealed, urgent);
+    send_copy(sessions, sealed, urgent);
     pthread_mutex_unlock(&sessions->lock);
 }
 
@@ -216,6 +216,18 @@ static unsigned count_copies(fs_sessions_t *sessions, const fs_flight_t *flight,
     return copies;
 }
 
+/* It is forgotten a little later. The lock is held. */
+static void leaves(fs_sessions_t *sessions, const fs_session_key_t *key)
+{
+    fs_leaving_t *leaving = calloc(1, sizeof(*leaving));
+
+    if (!leaving)
+        return; /* it goes when room is needed, or it expires */
+    leaving->key = *key;
+    leaving->at = fs_session_clock() + LEAVE_AFTER;
+    STAILQ_INSERT_TAIL(&sessions->leaving, leaving, link);
+}
+
 /* The lock isn't held. The store is told; a session that another host has is forgotten then. */
 static void confirm(fs_sessions_t *sessions, const fs_session_key_t *key,
                     const fs_session_stamp_t *version, unsigned copies, int released)
@@ -230,7 +242,7 @@ static void confirm(fs_sessions_t *sessions, const fs_session_key_t *key,
     if (!released || status)
         return;
     pthread_mutex_lock(&sessions->lock);
-    fs_copy_leaves(sessions, key);
+    leaves(sessions, key);
     pthread_mutex_unlock(&sessions->lock);
 }
 
@@ -354,7 +366,7 @@ static void send_collected(fs_sessions_t *sessions, const collect_t *collect, ap
             continue;
         }
         pthread_mutex_lock(&sessions->lock);
-        fs_copy_send(sessions, sealed, urgent);
+        send_copy(sessions, sealed, urgent);
         pthread_mutex_unlock(&sessions->lock);
         fs_pace_sent(&sessions->pace, &due->key, collect->now);
     }
@@ -445,7 +457,7 @@ void fs_copy_retarget(fs_sessions_t *sessions)
         if (!flight)
             continue;
         flight->copy->references++;
-        fs_copy_send(sessions, flight->copy, 0);
+        send_copy(sessions, flight->copy, 0);
     }
     free(keys.keys);
 }
@@ -453,22 +465,11 @@ void fs_copy_retarget(fs_sessions_t *sessions)
 /* --- letting go --------------------------------------------------------------------------------
  */
 
-void fs_copy_leaves(fs_sessions_t *sessions, const fs_session_key_t *key)
-{
-    fs_leaving_t *leaving = calloc(1, sizeof(*leaving));
-
-    if (!leaving)
-        return; /* it goes when room is needed, or it expires */
-    leaving->key = *key;
-    leaving->at = fs_session_clock() + LEAVE_AFTER;
-    STAILQ_INSERT_TAIL(&sessions->leaving, leaving, link);
-}
-
 void fs_copy_released(fs_sessions_t *sessions, const fs_session_key_t *key, apr_pool_t *pool)
 {
     pthread_mutex_lock(&sessions->lock);
     fs_release_begin(&sessions->releases, key);
-    fs_copy_leaves(sessions, key);
+    leaves(sessions, key);
     pthread_mutex_unlock(&sessions->lock);
     fs_copy_send_now(sessions, key, 1, pool);
 }
@@ -545,7 +546,7 @@ void fs_copy_forget_leaving(fs_sessions_t *sessions)
         left = forget_one(sessions, &leaving->key);
         pthread_mutex_lock(&sessions->lock);
         if (!left)
-            fs_copy_leaves(sessions, &leaving->key);
+            leaves(sessions, &leaving->key);
         free(leaving);
     }
     pthread_mutex_unlock(&sessions->lock);

@@ -169,7 +169,7 @@ static int is_among(unsigned server, const unsigned *servers, unsigned count)
     return 0;
 }
 
-void fs_flight_leave(fs_flights_t *flights, fs_flight_t *flight, unsigned server)
+static void leave(fs_flights_t *flights, fs_flight_t *flight, unsigned server)
 {
     fs_target_t *target = find_target(flight, server);
 
@@ -187,7 +187,7 @@ static void keep_only(fs_flights_t *flights, fs_flight_t *flight, const unsigned
     for (unsigned i = flight->count; i-- > 0;)
         if (!is_among(flight->targets[i].server, servers, count) &&
             flight->targets[i].state != FS_TARGET_FULL)
-            fs_flight_leave(flights, flight, flight->targets[i].server);
+            leave(flights, flight, flight->targets[i].server);
 }
 
 fs_flight_t *fs_flight_put(fs_flights_t *flights, fs_sealed_t *sealed, const unsigned *servers,

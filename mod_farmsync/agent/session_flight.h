@@ -120,8 +120,6 @@ int fs_flight_is_done(const fs_flight_t *flight);
 /* Those that were full are tried again later, as nobody else is there. Returns whether there are
  * any. */
 int fs_flight_full_again(fs_flights_t *flights, fs_flight_t *flight, fs_usec_t now);
-/* It is not sent to this server any more. */
-void fs_flight_leave(fs_flights_t *flights, fs_flight_t *flight, unsigned server);
 void fs_flight_remove(fs_flights_t *flights, fs_flight_t *flight);
 
 /* Queues what is to be tried again by now; returns when to call it again, INT64_MAX never. */

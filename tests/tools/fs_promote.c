@@ -210,7 +210,7 @@ int main(int argc, char **argv)
                     {"dump", 1, dump_command},         {"clock", 1, clock_command}};
 
     fs_time_init();
-    fs_log_set_level(FS_LOG_DEBUG); /* to stderr */
+    fs_log_set(NULL, NULL, FS_LOG_DEBUG);
     fs_sql_global_init();
     for (unsigned i = 0; argc > 1 && i < sizeof(commands) / sizeof(commands[0]); i++) {
         if (strcmp(argv[1], commands[i].name) == 0 && argc == commands[i].args + 2)

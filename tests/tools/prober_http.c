@@ -48,7 +48,7 @@ int prober_link_init(prober_link_t *link, const char *url, int timeout_ms)
     return link->buffer ? 0 : -1;
 }
 
-void prober_link_close(prober_link_t *link)
+static void close_link(prober_link_t *link)
 {
     if (link->fd >= 0)
         close(link->fd);
@@ -58,7 +58,7 @@ void prober_link_close(prober_link_t *link)
 
 void prober_link_free(prober_link_t *link)
 {
-    prober_link_close(link);
+    close_link(link);
     free(link->buffer);
     link->buffer = NULL;
 }
@@ -69,7 +69,7 @@ static int fail(prober_link_t *link, prober_answer_t *answer, const char *what, 
              number > 0 ? strerror(number) : "");
     answer->closed =
         answer->first_ns == 0 && (number == ECONNRESET || number == EPIPE || number == END_OF_FILE);
-    prober_link_close(link);
+    close_link(link);
     return -1;
 }
 
@@ -244,6 +244,6 @@ int prober_ask(prober_link_t *link, const char *request, size_t length, prober_a
     answer->received_ns = prober_now();
     if (prober_header(answer, "Connection", value, sizeof(value)) == 0 &&
         strcasecmp(value, "close") == 0)
-        prober_link_close(link);
+        close_link(link);
     return 0;
 }

@@ -38,7 +38,6 @@ int64_t prober_now(void);
 
 /* Takes "http://HOST:PORT"; returns 0, or -1 if it isn't one. */
 int prober_link_init(prober_link_t *link, const char *url, int timeout_ms);
-void prober_link_close(prober_link_t *link);
 void prober_link_free(prober_link_t *link);
 
 /*
