@@ -20,7 +20,8 @@
 #include "view.h"
 
 #define COOKIES_TRIED 8                       /* of our name, in one request */
-#define KNOWN_SPAN    apr_time_from_sec(1)    /* for which a look into the store holds */
+#define KNOWN_SPAN    apr_time_from_sec(10)   /* for which a look into the store holds */
+#define KNOWN_SHARE   16                      /* of `idle`, if that is less: he is seen meanwhile */
 #define KNOWN_PLACES  256                     /* a thread */
 #define RENEW_SPAN    (600 * FS_USEC_PER_SEC) /* after which a cookie that ends is given again */
 #define TEXT_SIZE     FS_ROUTE_TEXT_SIZE(FS_ROUTE_COOKIE_BYTES)
@@ -58,20 +59,28 @@ static void take_cookie(fs_routing_visit_t *visit, const fs_route_cookie_t *cook
     memcpy(visit->home.alternate, cookie->alternate, sizeof(cookie->alternate));
 }
 
+/* Whoever gives up visitors of this server gives the table a new serial; but that they come must be
+ * noted now and then. */
+static int holds(const known_t *known, apr_time_t now)
+{
+    const fs_routing_host_t *host = fs_routing_host();
+    apr_time_t age = now - known->looked,
+               share = apr_time_from_sec(host->routing->idle_s) / KNOWN_SHARE;
+
+    return known->serial && known->serial == fs_route_page_serial(host->page) && age >= 0 &&
+           age < (share < KNOWN_SPAN ? share : KNOWN_SPAN);
+}
+
 int fs_routing_visit_known(request_rec *r, fs_routing_visit_t *visit)
 {
     const fs_routing_host_t *host = fs_routing_host();
     const char *at = apr_table_get(r->headers_in, "Cookie"), *text;
-    apr_time_t age;
     size_t length;
     known_t known;
 
     if (!next_cookie(&at, visit, &text, &length) ||
-        !fs_known_find(&shape, memory, fs_route_keys_epoch(host->keys), text, length, &known))
-        return 0;
-    age = r->request_time - known.looked;
-    if (!known.serial || known.serial != fs_route_page_serial(host->page) || age < 0 ||
-        age >= KNOWN_SPAN)
+        !fs_known_find(&shape, memory, fs_route_keys_epoch(host->keys), text, length, &known) ||
+        !holds(&known, r->request_time))
         return 0;
     take_cookie(visit, &known.cookie);
     visit->here = visit->stored = visit->decided = 1;

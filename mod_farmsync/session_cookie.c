@@ -17,11 +17,21 @@ static int is_space(char character)
     return character == ' ' || character == '\t';
 }
 
+/* Where a pair ends. By memchr, which looks at many characters at once; strcspn makes a table
+ * first. */
+static const char *end_of_pair(const char *at)
+{
+    const char *end = strchrnul(at, ';');
+    const char *comma = memchr(at, ',', (size_t)(end - at));
+
+    return comma ? comma : end;
+}
+
 /* One pair from `at` on; returns where it ends. */
 static const char *take_pair(const char *at, const char **value, size_t *length,
                              size_t *name_length)
 {
-    const char *end = at + strcspn(at, ";,");
+    const char *end = end_of_pair(at);
     const char *equals = memchr(at, '=', (size_t)(end - at));
     const char *stop = end;
 

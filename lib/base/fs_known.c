@@ -34,23 +34,35 @@ static size_t place_of(const fs_known_shape_t *shape, const void *text, size_t l
            entry_words(shape);
 }
 
-/* In a time that depends on the length only: whatever is compared, no step is left out. */
-static int differ(const void *left, const void *right, size_t length)
+static uint64_t difference_at(const uint8_t *a, const uint8_t *b)
 {
-    const uint8_t *a = left, *b = right;
-    uint64_t differences = 0, x, y;
+    uint64_t x, y;
 
-    for (; length >= sizeof(x); length -= sizeof(x), a += sizeof(x), b += sizeof(x)) {
-        memcpy(&x, a, sizeof(x));
-        memcpy(&y, b, sizeof(y));
-        differences |= x ^ y;
-        __asm__ volatile("" : "+r"(differences)); /* the compiler mustn't know better */
+    memcpy(&x, a, sizeof(x));
+    memcpy(&y, b, sizeof(y));
+    return x ^ y;
+}
+
+/* In a time that depends on the length only: whatever is compared, no step is left out. */
+static int differ(const uint8_t *a, const uint8_t *b, size_t length)
+{
+    uint64_t differences = 0;
+
+    if (length < sizeof(uint64_t)) {
+        for (size_t i = 0; i < length; i++) {
+            differences |= a[i] ^ b[i];
+            __asm__ volatile("" : "+r"(differences)); /* the compiler mustn't know better */
+        }
+        return differences != 0;
     }
-    for (; length; length--) {
-        differences |= *a++ ^ *b++;
+    for (size_t i = 0; i + sizeof(uint64_t) < length; i += sizeof(uint64_t)) {
+        differences |= difference_at(a + i, b + i);
         __asm__ volatile("" : "+r"(differences));
     }
-    return differences != 0;
+    /* The last eight bytes, some of them for the second time. */
+    a += length - sizeof(uint64_t);
+    b += length - sizeof(uint64_t);
+    return (differences | difference_at(a, b)) != 0;
 }
 
 int fs_known_find(const fs_known_shape_t *shape, const fs_known_memory_t *memory, uint64_t epoch,

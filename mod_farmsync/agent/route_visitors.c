@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "backplane.h"
+#include "base/fs_lmdb.h"
 #include "parts.h"
 #include "route_visitors_internal.h"
 
@@ -94,7 +95,7 @@ static void tell_news(fs_route_visitors_t *visitors, fs_moment_t now)
     before = visitors->info;
     visitors->info = info;
     pthread_mutex_unlock(&visitors->lock);
-    if (info.given != before.given)
+    if (info.given != before.given || info.returned != before.returned)
         fs_route_bump(visitors->agent);
     say_news(visitors, &before, &info, now.mono);
     if (atomic_exchange(&visitors->ready, ready) == ready)
@@ -223,8 +224,9 @@ static apr_status_t open_store(fs_agent_t *agent, fs_route_store_t **store, fs_r
     apr_status_t status;
 
     snprintf(path, sizeof(path), "%s/" FS_ROUTE_STORE_DIR, agent->config.state_dir);
-    /* httpd's parent has done it, if there is one. */
-    status = fs_route_store_prepare(path, (uid_t)-1, (gid_t)-1, 0, NULL, result);
+    /* After httpd's parent, if there is one. */
+    status =
+        fs_route_store_prepare(path, (uid_t)-1, (gid_t)-1, !fs_lmdb_in_use(path), NULL, result);
     if (!status && result->problem[0])
         fs_log_result(FS_LOG_WARNING, result);
     return status ? status
