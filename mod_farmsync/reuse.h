@@ -128,6 +128,9 @@ typedef struct fs_reuse_page_t {
 int fs_reuse_may_be_stored(request_rec *r);
 /* A header of the response, whichever table it is in. */
 const char *fs_reuse_header(const request_rec *r, const char *name);
+/* What was kept back (NULL: nothing) goes out, then `brigade` and all that comes. */
+apr_status_t fs_reuse_let_go(ap_filter_t *filter, apr_bucket_brigade *kept,
+                             apr_bucket_brigade *brigade);
 /* Takes out the filters that would compress, and says in Vary what they would have said. */
 void fs_reuse_take_compressors_out(ap_filter_t *filter);
 

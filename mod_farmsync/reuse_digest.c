@@ -73,12 +73,9 @@ static apr_status_t let_go(ap_filter_t *filter, apr_bucket_brigade *brigade)
 {
     digest_t *digest = filter->ctx;
 
-    if (digest) {
+    if (digest)
         apr_pool_cleanup_run(filter->r->pool, digest, drop);
-        APR_BRIGADE_PREPEND(brigade, digest->kept);
-    }
-    ap_remove_output_filter(filter);
-    return ap_pass_brigade(filter->next, brigade);
+    return fs_reuse_let_go(filter, digest ? digest->kept : NULL, brigade);
 }
 
 static void say(request_rec *r, digest_t *digest)

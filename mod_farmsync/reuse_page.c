@@ -86,17 +86,23 @@ static fs_reuse_page_t *begin_page(ap_filter_t *filter)
     return page;
 }
 
-/* The page is none of ours after all: what was kept back goes out, and all that comes. */
+apr_status_t fs_reuse_let_go(ap_filter_t *filter, apr_bucket_brigade *kept,
+                             apr_bucket_brigade *brigade)
+{
+    if (kept)
+        APR_BRIGADE_PREPEND(brigade, kept);
+    ap_remove_output_filter(filter);
+    return ap_pass_brigade(filter->next, brigade);
+}
+
+/* The page is done with, or none of ours after all. */
 static apr_status_t let_go(ap_filter_t *filter, apr_bucket_brigade *brigade)
 {
     fs_reuse_page_t *page = filter->ctx;
 
-    if (page) {
+    if (page)
         apr_pool_cleanup_run(filter->r->pool, page, drop_sum);
-        APR_BRIGADE_PREPEND(brigade, page->kept);
-    }
-    ap_remove_output_filter(filter);
-    return ap_pass_brigade(filter->next, brigade);
+    return fs_reuse_let_go(filter, page ? page->kept : NULL, brigade);
 }
 
 /* Waits until a pipe or socket has more, for at most `span`; a short nap for what can't be asked.

@@ -13,14 +13,14 @@ typedef struct line_t {
     apr_uint64_t value;
 } line_t;
 
-#define LINES FS_REUSE_COUNTS
+#define LINES (FS_REUSE_COUNTS + 1)
 
 static void fill_lines(line_t lines[LINES], const apr_uint64_t counts[FS_REUSE_COUNTS])
 {
     static const struct {
         const char *name, *text;
         fs_reuse_count_t count;
-    } all[LINES] = {
+    } all[FS_REUSE_COUNTS] = {
         {"not_modified", "answers 304 instead of a page", FS_REUSE_HELD},
         {"not_modified_early", "answers 304 before the page was made", FS_REUSE_EARLY},
         {"not_modified_mirror", "answers 304 because a mirror says what the client has",
@@ -34,8 +34,14 @@ static void fill_lines(line_t lines[LINES], const apr_uint64_t counts[FS_REUSE_C
          FS_REUSE_DICTIONARY},
     };
 
-    for (unsigned i = 0; i < LINES; i++)
+    fs_reuse_totals_t kept = {0, 0, 0};
+
+    for (unsigned i = 0; i < FS_REUSE_COUNTS; i++)
         lines[i] = (line_t){all[i].name, all[i].text, counts[all[i].count]};
+    if (fs_reuse_store())
+        fs_reuse_store_totals(fs_reuse_store(), &kept);
+    lines[FS_REUSE_COUNTS] =
+        (line_t){"bodies_kept", "different pages that were kept for differences", kept.bodies};
 }
 
 static const char *as_table(apr_pool_t *pool, const line_t lines[LINES])

@@ -6,10 +6,10 @@
 #include <string.h>
 #include <xxhash.h>
 
-#define PAGE_BYTES 12
-#define PAGE_TEXT  16
+#include "base/fs_base64url.h"
 
-static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+#define PAGE_BYTES 12
+#define PAGE_TEXT  FS_BASE64URL_LENGTH(PAGE_BYTES)
 
 static void pack(const fs_reuse_held_t *held, uint8_t bytes[PAGE_BYTES])
 {
@@ -28,37 +28,6 @@ static void unpack(fs_reuse_held_t *held, const uint8_t bytes[PAGE_BYTES])
         held->tag |= (uint64_t)bytes[4 + i] << (8 * i);
 }
 
-/* 16 digits → 12 bytes; 0 if one is none. */
-static int read_page(const char *text, uint8_t bytes[PAGE_BYTES])
-{
-    for (unsigned i = 0; i < 4; i++) {
-        uint32_t four = 0;
-
-        for (unsigned j = 0; j < 4; j++) {
-            const char *digit = text[4 * i + j] ? strchr(digits, text[4 * i + j]) : NULL;
-
-            if (!digit)
-                return 0;
-            four = four << 6 | (uint32_t)(digit - digits);
-        }
-        bytes[3 * i] = (uint8_t)(four >> 16);
-        bytes[3 * i + 1] = (uint8_t)(four >> 8);
-        bytes[3 * i + 2] = (uint8_t)four;
-    }
-    return 1;
-}
-
-static void write_page(const uint8_t bytes[PAGE_BYTES], char text[PAGE_TEXT])
-{
-    for (unsigned i = 0; i < 4; i++) {
-        uint32_t four =
-            (uint32_t)bytes[3 * i] << 16 | (uint32_t)bytes[3 * i + 1] << 8 | bytes[3 * i + 2];
-
-        for (unsigned j = 0; j < 4; j++)
-            text[4 * i + j] = digits[four >> (18 - 6 * j) & 63];
-    }
-}
-
 void fs_reuse_mirror_read(fs_reuse_mirror_t *mirror, const char *text)
 {
     size_t length = text ? strlen(text) : 0;
@@ -69,7 +38,7 @@ void fs_reuse_mirror_read(fs_reuse_mirror_t *mirror, const char *text)
     for (size_t at = 0; at < length; at += PAGE_TEXT) {
         uint8_t bytes[PAGE_BYTES];
 
-        if (!read_page(text + at, bytes)) {
+        if (fs_base64url_read(text + at, PAGE_TEXT, bytes, sizeof(bytes)) != PAGE_BYTES) {
             mirror->count = 0;
             return;
         }
@@ -83,7 +52,7 @@ void fs_reuse_mirror_write(const fs_reuse_mirror_t *mirror, char text[FS_REUSE_M
 
     for (unsigned i = 0; i < mirror->count; i++) {
         pack(&mirror->pages[i], bytes);
-        write_page(bytes, text + PAGE_TEXT * i);
+        fs_base64url_write(bytes, sizeof(bytes), text + PAGE_TEXT * i);
     }
     text[PAGE_TEXT * mirror->count] = 0;
 }

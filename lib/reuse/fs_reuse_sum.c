@@ -7,13 +7,14 @@
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
 #include <pthread.h>
+
+#include "base/fs_base64url.h"
+#include "base/fs_mac.h"
 
 #define PURPOSE_PAGE "farmsync-reuse-3-page"
 #define PURPOSE_TAG  "farmsync-reuse-3-tag"
 #define SECRET_LEAST 16
-#define KEY_BYTES    32
 #define TAG_BYTES    16 /* also of GHASH, and a block of AES */
 #define PIECE        (1 << 30)
 
@@ -26,22 +27,13 @@ struct fs_reuse_sum_t {
 };
 
 struct fs_reuse_key_t {
-    uint8_t page[KEY_BYTES], tag[KEY_BYTES];
+    uint8_t page[FS_MAC_BYTES], tag[FS_MAC_BYTES];
     pthread_mutex_t lock;
     fs_reuse_sum_t *idle;
 };
 
 /* --- keys ---------------------------------------------------------------------------------------
  */
-
-static int derive(uint8_t key[KEY_BYTES], const void *secret, size_t length, const char *purpose)
-{
-    unsigned made = 0;
-
-    return HMAC(EVP_sha256(), secret, (int)length, (const unsigned char *)purpose, strlen(purpose),
-                key, &made) &&
-           made == KEY_BYTES;
-}
 
 static int works(fs_reuse_key_t *key)
 {
@@ -66,8 +58,8 @@ apr_status_t fs_reuse_key_make(fs_reuse_key_t **made, const void *secret, size_t
         return fs_result_set(result, APR_ENOMEM, "FS1700",
                              "there is no memory for the key of check values");
     }
-    if (!derive(key->page, secret, length, PURPOSE_PAGE) ||
-        !derive(key->tag, secret, length, PURPOSE_TAG) || !works(key)) {
+    if (fs_mac_derive(secret, length, PURPOSE_PAGE, key->page) ||
+        fs_mac_derive(secret, length, PURPOSE_TAG, key->tag) || !works(key)) {
         fs_reuse_key_free(key);
         return fs_result_set(result, APR_EGENERAL, "FS1700",
                              "libcrypto makes no HMAC-SHA-256, AES-256-GCM or AES-256-ECB; check "
@@ -183,22 +175,13 @@ static int finish(fs_reuse_sum_t *sum, uint8_t tag[TAG_BYTES])
            length == TAG_BYTES;
 }
 
-/* base64url (RFC 4648 §5) without padding: 16 bytes are 22 characters. */
 static void write_tag(const uint8_t bytes[TAG_BYTES], char tag[FS_REUSE_TAG_SIZE])
 {
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    char *out = tag;
+    char *end;
 
-    *out++ = '"';
-    for (unsigned bit = 0; bit < 8 * TAG_BYTES; bit += 6) {
-        unsigned at = bit / 8, two = (unsigned)bytes[at] << 8;
-
-        if (at + 1 < TAG_BYTES)
-            two |= bytes[at + 1];
-        *out++ = digits[two >> (10 - bit % 8) & 63];
-    }
-    *out++ = '"';
-    *out = 0;
+    tag[0] = '"';
+    end = fs_base64url_write(bytes, TAG_BYTES, tag + 1);
+    memcpy(end, "\"", 2);
 }
 
 int fs_reuse_sum_end(fs_reuse_sum_t *sum, char tag[FS_REUSE_TAG_SIZE])

@@ -243,12 +243,14 @@ def test_patterns_of_strange_paths(server):
 
 
 def test_many_clients_that_claim_what_they_have_not(server):
-    before = server.get("/farmsync/status?json").json["reuse"]["dictionaries_unknown"]
-    write(server, "claimed.html", TEXT)
+    before = server.get("/farmsync/status?json").json["reuse"]
+    write(server, "claimed.html", TEXT + "which nobody has")
     for n in range(50):
         answer = Client(server).get("/claimed.html", encodings=DCZ, available=name_of(str(n).encode()))
         assert answer.getheader("Content-Encoding") == "gzip"
-    assert server.get("/farmsync/status?json").json["reuse"]["dictionaries_unknown"] == before + 50
+    after = server.get("/farmsync/status?json").json["reuse"]
+    assert after["dictionaries_unknown"] == before["dictionaries_unknown"] + 50
+    assert after["bodies_kept"] == before["bodies_kept"] + 1
 
 
 def test_the_store_is_bounded_and_survives_restarts():
