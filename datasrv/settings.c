@@ -2,6 +2,7 @@
 #include "settings.h"
 
 #include "base/fs_file.h"
+#include "base/fs_name.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -72,15 +73,6 @@ static char **text_at(const fs_settings_t *settings, const setting_t *setting)
 static unsigned *number_at(const fs_settings_t *settings, const setting_t *setting)
 {
     return (unsigned *)((char *)settings + setting->offset);
-}
-
-int fs_settings_name_ok(const char *name)
-{
-    size_t length = strlen(name);
-
-    return length >= 1 && length < FS_IMAGE_NAME_SIZE &&
-           strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._:-") ==
-               length;
 }
 
 static apr_status_t unknown_setting(reader_t *reader, const char *name)
@@ -169,7 +161,7 @@ static apr_status_t take_peer(reader_t *reader, const setting_t *setting, char *
                     : !strncmp(word, "rack=", 5) ? &peer->rack
                                                  : NULL;
 
-        if (!to || *to || !fs_settings_name_ok(word + 5))
+        if (!to || *to || !fs_name_is_good(word + 5))
             return bad_value(reader, setting, word,
                              "behind the URL, name=NAME and rack=RACK may follow, once each, of "
                              "letters, digits, '.', '_', ':' and '-'");
@@ -316,7 +308,7 @@ static apr_status_t check_together(const fs_settings_t *settings, fs_result_t *r
                              "%s: Database is missing; name the MySQL option file whose group "
                              "[farmsync] says how to log in, such as /etc/farmsync/my.cnf",
                              settings->file);
-    if (!fs_settings_name_ok(settings->name))
+    if (!fs_name_is_good(settings->name))
         return fs_result_set(result, APR_EGENERAL, "FS0802",
                              "%s: Name %s: give 1 to 64 letters, digits, '.', '_', ':' or '-'",
                              settings->file, settings->name);

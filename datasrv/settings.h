@@ -63,9 +63,6 @@ typedef struct fs_settings_t {
 apr_status_t fs_settings_read(fs_settings_t **settings, const char *file, fs_result_t *result);
 void fs_settings_free(fs_settings_t *settings);
 
-/* Whether `name` may name a member: 1 to 64 of letters, digits, '.', '_', ':' and '-'. */
-int fs_settings_name_ok(const char *name);
-
 /* Calls `changed` with the name of each setting that differs and is only read at a start. */
 void fs_settings_need_restart(const fs_settings_t *before, const fs_settings_t *after,
                               void (*changed)(const char *setting));

@@ -16,6 +16,7 @@
 
 #include "avail/fs_notice.h"
 #include "avail_condition.h"
+#include "base/fs_name.h"
 #include "module.h"
 #include "settings.h"
 
@@ -133,7 +134,7 @@ const char *fs_avail_add_application(cmd_parms *cmd, void *unused, int count,
 
     if (error)
         return error;
-    if (!count || !fs_notice_is_name(arguments[0]))
+    if (!count || !fs_name_is_good(arguments[0]))
         return bad_name(cmd, "FS1530", count ? arguments[0] : "");
     if (count == 1)
         return add_prefix(cmd, arguments[0], "/");
@@ -149,8 +150,8 @@ const char *fs_avail_add_uses(cmd_parms *cmd, void *unused, const char *name, co
 
     if (error)
         return error;
-    if (!fs_notice_is_name(name) || !fs_notice_is_name(other))
-        return bad_name(cmd, "FS1531", fs_notice_is_name(name) ? other : name);
+    if (!fs_name_is_good(name) || !fs_name_is_good(other))
+        return bad_name(cmd, "FS1531", fs_name_is_good(name) ? other : name);
     pair = push(cmd, &settings_of(cmd->server)->uses, 2 * sizeof(*pair));
     pair[0] = name;
     pair[1] = other;
@@ -229,7 +230,7 @@ const char *fs_avail_add_document(cmd_parms *cmd, void *unused, int count, char 
         else
             error = arguments[i];
     }
-    if (!count || error || (document.application && !fs_notice_is_name(document.application)) ||
+    if (!count || error || (document.application && !fs_name_is_good(document.application)) ||
         (document.language && !*document.language))
         return "FS1533: FarmSyncAvailDocument: give a file (or the word ErrorDocument), and if "
                "need be application=NAME and language=TAG";
@@ -257,7 +258,7 @@ const char *fs_avail_add_status(cmd_parms *cmd, void *unused, int count, char *c
                "503 as a pause";
     for (int i = 1; i < count || i == 1; i++) {
         status.application = i < count ? arguments[i] : NULL;
-        if (status.application && !fs_notice_is_name(status.application))
+        if (status.application && !fs_name_is_good(status.application))
             return bad_name(cmd, "FS1534", status.application);
         *(fs_avail_status_t *)push(cmd, &settings_of(cmd->server)->statuses, sizeof(status)) =
             status;

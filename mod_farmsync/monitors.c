@@ -7,14 +7,13 @@
  */
 #include "monitors.h"
 
-#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <apr_strings.h>
 #include <util_time.h>
 
-#include "image/fs_image.h"
+#include "base/fs_name.h"
 #include "module.h"
 
 #define MONITORS_MAX   32
@@ -42,19 +41,6 @@ static const monitor_t *monitor_at(const fs_settings_t *settings, int index)
 static int count_of(const fs_settings_t *settings)
 {
     return settings->monitors ? settings->monitors->nelts : 0;
-}
-
-static int is_name(const char *text)
-{
-    size_t length = strlen(text);
-
-    if (!length || length >= FS_IMAGE_NAME_SIZE || text[0] == '.')
-        return 0;
-    for (; *text; text++)
-        if (!isascii((unsigned char)*text) ||
-            (!isalnum((unsigned char)*text) && !strchr("._:-", *text)))
-            return 0;
-    return 1;
 }
 
 /* --- what is looked at ------------------------------------------------------------------------ */
@@ -216,7 +202,7 @@ static const char *read_monitor(const cmd_parms *cmd, monitor_t *monitor, int co
         return "give a name, an application, http, tcp or script, and what is looked at";
     monitor->name = arguments[0];
     monitor->application = arguments[1];
-    if (!is_name(monitor->name) || (!is_name(monitor->application)))
+    if (!fs_name_is_good(monitor->name) || !fs_name_is_good(monitor->application))
         return "the names of a monitor and of an application have 1 to 64 letters, digits, '.', "
                "'_', ':' or '-'";
     wrong = take_target(cmd->pool, monitor, arguments[2], arguments[3]);

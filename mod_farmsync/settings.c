@@ -7,7 +7,6 @@
  */
 #include "settings.h"
 
-#include <ctype.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +17,7 @@
 #include <http_core.h>
 #include <util_time.h>
 
+#include "base/fs_name.h"
 #include "control/fs_control.h"
 #include "net/fs_key.h"
 #include "net/fs_sql_options.h"
@@ -122,28 +122,13 @@ static fs_settings_t *settings_of(const cmd_parms *cmd)
     return ap_get_module_config(cmd->server->module_config, &farmsync_module);
 }
 
-/* Names go into URLs, file names and SQL: the same characters everywhere. */
-static int is_name(const char *text)
-{
-    size_t length = strlen(text);
-
-    if (!length || length >= FS_IMAGE_NAME_SIZE || text[0] == '.')
-        return 0;
-    for (; *text; text++) {
-        if (!isascii((unsigned char)*text) ||
-            (!isalnum((unsigned char)*text) && !strchr("._:-", *text)))
-            return 0;
-    }
-    return 1;
-}
-
 static const char *set_server(cmd_parms *cmd, void *unused, const char *value)
 {
     const char *error = ap_check_cmd_context(cmd, GLOBAL_ONLY);
 
     if (error)
         return error;
-    if (!is_name(value))
+    if (!fs_name_is_good(value))
         return apr_psprintf(
             cmd->pool,
             "FS0660: FarmSyncServer \"%s\": give a name of 1 to 64 letters, digits, "
@@ -315,7 +300,7 @@ static const char *add_group(cmd_parms *cmd, void *unused, const char *value)
 
     if (error)
         return error;
-    if (!is_name(value))
+    if (!fs_name_is_good(value))
         return apr_psprintf(cmd->pool,
                             "FS0664: FarmSyncGroup \"%s\": a group's name has 1 to 64 letters, "
                             "digits, '.', '_', ':' or '-'",
@@ -541,7 +526,7 @@ const char *fs_settings_problem(apr_pool_t *pool, const fs_settings_t *settings)
 {
     apr_finfo_t info;
 
-    if (!is_name(settings->server))
+    if (!fs_name_is_good(settings->server))
         return apr_psprintf(pool,
                             "FS0660: this server needs a name: give FarmSyncServer a name of 1 to "
                             "64 letters, digits, '.', '_', ':' or '-' (\"%s\", from ServerName, "

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/fs_name.h"
+
 #define YEAR_10000 (INT64_C(253402300800) * FS_USEC_PER_SEC)
 
 static const char *const state_names[] = {"down", "up", "degraded"};
@@ -81,11 +83,6 @@ static int consists_of(const char *text, size_t size, int lower_only, const char
             return 0;
     }
     return 1;
-}
-
-int fs_notice_is_name(const char *name)
-{
-    return name[0] != '.' && consists_of(name, FS_NOTICE_NAME_SIZE, 0, "._:-");
 }
 
 /* Length of the UTF-8 sequence at `text`, 0 if it is none (RFC 3629). */
@@ -162,10 +159,10 @@ apr_status_t fs_notice_check(const fs_notice_t *notice, fs_result_t *result)
     const char *problem = fs_window_problem(&notice->window);
 
     if (!notice->application || (strcmp(notice->application, FS_NOTICE_EVERY) != 0 &&
-                                 !fs_notice_is_name(notice->application)))
+                                 !fs_name_is_good(notice->application)))
         return refuse(result, "application: a name of 1 to 64 letters, digits, '.', '_', ':' or "
                               "'-', as FarmSyncApplication has it, or * for all");
-    if (notice->id && !fs_notice_is_name(notice->id))
+    if (notice->id && !fs_name_is_good(notice->id))
         return refuse(result, "id: 1 to 64 letters, digits, '.', '_', ':' or '-'");
     if (notice->state > FS_NOTICE_DEGRADED)
         return refuse(result, "state: down, up or degraded");
@@ -174,7 +171,7 @@ apr_status_t fs_notice_check(const fs_notice_t *notice, fs_result_t *result)
     if (notice->reason && !consists_of(notice->reason, FS_NOTICE_REASON_SIZE, 1, "_-"))
         return refuse(result, "reason: unknown, planned, outage, testing or an own word of 1 to 32 "
                               "lower case letters, digits, '-' or '_'");
-    if (notice->component && !fs_notice_is_name(notice->component))
+    if (notice->component && !fs_name_is_good(notice->component))
         return refuse(result, "component: 1 to 64 letters, digits, '.', '_', ':' or '-'");
     if (problem)
         return refuse(result, problem);
@@ -183,7 +180,7 @@ apr_status_t fs_notice_check(const fs_notice_t *notice, fs_result_t *result)
     if (notice->server_count > FS_NOTICE_SERVERS)
         return refuse(result, "servers: at most 32, or none for the whole farm");
     for (unsigned i = 0; i < notice->server_count; i++) {
-        if (!fs_notice_is_name(notice->servers[i]))
+        if (!fs_name_is_good(notice->servers[i]))
             return refuse(result, "servers: names as FarmSyncServer has them");
     }
     if (notice->who && !is_text(notice->who, FS_NOTICE_WHO_SIZE, ""))

@@ -108,8 +108,6 @@ const char *fs_notice_state_name(fs_notice_state_t state);
 const char *fs_notice_role_name(fs_notice_role_t role);
 int fs_notice_state_parse(const char *name, fs_notice_state_t *state);
 int fs_notice_role_parse(const char *name, fs_notice_role_t *role);
-/* 1 if it can be the name of an application (without "*"), an id, a component. */
-int fs_notice_is_name(const char *name);
 
 /* 1 if the notice is meant for this server; 1 if it is about this application ("*" is about all).
  */

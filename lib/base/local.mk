@@ -8,6 +8,7 @@ lib_base_libfs_base_la_SOURCES = \
 	lib/base/fs_base64url.c lib/base/fs_base64url.h \
 	lib/base/fs_known.c lib/base/fs_known.h \
 	lib/base/fs_json_scan.c lib/base/fs_json_scan.h \
+	lib/base/fs_name.c lib/base/fs_name.h \
 	lib/base/fs_file.c lib/base/fs_file.h \
 	lib/base/fs_apart.c lib/base/fs_apart.h \
 	lib/base/fs_boot.c lib/base/fs_boot.h \

@@ -1,18 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent_config.h"
 
-#include <ctype.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent_config_fields.h"
 #include "base/fs_file.h"
+#include "base/fs_name.h"
 
-#define POLL_MS_DEFAULT 1000
-#define POLL_MS_MIN     20
-#define POLL_MS_MAX     60000
-
+#define POLL_MS_DEFAULT       1000
 #define MONITOR_SHARE_DEFAULT 50
 
 static const char *const fields[] = {
@@ -25,28 +23,7 @@ static const char *const fields[] = {
 static apr_status_t bad_value(const char *path, const char *field, const char *remedy,
                               fs_result_t *result)
 {
-    return fs_result_set(result, APR_EINVAL, "FS0552", "%s: \"%s\" is not usable: %s", path, field,
-                         remedy);
-}
-
-static apr_status_t check_fields(const json_t *root, const char *path, fs_result_t *result)
-{
-    const char *name;
-    json_t *value;
-
-    json_object_foreach((json_t *)root, name, value)
-    {
-        unsigned i = 0;
-
-        while (i < FIELD_COUNT && strcmp(fields[i], name) != 0)
-            i++;
-        if (i == FIELD_COUNT)
-            return fs_result_set(result, APR_EINVAL, "FS0551",
-                                 "%s: unknown field \"%.60s\"; remove it, or if mod_farmsync wrote "
-                                 "it, install module and agent of the same release",
-                                 path, name);
-    }
-    return APR_SUCCESS;
+    return fs_agent_field_bad(path, NULL, field, remedy, result);
 }
 
 /* A string field; NULL and a missing field leave *value NULL. */
@@ -63,20 +40,6 @@ static apr_status_t read_text(const json_t *root, const char *field, char **valu
     return *value ? APR_SUCCESS : fs_result_set(result, APR_ENOMEM, "FS0621", "out of memory");
 }
 
-/* Group and server names go into URLs, file names and SQL: the same characters everywhere. */
-static int is_name(const char *text)
-{
-    size_t length = strlen(text);
-
-    if (!length || length >= FS_IMAGE_NAME_SIZE || text[0] == '.')
-        return 0;
-    for (; *text; text++)
-        if (!isascii((unsigned char)*text) ||
-            (!isalnum((unsigned char)*text) && !strchr("._:-", *text)))
-            return 0;
-    return 1;
-}
-
 static apr_status_t read_groups(fs_agent_config_t *config, const json_t *root, const char *path,
                                 fs_result_t *result)
 {
@@ -88,7 +51,7 @@ static apr_status_t read_groups(fs_agent_config_t *config, const json_t *root, c
     for (size_t i = 0; i < count; i++) {
         const char *name = json_string_value(json_array_get(list, i));
 
-        if (!name || !is_name(name))
+        if (!name || !fs_name_is_good(name))
             return bad_value(path, "groups",
                              "a group's name has 1 to 64 of letters, digits, '.', '_', ':', '-'",
                              result);
@@ -100,14 +63,6 @@ static apr_status_t read_groups(fs_agent_config_t *config, const json_t *root, c
             return fs_result_set(result, APR_ENOMEM, "FS0621", "out of memory");
     }
     return APR_SUCCESS;
-}
-
-static int is_base_url(const char *url)
-{
-    size_t scheme = !strncmp(url, "http://", 7) ? 7 : !strncmp(url, "https://", 8) ? 8 : 0;
-
-    return scheme && url[scheme] && url[scheme] != '/' && strlen(url) < 256 &&
-           !strpbrk(url, " \t\r\n?#@\"");
 }
 
 static apr_status_t read_servers(fs_agent_config_t *config, const json_t *root, const char *path,
@@ -122,7 +77,7 @@ static apr_status_t read_servers(fs_agent_config_t *config, const json_t *root, 
         const char *url = json_string_value(json_array_get(list, i));
         char *copy;
 
-        if (!url || !is_base_url(url))
+        if (!url || !fs_agent_is_base_url(url))
             return bad_value(path, "data_servers",
                              "give each as http://host:port or https://host:port", result);
         copy = strdup(url);
@@ -159,7 +114,7 @@ static apr_status_t read_peers(fs_agent_config_t *config, const json_t *root, co
 
         if (peer && !url)
             return fs_result_set(result, APR_ENOMEM, "FS0621", "out of memory");
-        if (!url || !is_base_url(url)) {
+        if (!url || !fs_agent_is_base_url(url)) {
             free(url);
             return bad_value(path, "peers", "give each as host:port; see FarmSyncPeer", result);
         }
@@ -170,60 +125,39 @@ static apr_status_t read_peers(fs_agent_config_t *config, const json_t *root, co
     return APR_SUCCESS;
 }
 
-/* A whole number; a missing field and null leave it 0. */
-static apr_status_t read_limit(const json_t *root, const char *field, json_int_t least,
-                               json_int_t most, unsigned *value, const char *path,
-                               fs_result_t *result)
-{
-    const json_t *json = json_object_get(root, field);
-    json_int_t number = json_integer_value(json);
-
-    if (!json || json_is_null(json))
-        return APR_SUCCESS;
-    if (!json_is_integer(json) || number < least || number > most)
-        return bad_value(path, field, "give a whole number within its range; see doc/agent.md",
-                         result);
-    *value = (unsigned)number;
-    return APR_SUCCESS;
-}
-
-static apr_status_t read_backplane(fs_agent_config_t *config, const json_t *root, const char *path,
-                                   fs_result_t *result)
-{
-    apr_status_t status =
-        read_limit(root, "suspect_ms", 100, 3600000, &config->suspect_ms, path, result);
-
-    if (!status)
-        status = read_limit(root, "dead_ms", 100, 3600000, &config->dead_ms, path, result);
-    if (!status)
-        status = read_limit(root, "outage_s", 60, 366 * 86400, &config->outage_s, path, result);
-    return status;
-}
-
+/* They are 0 where the file has none, and there is no other number to begin with. */
 static apr_status_t read_numbers(fs_agent_config_t *config, const json_t *root, const char *path,
                                  fs_result_t *result)
 {
-    const json_t *poll = json_object_get(root, "poll_ms");
+    const struct {
+        const char *field;
+        unsigned *value;
+        unsigned least, most, otherwise;
+    } numbers[] = {{"poll_ms", &config->poll_ms, 20, 60000, POLL_MS_DEFAULT},
+                   {"home_after_ms", &config->home_after_ms, 100, 3600000, FS_SERVERS_HOME_MS},
+                   {"suspect_ms", &config->suspect_ms, 100, 3600000, 0},
+                   {"dead_ms", &config->dead_ms, 100, 3600000, 0},
+                   {"outage_s", &config->outage_s, 60, 366 * 86400, 0},
+                   {"monitor_share", &config->monitor_share, 1, 100, MONITOR_SHARE_DEFAULT}};
+
+    for (unsigned i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+        uint64_t number = numbers[i].otherwise;
+        apr_status_t status = fs_agent_field_number(root, numbers[i].field, numbers[i].least,
+                                                    numbers[i].most, &number, path, NULL, result);
+
+        if (status)
+            return status;
+        *numbers[i].value = (unsigned)number;
+    }
+    return APR_SUCCESS;
+}
+
+static apr_status_t read_log_level(fs_agent_config_t *config, const json_t *root, const char *path,
+                                   fs_result_t *result)
+{
     const json_t *level = json_object_get(root, "log_level");
-    const json_t *home = json_object_get(root, "home_after_ms");
 
-    config->poll_ms = POLL_MS_DEFAULT;
     config->log_level = FS_LOG_NOTICE;
-    if (poll) {
-        json_int_t value = json_integer_value(poll);
-
-        if (!json_is_integer(poll) || value < POLL_MS_MIN || value > POLL_MS_MAX)
-            return bad_value(path, "poll_ms", "give 20 to 60000 milliseconds", result);
-        config->poll_ms = (unsigned)value;
-    }
-    config->home_after_ms = FS_SERVERS_HOME_MS;
-    if (home) {
-        json_int_t value = json_integer_value(home);
-
-        if (!json_is_integer(home) || value < 100 || value > 3600000)
-            return bad_value(path, "home_after_ms", "give 100 to 3600000 milliseconds", result);
-        config->home_after_ms = (unsigned)value;
-    }
     if (level && (!json_is_string(level) ||
                   fs_log_parse_level(json_string_value(level), &config->log_level)))
         return bad_value(path, "log_level", "give error, warning, notice, info or debug", result);
@@ -254,7 +188,7 @@ static apr_status_t read_texts(fs_agent_config_t *config, const json_t *root, co
 static apr_status_t check_whole(const fs_agent_config_t *config, const char *path,
                                 fs_result_t *result)
 {
-    if (!config->server || !is_name(config->server))
+    if (!config->server || !fs_name_is_good(config->server))
         return bad_value(path, "server",
                          "a server's name has 1 to 64 of letters, digits, '.', '_', ':', '-'; see "
                          "FarmSyncServer",
@@ -276,26 +210,10 @@ static apr_status_t check_whole(const fs_agent_config_t *config, const char *pat
     return APR_SUCCESS;
 }
 
-static apr_status_t read_monitors(fs_agent_config_t *config, const json_t *root, const char *path,
-                                  fs_result_t *result)
-{
-    const json_t *share = json_object_get(root, "monitor_share");
-    json_int_t percent = json_integer_value(share);
-
-    config->monitor_share = MONITOR_SHARE_DEFAULT;
-    if (share) {
-        if (!json_is_integer(share) || percent < 1 || percent > 100)
-            return bad_value(path, "monitor_share", "give a percentage, 1 to 100", result);
-        config->monitor_share = (unsigned)percent;
-    }
-    return fs_monitors_read(config->monitors, &config->monitor_count,
-                            json_object_get(root, "monitors"), path, result);
-}
-
 static apr_status_t read_root(fs_agent_config_t *config, const json_t *root, const char *path,
                               fs_result_t *result)
 {
-    apr_status_t status = check_fields(root, path, result);
+    apr_status_t status = fs_agent_fields_known(root, fields, FIELD_COUNT, path, NULL, result);
 
     if (!status)
         status = read_texts(config, root, path, result);
@@ -306,14 +224,15 @@ static apr_status_t read_root(fs_agent_config_t *config, const json_t *root, con
     if (!status)
         status = read_peers(config, root, path, result);
     if (!status)
-        status = read_backplane(config, root, path, result);
-    if (!status)
         status = read_numbers(config, root, path, result);
+    if (!status)
+        status = read_log_level(config, root, path, result);
     if (!status)
         status = fs_agent_config_read_sessions(&config->sessions, json_object_get(root, "sessions"),
                                                path, result);
     if (!status)
-        status = read_monitors(config, root, path, result);
+        status = fs_monitors_read(config->monitors, &config->monitor_count,
+                                  json_object_get(root, "monitors"), path, result);
     if (!status)
         status = fs_agent_config_read_route(&config->route, json_object_get(root, "routing"), path,
                                             result);

@@ -5,33 +5,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent_config_fields.h"
+
 static const char *const fields[] = {"capacity", "url",         "public", "rack",
                                      "idle_s",   "return",      "ramp_s", "return_rate",
                                      "slack",    "agent_check", "busy",   "bounces"};
 #define FIELD_COUNT (sizeof(fields) / sizeof(fields[0]))
+#define PART        "routing"
 
 static apr_status_t bad_value(const char *path, const char *field, const char *remedy,
                               fs_result_t *result)
 {
-    return fs_result_set(result, APR_EINVAL, "FS0552", "%s: \"routing\": \"%s\" is not usable: %s",
-                         path, field, remedy);
-}
-
-static const char *unknown_field(const json_t *json)
-{
-    const char *name;
-    json_t *value;
-
-    json_object_foreach((json_t *)json, name, value)
-    {
-        unsigned i = 0;
-
-        while (i < FIELD_COUNT && strcmp(fields[i], name) != 0)
-            i++;
-        if (i == FIELD_COUNT)
-            return name;
-    }
-    return NULL;
+    return fs_agent_field_bad(path, PART, field, remedy, result);
 }
 
 int fs_agent_route_is_url(const char *url)
@@ -172,19 +157,14 @@ apr_status_t fs_agent_config_read_route(fs_agent_route_config_t *route, const js
                                         const char *path, fs_result_t *result)
 {
     apr_status_t status;
-    const char *unknown;
 
     if (!json || json_is_null(json))
         return APR_SUCCESS;
     if (!json_is_object(json))
         return bad_value(path, "", "give an object or null", result);
-    unknown = unknown_field(json);
-    if (unknown)
-        return fs_result_set(result, APR_EINVAL, "FS0551",
-                             "%s: unknown field \"%.60s\" in \"routing\"; remove it, or if "
-                             "mod_farmsync wrote it, install module and agent of the same release",
-                             path, unknown);
-    status = read_texts(route, json, path, result);
+    status = fs_agent_fields_known(json, fields, FIELD_COUNT, path, PART, result);
+    if (!status)
+        status = read_texts(route, json, path, result);
     if (!status)
         status = read_numbers(route, json, path, result);
     route->enabled = !status;

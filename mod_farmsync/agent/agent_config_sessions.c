@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent_config_fields.h"
 #include "session/fs_session_record.h"
 
 #define NAME_MAX_LENGTH 64
@@ -12,40 +13,12 @@
 static const char *const fields[] = {"bank",       "copies",   "flush_ms",      "lease_ms",
                                      "timeout_ms", "sessions", "session_bytes", "store_bytes"};
 #define FIELD_COUNT (sizeof(fields) / sizeof(fields[0]))
+#define PART        "sessions"
 
 static apr_status_t bad_value(const char *path, const char *field, const char *remedy,
                               fs_result_t *result)
 {
-    return fs_result_set(result, APR_EINVAL, "FS0552", "%s: \"sessions\": \"%s\" is not usable: %s",
-                         path, field, remedy);
-}
-
-static const char *unknown_field(const json_t *json)
-{
-    const char *name;
-    json_t *value;
-
-    json_object_foreach((json_t *)json, name, value)
-    {
-        unsigned i = 0;
-
-        while (i < FIELD_COUNT && strcmp(fields[i], name) != 0)
-            i++;
-        if (i == FIELD_COUNT)
-            return name;
-    }
-    return NULL;
-}
-
-static int is_url(const char *url)
-{
-    size_t scheme;
-
-    if (!url)
-        return 0;
-    scheme = !strncmp(url, "http://", 7) ? 7 : !strncmp(url, "https://", 8) ? 8 : 0;
-    return scheme && url[scheme] && url[scheme] != '/' && strlen(url) < 256 &&
-           !strpbrk(url, " \t\r\n?#@\"");
+    return fs_agent_field_bad(path, PART, field, remedy, result);
 }
 
 static int is_label(const char *text)
@@ -76,7 +49,8 @@ static apr_status_t read_server(fs_agent_sessions_t *sessions, const json_t *jso
     const char *rack = json_string_value(json_object_get(json, "rack"));
     fs_agent_bank_server_t *server = &sessions->bank[sessions->bank_count];
 
-    if (!is_url(url) || !is_label(name) || (rack && !is_label(rack)) || is_taken(sessions, name))
+    if (!url || !fs_agent_is_base_url(url) || !is_label(name) || (rack && !is_label(rack)) ||
+        is_taken(sessions, name))
         return bad_value(path, "bank",
                          "give each server as {\"url\": \"http://host:port\", \"name\": ..., "
                          "\"rack\": ... or null}, each name once",
@@ -104,27 +78,6 @@ static apr_status_t read_bank(fs_agent_sessions_t *sessions, const json_t *list,
     return status;
 }
 
-/* A whole number from `least` to `most`; a missing field is `otherwise`. */
-static apr_status_t read_number(const json_t *json, const char *field, uint64_t least,
-                                uint64_t most, uint64_t otherwise, uint64_t *number,
-                                const char *path, fs_result_t *result)
-{
-    const json_t *value = json_object_get(json, field);
-    json_int_t given = json_integer_value(value);
-    char remedy[96];
-
-    *number = otherwise;
-    if (!value)
-        return APR_SUCCESS;
-    if (!json_is_integer(value) || given < 0 || (uint64_t)given < least || (uint64_t)given > most) {
-        snprintf(remedy, sizeof(remedy), "give %llu to %llu", (unsigned long long)least,
-                 (unsigned long long)most);
-        return bad_value(path, field, remedy, result);
-    }
-    *number = (uint64_t)given;
-    return APR_SUCCESS;
-}
-
 static apr_status_t read_numbers(fs_agent_sessions_t *sessions, const json_t *json,
                                  const char *path, fs_result_t *result)
 {
@@ -142,9 +95,11 @@ static apr_status_t read_numbers(fs_agent_sessions_t *sessions, const json_t *js
     uint64_t numbers[NUMBERS];
 
     for (unsigned i = 0; i < NUMBERS; i++) {
-        apr_status_t status = read_number(json, known[i].field, known[i].least, known[i].most,
-                                          known[i].otherwise, &numbers[i], path, result);
+        apr_status_t status;
 
+        numbers[i] = known[i].otherwise;
+        status = fs_agent_field_number(json, known[i].field, known[i].least, known[i].most,
+                                       &numbers[i], path, PART, result);
         if (status != APR_SUCCESS)
             return status;
     }
@@ -162,20 +117,14 @@ apr_status_t fs_agent_config_read_sessions(fs_agent_sessions_t *sessions, const 
                                            const char *path, fs_result_t *result)
 {
     apr_status_t status;
-    const char *unknown;
 
     if (!json || json_is_null(json))
         return APR_SUCCESS;
     if (!json_is_object(json))
         return bad_value(path, "", "give an object or null", result);
-    unknown = unknown_field(json);
-    if (unknown)
-        return fs_result_set(result, APR_EINVAL, "FS0551",
-                             "%s: unknown field \"%.60s\" in \"sessions\"; remove it, or if "
-                             "mod_session_farmsync wrote it, install modules and agent of the same "
-                             "release",
-                             path, unknown);
-    status = read_bank(sessions, json_object_get(json, "bank"), path, result);
+    status = fs_agent_fields_known(json, fields, FIELD_COUNT, path, PART, result);
+    if (status == APR_SUCCESS)
+        status = read_bank(sessions, json_object_get(json, "bank"), path, result);
     if (status == APR_SUCCESS)
         status = read_numbers(sessions, json, path, result);
     sessions->enabled = status == APR_SUCCESS;

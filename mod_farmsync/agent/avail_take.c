@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fs_name.h"
+
 #define KEYS_MOST 64 /* that one DELETE takes back */
 
 /* What a DELETE is about: the keys, and where only the present occurrence is, the notice anew. */
@@ -121,7 +123,7 @@ static void take_all_back(fs_avail_task_t *task, const taken_back_t *taken, cons
 static apr_status_t check_taker(const fs_avail_task_t *task, const char **id,
                                 char room[FS_NOTICE_NAME_SIZE], fs_result_t *result)
 {
-    if (!fs_notice_is_name(task->application) && strcmp(task->application, FS_NOTICE_EVERY))
+    if (!fs_name_is_good(task->application) && strcmp(task->application, FS_NOTICE_EVERY))
         return fs_result_set(result, APR_EINVAL, "FS1589",
                              "DELETE /v1/notices/APPLICATION, or .../APPLICATION/ID");
     if (task->role == FS_AVAIL_OPERATOR)

@@ -3,6 +3,7 @@ noinst_LTLIBRARIES += mod_farmsync/agent/libagent.la
 mod_farmsync_agent_libagent_la_SOURCES = \
 	mod_farmsync/agent/plan.c mod_farmsync/agent/plan.h \
 	mod_farmsync/agent/agent_config.c mod_farmsync/agent/agent_config.h \
+	mod_farmsync/agent/agent_config_fields.c mod_farmsync/agent/agent_config_fields.h \
 	mod_farmsync/agent/agent_config_route.c mod_farmsync/agent/agent_config_route.h \
 	mod_farmsync/agent/agent_config_sessions.c mod_farmsync/agent/agent_config_sessions.h \
 	mod_farmsync/agent/avail_ics.c mod_farmsync/agent/avail_ics.h \

@@ -6,6 +6,7 @@
 
 #include "avail_ics.h"
 #include "avail_table.h"
+#include "base/fs_name.h"
 
 #define SEC  FS_USEC_PER_SEC
 #define HOUR (3600 * SEC)
@@ -134,7 +135,7 @@ START_TEST(test_long_names_of_monitors_stay_apart)
     fs_avail_monitor_id(name, "web1", one);
     fs_avail_monitor_id(name, "web2", other);
     ck_assert_str_ne(one, other);
-    ck_assert_int_eq(fs_notice_is_name(one), 1);
+    ck_assert_int_eq(fs_name_is_good(one), 1);
     fs_avail_monitor_id("page", "web1", one);
     ck_assert_str_eq(one, "monitor.page.web1");
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/fs_file.h"
+#include "base/fs_name.h"
 #include "datasrv/board.h"
 #include "datasrv/roster.h"
 #include "datasrv/settings.h"
@@ -252,7 +253,7 @@ START_TEST(settings_take_every_form_of_a_line)
     fs_settings_free(settings);
     ck_assert_int_eq(fs_file_write(path, good, sizeof(good) - 1, &result), APR_SUCCESS);
     ck_assert_int_eq(fs_settings_read(&settings, path, &result), APR_SUCCESS);
-    ck_assert(fs_settings_name_ok(settings->name)); /* made of the host's name and the port */
+    ck_assert(fs_name_is_good(settings->name)); /* made of the host's name and the port */
     ck_assert_str_eq(strrchr(settings->name, ':'), ":99");
     fs_settings_free(settings);
     free(path);
