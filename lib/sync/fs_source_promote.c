@@ -26,7 +26,8 @@
 #include "base/fs_log.h"
 #include "sync/fs_source_image.h"
 
-#define REASON_SIZE 500 /* sync.reason takes 512 characters */
+#define REASON_SIZE  500 /* sync.reason takes 512 characters */
+#define RECORD_TRIES 10  /* each waits for a lock for 2 s at most */
 
 typedef char name_t[FS_IMAGE_NAME_SIZE];
 
@@ -209,6 +210,27 @@ static void write_reason(const fs_result_t *result, char reason[REASON_SIZE])
     fs_text_fit(reason, REASON_SIZE, text, strlen(text));
 }
 
+/*
+ * Where the promotion's connection had to be closed, its transaction is in the way until the server
+ * has rolled it back, which may take longer than one wait for a lock. An epoch that has passed is
+ * left alone by the procedure, so that trying again does no harm.
+ */
+static apr_status_t call_promote_failed(promotion_t *promotion, const char *reason,
+                                        fs_result_t *why)
+{
+    apr_status_t status;
+    unsigned tries = 0;
+
+    do {
+        status = fs_sql_connect(promotion->sql, why);
+        if (!status)
+            status = fs_sql_run(promotion->sql, NULL, why,
+                                "CALL farmsync.promote_failed(%s, %d, %s, %s)", promotion->group,
+                                promotion->epoch, promotion->who, reason);
+    } while (status && ++tries < RECORD_TRIES && sql_verdict(promotion) == VERDICT_LOST);
+    return status;
+}
+
 /* Enters the reason into history and lets the cycle go on. Changes the outcome. */
 static apr_status_t record_refusal(promotion_t *promotion, fs_result_t *result)
 {
@@ -218,11 +240,7 @@ static apr_status_t record_refusal(promotion_t *promotion, fs_result_t *result)
 
     write_reason(result, reason);
     promotion->outcome = FS_PROMOTION_REFUSED;
-    status = fs_sql_connect(promotion->sql, &why);
-    if (!status)
-        status =
-            fs_sql_run(promotion->sql, NULL, &why, "CALL farmsync.promote_failed(%s, %d, %s, %s)",
-                       promotion->group, promotion->epoch, promotion->who, reason);
+    status = call_promote_failed(promotion, reason, &why);
     if (!status)
         return APR_SUCCESS;
     if (sql_verdict(promotion) == VERDICT_LOST) {
