@@ -14,14 +14,12 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "base/fs_log.h"
 #include "net/fs_http_internal.h"
 
-#define LINGER_S           1
-#define FRESH_MS           200 /* a server that ends waits for a new connection's request */
-#define SPARE_CONNECTIONS  64    /* above the limit: enough to say 503 to */
-#define UNROUTED_BODY      65536 /* read to check its signature, before 404 or 405 */
-#define COMPLAINT_INTERVAL (10 * FS_USEC_PER_SEC)
+#define LINGER_S          1
+#define FRESH_MS          200   /* a server that ends waits for a new connection's request */
+#define SPARE_CONNECTIONS 64    /* above the limit: enough to say 503 to */
+#define UNROUTED_BODY     65536 /* read to check its signature, before 404 or 405 */
 
 static void process(fs_http_connection_t *connection);
 
@@ -147,129 +145,6 @@ static void refuse_and_close(fs_http_connection_t *connection, int status, const
     fs_http_call_refuse(connection->call, status, problem, "%s", text);
 }
 
-/* --- routing ------------------------------------------------------------------------------------
- */
-
-static int path_matches(const fs_http_route_t *route, const char *path)
-{
-    return route->flags & FS_ROUTE_PREFIX ? !strncmp(path, route->path, strlen(route->path))
-                                          : !strcmp(path, route->path);
-}
-
-static int method_matches(const fs_http_route_t *route, const char *method)
-{
-    return !strcmp(route->method, method) ||
-           (!strcmp(method, "HEAD") && !strcmp(route->method, "GET"));
-}
-
-static void add_allowed(fs_http_call_t *call, const char *method)
-{
-    size_t used = strlen(call->allow);
-
-    snprintf(call->allow + used, sizeof(call->allow) - used, "%s%s%s", used ? ", " : "", method,
-             strcmp(method, "GET") ? "" : ", HEAD");
-}
-
-/* Finds the route and what of the path it leaves over. */
-static void find_route(fs_http_call_t *call)
-{
-    const fs_http_server_t *server = call->connection->server;
-
-    for (unsigned i = 0; i < server->route_count; i++) {
-        const fs_http_route_t *route = &server->routes[i];
-
-        if (!path_matches(route, call->path) ||
-            (route->flags & FS_ROUTE_LOCAL && !call->connection->local))
-            continue;
-        if (method_matches(route, call->head.method)) {
-            call->route = route;
-            call->rest = call->path + strlen(route->path);
-            return;
-        }
-        add_allowed(call, route->method);
-    }
-}
-
-/* Path and parameters of the target, decoded. Returns 0, or -1 if malformed or memory is short. */
-static int split_target(fs_http_call_t *call)
-{
-    char *query;
-
-    call->path = strdup(call->head.target);
-    if (!call->path)
-        return -1;
-    query = strchr(call->path, '?');
-    if (query) {
-        *query++ = '\0';
-        call->query = strdup(query);
-        if (!call->query)
-            return -1;
-        call->param_count = fs_http_parse_query(call->query, call->params);
-        if (call->param_count < 0) {
-            call->param_count = 0;
-            return -1;
-        }
-    }
-    return fs_http_decode(call->path, 0);
-}
-
-/* --- signatures ---------------------------------------------------------------------------------
- */
-
-static int needs_signature(const fs_http_call_t *call)
-{
-    return call->connection->server->ring.count && !call->connection->local &&
-           !(call->route && call->route->flags & FS_ROUTE_OPEN);
-}
-
-/* Once in a while only: whoever sends wrong signatures decides how many. */
-static void complain(fs_http_connection_t *connection, const fs_result_t *cause)
-{
-    fs_http_server_t *server = connection->server;
-    fs_usec_t now = fs_time_mono();
-
-    if (server->complained && now - server->complained < COMPLAINT_INTERVAL)
-        return;
-    server->complained = now;
-    fs_log(FS_LOG_WARNING, "FS0239", "refused a request of %s: %s: %s", connection->peer,
-           cause->problem, cause->detail);
-}
-
-static void tell_refused(const fs_http_call_t *call, const char *problem)
-{
-    const fs_http_server_t *server = call->connection->server;
-
-    if (server->refused && call->route)
-        server->refused(server->baton, problem, call->route);
-}
-
-static void unauthorized(fs_http_call_t *call, const fs_result_t *cause)
-{
-    complain(call->connection, cause);
-    tell_refused(call, cause->problem);
-    fs_http_call_set_header(call, "WWW-Authenticate", "FarmSync");
-    fs_http_call_problem(call, 401, cause);
-}
-
-/* Checks the signature, if there is one, and if there must be. Returns 0 if the call was refused.
- */
-static int authenticate(fs_http_call_t *call)
-{
-    const fs_http_server_t *server = call->connection->server;
-    const char *header = fs_http_head_field(&call->head, "FarmSync-Auth");
-    fs_result_t cause;
-
-    if (!server->ring.count || call->connection->local)
-        return 1;
-    if (fs_auth_check_request(&server->ring, header, call->head.method, call->head.target,
-                              call->body, call->length, call->nonce, call->origin,
-                              &cause) == APR_SUCCESS ||
-        !needs_signature(call))
-        return 1;
-    unauthorized(call, &cause);
-    return 0;
-}
-
 /* --- reading ------------------------------------------------------------------------------------
  */
 
@@ -290,7 +165,7 @@ static void dispatch(fs_http_connection_t *connection)
     connection->unread = 0;
     set_timer(connection, NULL);
     set_input_limit(connection, 0);
-    if (!authenticate(call))
+    if (!fs_http_call_authenticate(call))
         return;
     if (connection->server->stopping) {
         refuse_stopping(call); /* nobody would wait for what takes time */
@@ -310,21 +185,16 @@ static void begin_body(fs_http_connection_t *connection)
 {
     fs_http_call_t *call = connection->call;
     size_t limit = call->route ? call->route->body_limit : UNROUTED_BODY;
-    fs_result_t cause;
-    fs_auth_t none;
 
     if (call->head.content_length > limit) {
-        tell_refused(call, "FS0242");
+        fs_http_call_tell_refused(call, "FS0242");
         refuse_and_close(connection, 413, "FS0242", "the request's body is too large");
         return;
     }
-    if (needs_signature(call) && !fs_http_head_field(&call->head, "FarmSync-Auth")) {
-        connection->unread = call->head.content_length > 0;
-        connection->keep_alive = call->head.keep_alive && !connection->unread;
-        fs_auth_parse(&none, NULL, 1, &cause);
-        unauthorized(call, &cause);
+    connection->unread = call->head.content_length > 0;
+    connection->keep_alive = call->head.keep_alive && !connection->unread;
+    if (fs_http_call_is_unsigned(call))
         return;
-    }
     connection->state = FS_HTTP_BODY;
     set_input_limit(connection, (size_t)call->head.content_length);
     if (call->head.expects_continue && call->head.content_length)
@@ -388,11 +258,11 @@ static int read_head(fs_http_connection_t *connection)
     evbuffer_remove(in, call->text, length);
     call->text[length] = '\0';
     status = fs_http_parse_head(&call->head, call->text, length);
-    if (status || split_target(call)) {
+    if (status || fs_http_call_split(call)) {
         head_refused(connection, status);
         return 0;
     }
-    find_route(call);
+    fs_http_call_find_route(call);
     begin_body(connection);
     return connection->state == FS_HTTP_BODY;
 }

@@ -129,6 +129,19 @@ void fs_http_connection_stop(fs_http_connection_t *connection);
 /* fs_http_server.c */
 void fs_http_server_closed(fs_http_server_t *server); /* a connection less */
 
+/* fs_http_admit.c: of a call whose head is there */
+/* Path and parameters of the target, decoded. Returns 0, or -1 if malformed or memory is short. */
+int fs_http_call_split(fs_http_call_t *call);
+/* Finds the route and what of the path it leaves over. */
+void fs_http_call_find_route(fs_http_call_t *call);
+/* 1 if it must be signed and isn't: it was refused, its body need not be read. */
+int fs_http_call_is_unsigned(fs_http_call_t *call);
+/* With its body: checks the signature, if there is one, and if there must be. Returns 0 if the call
+ * was refused. */
+int fs_http_call_authenticate(fs_http_call_t *call);
+/* Tells the server's owner of a call that was refused (`refused` in the settings). */
+void fs_http_call_tell_refused(const fs_http_call_t *call, const char *problem);
+
 /* fs_http_call.c */
 fs_http_call_t *fs_http_call_create(fs_http_connection_t *connection);
 void fs_http_call_free(fs_http_call_t *call);

@@ -12,7 +12,7 @@ lib_net_libfs_net_la_SOURCES = \
 	lib/net/fs_http_transfer.c lib/net/fs_http_transfer.h \
 	lib/net/fs_http_fan.c lib/net/fs_http_fan.h \
 	lib/net/fs_http_server.c lib/net/fs_http_server.h \
-	lib/net/fs_http_connection.c lib/net/fs_http_internal.h \
+	lib/net/fs_http_connection.c lib/net/fs_http_admit.c lib/net/fs_http_internal.h \
 	lib/net/fs_http_call.c lib/net/fs_http_tls.c \
 	lib/net/fs_http_parse.c lib/net/fs_http_parse.h
 lib_net_libfs_net_la_CPPFLAGS = $(AM_CPPFLAGS) $(CURL_CFLAGS) $(EVENT_CFLAGS) $(CRYPTO_CFLAGS) \
