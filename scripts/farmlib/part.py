@@ -11,7 +11,7 @@ from . import proc
 from .errors import FarmError
 
 
-def http_get(url, timeout=5, headers=None):
+def http_get(url, timeout=20, headers=None):
     """(status, headers, body); an error status is an answer too. OSError if there is none."""
     request = urllib.request.Request(url, headers=headers or {})
     try:
@@ -54,7 +54,7 @@ class Part:
     """One component. Subclasses say how it is started and when it is ready."""
 
     kind = ""
-    stop_seconds = 10  # what it gets to end by itself
+    stop_seconds = 30  # what it gets to end by itself
 
     def __init__(self, farm, name, record):
         self.farm = farm
@@ -115,7 +115,7 @@ class Part:
         return {**kept, "LC_ALL": "C.UTF-8", **self.record.get("environment", {}),
                 proc.PART_VARIABLE: self.mark}
 
-    def start(self, seconds=30):
+    def start(self, seconds=60):
         """Starts it and waits until it answers."""
         if self.pid is not None:
             raise FarmError(f"{self.name} is {self.state()} already (pid {self.pid})")

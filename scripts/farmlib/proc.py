@@ -182,11 +182,11 @@ def wait_gone(processes, seconds):
         time.sleep(0.02)
 
 
-def end_tree(part, root, seconds=10, number=signal.SIGTERM):
+def end_tree(part, root, seconds=30, number=signal.SIGTERM):
     """Asks the first process to end, waits, and kills what is left of the tree."""
     if root is not None and send(root, number):
         continue_tree(part, root)
         wait_gone([root], seconds)
-    left = wait_gone(members(part, root), 2)
+    left = wait_gone(members(part, root), 10)
     if left:
         kill_tree(part, root)

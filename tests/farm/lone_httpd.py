@@ -23,7 +23,7 @@ from farmlib import paths, ports, proc  # noqa: E402
 
 MODULES = ("authz_core", "alias", "dir", "mime", "headers", "setenvif", "rewrite", "include",
            "status", "env", "lua", "deflate", "filter")
-DEADLINE_S = 20
+DEADLINE_S = 40
 USER = "www-data" if os.geteuid() == 0 else None
 
 

@@ -11,7 +11,7 @@ import socket
 import struct
 import threading
 
-DEADLINE_S = 20
+DEADLINE_S = 40
 PIECE = 65536
 
 

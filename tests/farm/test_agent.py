@@ -114,7 +114,7 @@ class Agent:
         if self.process and self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
             self.process.send_signal(number)
-            self.process.wait(10)
+            self.process.wait(20)
 
     def peek(self, *more):
         done = subprocess.run([paths.built("tests/tools/fs_peek"), self.state, *more],

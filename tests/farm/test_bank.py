@@ -127,8 +127,8 @@ def test_what_has_ended_by_farm_time_goes(banks, database):
     now = int(database.sql("SELECT CAST(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000 AS INT)"))
     bank.offer("web1", brief, V1, expires=now + 500000)
     bank.offer("web1", lasting, V1, expires=now + 3600 * 1000000)
-    wait_until(lambda: bank.peek(brief)["what"] == UNKNOWN, 10, "the end")
-    wait_until(lambda: bank.metric("bank_expired_total") == 1, 10, "the removal")
+    wait_until(lambda: bank.peek(brief)["what"] == UNKNOWN, 30, "the end")
+    wait_until(lambda: bank.metric("bank_expired_total") == 1, 30, "the removal")
     assert bank.peek(lasting)["sealed"] == b"sealed"
 
 
@@ -152,7 +152,7 @@ def test_the_session_of_a_silent_owner_is_given(banks):
     bank.renew("web1", lease=1)
     bank.offer("web1", session, V1)
     bank.renew("web2", lease=60000)
-    wait_until(lambda: bank.take("web2", session)[0]["what"] == GRANTED, 10, "the lease's end")
+    wait_until(lambda: bank.take("web2", session)[0]["what"] == GRANTED, 30, "the lease's end")
     renewed = bank.renew("web1", lease=1, boot=bank.renew("web3").boot, mark=0)
     assert [(one["key"], one["owner"]) for one in renewed.items] == [(session, "web2")]
     fenced = bank.offer("web1", session, V2, base=V1)
@@ -434,15 +434,15 @@ def test_metrics_health_and_dashboard_tell_of_the_bank(banks):
     one, two = banks(2)
     settle([one, two])
     fill([one], 20)
-    wait_until(lambda: one.metric("bank_sessions") == 20, 10, "the count")
+    wait_until(lambda: one.metric("bank_sessions") == 20, 30, "the count")
     assert one.metric("bank_stored_total") == 20
     assert one.metric("bank_in_sync") == 1 and one.metric("bank_full") == 0
     assert one.metric("bank_bytes") > 20 * 900
-    wait_until(lambda: one.metric(f'bank_peer_up{{peer="{two.address}"}}') == 1, 10, "the peer")
+    wait_until(lambda: one.metric(f'bank_peer_up{{peer="{two.address}"}}') == 1, 30, "the peer")
     page = one.call(None, "GET", "/", b"")[1].decode()
     assert "<h2>Sessions</h2>" in page and "<b>20</b> held" in page and two.address in page
     two.kill()
-    wait_until(lambda: b"FS1420" in one.call(None, "GET", "/healthz", b"")[1], 10, "the warning")
+    wait_until(lambda: b"FS1420" in one.call(None, "GET", "/healthz", b"")[1], 30, "the warning")
 
 
 def test_without_its_bank_a_data_server_still_serves(banks):

@@ -67,16 +67,16 @@ def told_everywhere(farm, *words):
     action, detail = farm.sql("SELECT action, detail FROM history ORDER BY id DESC LIMIT 1")[0]
     assert action == "refused" and has(detail), detail
     ds1 = farm.datasrv(1)
-    wait_until(lambda: has(log_of(ds1)), 10, "datasrv's log")
-    wait_until(lambda: has(get(ds1, "/metrics").replace('\\"', '"')), 10, "the metrics", lambda: get(ds1, "/metrics"))
+    wait_until(lambda: has(log_of(ds1)), 30, "datasrv's log")
+    wait_until(lambda: has(get(ds1, "/metrics").replace('\\"', '"')), 30, "the metrics", lambda: get(ds1, "/metrics"))
     assert re.search(r'^farmsync_group_failed{group="default"} 1$', get(ds1, "/metrics"), re.MULTILINE)
-    wait_until(lambda: has(get(ds1, "/")), 10, "the dashboard", lambda: get(ds1, "/"))
+    wait_until(lambda: has(get(ds1, "/")), 30, "the dashboard", lambda: get(ds1, "/"))
     status, _, body = http_get(ds1.url + "/healthz")
     warnings = json.loads(body)["warnings"]
     assert status == 200 and [w for w in warnings if w["problem"] == "FS0847" and has(w["detail"])], warnings
     for web in farm.webs:
-        wait_until(lambda web=web: has(log_of(web)), 10, f"the log of {web.name}")
-        wait_until(lambda web=web: has(group(web)["reason"] or ""), 10, f"the status of {web.name}", lambda web=web: group(web))
+        wait_until(lambda web=web: has(log_of(web)), 30, f"the log of {web.name}")
+        wait_until(lambda web=web: has(group(web)["reason"] or ""), 30, f"the status of {web.name}", lambda web=web: group(web))
         assert group(web)["state"] == "failed"
         assert has(get(web, "/farmsync/status")) and "the last promotion was refused" in get(web, "/farmsync/status")
         assert 'farmsync_promotion_failed{group="default"} 1' in get(web, "/farmsync/status?metrics")
@@ -86,9 +86,9 @@ def told_everywhere(farm, *words):
 def told_no_more(farm):
     wait_until(lambda: row(farm, "state", "reason") == ("running", ""), 20, "the group to be as usual")
     ds1 = farm.datasrv(1)
-    wait_until(lambda: "farmsync_group_reason{" not in get(ds1, "/metrics"), 10, "no reason in the metrics")
+    wait_until(lambda: "farmsync_group_reason{" not in get(ds1, "/metrics"), 30, "no reason in the metrics")
     for web in farm.webs:
-        wait_until(lambda web=web: not group(web)["reason"] and group(web)["state"] == "running", 10, f"{web.name} to be as usual")
+        wait_until(lambda web=web: not group(web)["reason"] and group(web)["state"] == "running", 30, f"{web.name} to be as usual")
         assert 'farmsync_promotion_failed{group="default"} 0' in get(web, "/farmsync/status?metrics")
 
 
@@ -98,7 +98,7 @@ def test_a_rule_that_fails(farm):
     told_everywhere(farm, "FS1090", "prices", "positive (price <= 0)", '["sku-007"], ["sku-009"]')
     version = row(farm, "in_force")
     before = farm.sql("SELECT next_activation FROM cycle")[0]
-    wait_until(lambda: farm.sql("SELECT next_activation FROM cycle")[0] > before, 10, "the cycle to go on")
+    wait_until(lambda: farm.sql("SELECT next_activation FROM cycle")[0] > before, 30, "the cycle to go on")
     assert row(farm, "in_force") == version
     assert [price(web, sku) for web in farm.webs for sku in ("sku-001", "sku-007")] == ["5.00"] * 4
     farm.sql("UPDATE shop2.price SET price = 7 WHERE sku IN ('sku-007', 'sku-009')", None)
@@ -135,9 +135,9 @@ def test_waiting_for_approval(farm):
     wait_until(lambda: "FS1106: waits for approval" in row(farm, "reason")[0], 20, "the group to wait")
     assert row(farm, "state")[0] == "running"
     before = farm.sql("SELECT next_activation FROM cycle")[0]
-    wait_until(lambda: farm.sql("SELECT next_activation FROM cycle")[0] > before, 10, "the cycle to go on")
+    wait_until(lambda: farm.sql("SELECT next_activation FROM cycle")[0] > before, 30, "the cycle to go on")
     for web in farm.webs:
-        wait_until(lambda web=web: "waits for approval" in (group(web)["reason"] or ""), 10, f"the status of {web.name}")
+        wait_until(lambda web=web: "waits for approval" in (group(web)["reason"] or ""), 30, f"the status of {web.name}")
         assert http_get(web.url + "/farmsync/status/health")[0] == 200
         assert price(web, "sku-001") == "6.00"
     ds1 = farm.datasrv(1)

@@ -88,7 +88,7 @@ def ctl(shop):
     for one in ctl.json("list")["sessions"]:
         if one["state"] == "live":
             ctl.says("end", one["key"])
-    wait_until(lambda: not living(ctl), 10, "no session to be left")
+    wait_until(lambda: not living(ctl), 30, "no session to be left")
     return ctl
 
 

@@ -291,13 +291,13 @@ def test_two_data_servers_race_and_each_cycle_is_promoted_once(servers, database
     twice = database.rows("SELECT version, COUNT(*) FROM farmsync.history WHERE action = 'promote' AND "
                           f"group_name = '{group}' GROUP BY version HAVING COUNT(*) <> 1")
     assert twice == []
-    wait_until(lambda: pair[0].manifest(group)["epoch"] == pair[1].manifest(group)["epoch"], 10,
+    wait_until(lambda: pair[0].manifest(group)["epoch"] == pair[1].manifest(group)["epoch"], 30,
                "both to agree")
     digests = set(images_of(pair[0].manifest(group)).values())
     for digest in digests:
         bodies = []
         for one in pair:
-            wait_until(lambda: one.get(f"/v1/images/{digest}")[0] == 200, 10, "the image", one.log)
+            wait_until(lambda: one.get(f"/v1/images/{digest}")[0] == 200, 30, "the image", one.log)
             bodies.append(one.get(f"/v1/images/{digest}")[2])
         assert bodies[0] == bodies[1]
         assert hashlib.sha256(bodies[0]).hexdigest() == digest
@@ -404,8 +404,8 @@ def test_long_poll_without_a_change_is_304_and_a_client_that_leaves_is_forgotten
     with socket.create_connection(("127.0.0.1", server.port)) as leaving:
         leaving.sendall(f"GET /v1/groups/{group}/manifest?epoch={epoch}&wait=25000 HTTP/1.1\r\n"
                         "Host: x\r\n\r\n".encode())
-        wait_until(lambda: server.metric("datasrv_waiting") == 1, 10, "it to wait")
-    wait_until(lambda: server.metric("datasrv_waiting") == 0, 10, "it to be forgotten")
+        wait_until(lambda: server.metric("datasrv_waiting") == 1, 30, "it to wait")
+    wait_until(lambda: server.metric("datasrv_waiting") == 0, 30, "it to be forgotten")
 
 
 def test_members_are_written_with_statements_that_do_not_grow_with_them(server, database, group):
@@ -479,11 +479,11 @@ def test_database_gone_and_back(server, database, group, how):
         wait_until(lambda: not server.healthy(), 20, "it to be noticed", server.log)
         wait_until(lambda: server.metric("database_up") == 0, 20, "it to be noticed", server.log)
         assert server.manifest(group) == before
-        wait_until(lambda: server.get(f"/v1/groups/{group}/manifest")[0] == 203, 10, "it to be told apart")
+        wait_until(lambda: server.get(f"/v1/groups/{group}/manifest")[0] == 203, 30, "it to be told apart")
         assert server.get(f"/v1/images/{digest}")[0] == 200
         assert server.get("/v1/time")[0] == 200
         bound = json.loads(server.get("/v1/time")[2])["bound"]
-        wait_until(lambda: json.loads(server.get("/v1/time")[2])["bound"] > bound, 10,
+        wait_until(lambda: json.loads(server.get("/v1/time")[2])["bound"] > bound, 30,
                    "the bound to grow")
         # Nobody could confirm that nothing newer is there, so "unchanged" would be a lie.
         wait_until(lambda: server.get(f"/v1/groups/{group}/manifest?epoch={before['epoch']}")[0] == 503,
@@ -529,7 +529,7 @@ def test_who_asks_is_not_sent_away_while_members_cannot_be_written(server, datab
         wait_until(lambda: server.said("FS0871") > hung or server.said("FS0830") > away, 40,
                    "the writes to be given up", server.log)
         # Long after the write began to wait, and while the next one does.
-        wait_until(lambda: server.get(f"/v1/groups/{group}/manifest?epoch={epoch}&wait=100")[0] == 304, 10,
+        wait_until(lambda: server.get(f"/v1/groups/{group}/manifest?epoch={epoch}&wait=100")[0] == 304, 30,
                    "what is known to be confirmed", server.log)
     assert server.said("FS0830") == away
     wait_until(lambda: database.number("SELECT COUNT(*) FROM farmsync.member WHERE "
@@ -586,7 +586,7 @@ def test_full_disk_is_said_and_recovers(servers, database, group):
             change(database, group, 4242)
             wait_until(lambda: one.said("FS0853"), 20, "the full disk to be said", one.log)
             assert "No space left" in one.log()
-            warnings = wait_until(lambda: one.health()[1]["warnings"], 10, "health to tell")
+            warnings = wait_until(lambda: one.health()[1]["warnings"], 30, "health to tell")
             assert "FS0853" in [w["problem"] for w in warnings]
             assert one.manifest(group)["version"] == before["version"]
             assert database.rows("SELECT DISTINCT action FROM farmsync.history WHERE "
@@ -595,7 +595,7 @@ def test_full_disk_is_said_and_recovers(servers, database, group):
             os.unlink(filler)
             wait_until(lambda: one.manifest(group)["version"] > before["version"], 30, "recovery",
                        one.log)
-            wait_until(one.healthy, 10, "health", one.log)
+            wait_until(one.healthy, 30, "health", one.log)
         finally:
             one.end()
 
@@ -659,7 +659,7 @@ def test_image_harmed_while_it_runs_is_built_again(server, group, harm):
     status, _, body = server.get(f"/v1/images/{digest}")
     assert status == 503 and json.loads(body)["problem"] == "FS0837"
     assert server.said("FS0859") == 1
-    wait_until(lambda: server.get(f"/v1/images/{digest}")[0] == 200, 10, "it to be built", server.log)
+    wait_until(lambda: server.get(f"/v1/images/{digest}")[0] == 200, 30, "it to be built", server.log)
     assert server.get(f"/v1/images/{digest}")[2] == whole
 
 
@@ -775,7 +775,7 @@ def test_keys_are_replaced_by_a_reload(keyed, key):
         done = keyed.said("FS0824")
         write(keyed.key_file, text, 0o600)
         keyed.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: keyed.said("FS0824") > done, 10, "the reload", keyed.log)
+        wait_until(lambda: keyed.said("FS0824") > done, 30, "the reload", keyed.log)
     assert (status(key), status(new)) == (200, 401)
     reload_with(key.line() + new.line())
     assert (status(key), status(new)) == (200, 200)
@@ -783,7 +783,7 @@ def test_keys_are_replaced_by_a_reload(keyed, key):
     assert (status(key), status(new)) == (401, 200)
     keyed.configure(KeyFile=None)  # never opens itself to everybody while it runs
     keyed.process.send_signal(signal.SIGHUP)
-    wait_until(lambda: keyed.log().count("KeyFile was changed") == 1, 10, "the refusal", keyed.log)
+    wait_until(lambda: keyed.log().count("KeyFile was changed") == 1, 30, "the refusal", keyed.log)
     assert keyed.get("/v1/time")[0] == 401
 
 
@@ -881,15 +881,15 @@ def test_sighup_reloads_and_says_what_needs_a_restart(server, database, group):
     def reload(number):
         done = server.said(number)
         server.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: server.said(number) > done, 10, "the reload", server.log)
+        wait_until(lambda: server.said(number) > done, 30, "the reload", server.log)
     os.rename(server.log_path, server.log_path + ".1")
     server.configure(Group=f"{group} {other}", LogLevel="notice", KeepImages=3, Name="other")
     reload("FS0824")
     assert "Name was changed" in server.log() and "KeepImages was changed" not in server.log()
-    wait_until(lambda: server.get(f"/v1/groups/{other}/manifest")[0] == 200, 10, "the new group")
+    wait_until(lambda: server.get(f"/v1/groups/{other}/manifest")[0] == 200, 30, "the new group")
     server.configure(Group=group)
     reload("FS0824")
-    wait_until(lambda: server.get(f"/v1/groups/{other}/manifest")[0] == 404, 10, "the group to go")
+    wait_until(lambda: server.get(f"/v1/groups/{other}/manifest")[0] == 404, 30, "the group to go")
     server.configure(LogLevel="loud")
     reload("FS0825")
     assert server.get(f"/v1/groups/{group}/manifest")[0] == 200
@@ -902,9 +902,9 @@ def test_groups_come_and_go_with_the_database(servers, database, group):
     first_version(one, group)
     new = group + "n"
     database.sql(f"CALL farmsync.add_group('{new}')")
-    wait_until(lambda: one.get(f"/v1/groups/{new}/manifest")[0] == 200, 10, "the new group", one.log)
+    wait_until(lambda: one.get(f"/v1/groups/{new}/manifest")[0] == 200, 30, "the new group", one.log)
     database.sql(f"CALL farmsync.drop_group('{new}')")
-    wait_until(lambda: one.get(f"/v1/groups/{new}/manifest")[0] == 404, 10, "the group to go", one.log)
+    wait_until(lambda: one.get(f"/v1/groups/{new}/manifest")[0] == 404, 30, "the group to go", one.log)
 
 
 def test_a_group_that_the_database_lacks_is_said_once(servers, database, group):
@@ -913,7 +913,7 @@ def test_a_group_that_the_database_lacks_is_said_once(servers, database, group):
     assert one.get(f"/v1/groups/{group}_later/manifest")[0] == 404
     assert one.said("FS0833") == 1
     database.sql(f"CALL farmsync.add_group('{group}_later')")
-    wait_until(lambda: one.get(f"/v1/groups/{group}_later/manifest")[0] == 200, 10, "it", one.log)
+    wait_until(lambda: one.get(f"/v1/groups/{group}_later/manifest")[0] == 200, 30, "it", one.log)
     database.sql(f"CALL farmsync.drop_group('{group}_later')")
 
 
@@ -923,7 +923,7 @@ def test_sigterm_stops_cleanly_and_lets_those_who_wait_know(server, group):
     asking = threading.Thread(target=lambda: answers.append(
         server.get(f"/v1/groups/{group}/manifest?epoch={epoch}&wait=25000")))
     asking.start()
-    wait_until(lambda: server.metric("datasrv_waiting") == 1, 10, "it to wait")
+    wait_until(lambda: server.metric("datasrv_waiting") == 1, 30, "it to wait")
     server.process.send_signal(signal.SIGTERM)
     assert server.process.wait(20) == 0
     asking.join(20)
@@ -937,7 +937,7 @@ def test_killed_it_starts_again(server, group):
     server.process.wait()
     assert os.path.exists(server.settings["PidFile"])
     server.start()
-    wait_until(lambda: server.get(f"/v1/groups/{group}/manifest")[0] == 200, 10, "it", server.log)
+    wait_until(lambda: server.get(f"/v1/groups/{group}/manifest")[0] == 200, 30, "it", server.log)
 
 
 def test_only_one_runs_with_a_pid_file_and_an_image_directory(server):
@@ -971,7 +971,7 @@ def test_daemon_returns_when_it_is_ready(servers, group):
         again = run("--daemon", "--config", one.conf)
         assert again.returncode == 1 and f"process {pid_in(pid_file)} " in again.stderr.replace(",", " ")
     finally:
-        pid = wait_until(lambda: pid_in(pid_file), 10, "its pid", one.log)
+        pid = wait_until(lambda: pid_in(pid_file), 30, "its pid", one.log)
         os.kill(pid, signal.SIGTERM)
     wait_until(lambda: not os.path.exists(pid_file), 20, "it to end", one.log)
 

@@ -101,7 +101,7 @@ def test_the_database_dies_at_any_moment_of_the_cycle(farm):
         for _ in range(5):
             agreeing.change(farm, next(stamps))
             wait_left = moments.uniform(0, 1e6)
-            wait_until(lambda: sync_row(farm)["left"] <= wait_left, 10, "the moment", pace=0)
+            wait_until(lambda: sync_row(farm)["left"] <= wait_left, 30, "the moment", pace=0)
             farm.database.kill()
             farm.database.start()
         flows(farm)

@@ -697,5 +697,5 @@ def test_lost_control_page_is_made_anew_and_found(server, publisher, data):
 def test_stop_is_quick(server):
     begin = time.monotonic()
     server.stop()
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 20
     assert server.process.returncode == 0

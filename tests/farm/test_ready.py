@@ -83,8 +83,8 @@ def test_all_is_put_off_names_who_is_missing_and_goes_when_it_is_back(farm):
     assert column(farm, "state") == "waiting" and column(farm, "ready") == "2 of 3"
     assert column(farm, "waits_for").startswith("web2 (silent for")
     assert column(farm, "reason").startswith(f"FS1140: version {version} is put off: 2 of 3 servers are ready; not yet: web2")
-    wait_until(lambda: "FS0873" in tail(farm.datasrv(1).log_path(), 200), 10, "the log to say it")
-    wait_until(lambda: group_metric(farm, "group_waiting") == 1, 10, "the metrics to say it")
+    wait_until(lambda: "FS0873" in tail(farm.datasrv(1).log_path(), 200), 30, "the log to say it")
+    wait_until(lambda: group_metric(farm, "group_waiting") == 1, 30, "the metrics to say it")
     # Put off again and again, past the first plan.
     wait_until(lambda: int(farm.sql("SELECT put_off FROM farmsync.sync WHERE group_name = 'default'")[0][0]) >= 3, 30,
                "it to be put off again")

@@ -125,7 +125,7 @@ def test_old_content_everywhere_at_one_instant_without_a_transfer(farm):
     assert prober.failures == 0 and prober.errors == []
     answered, failed, mixed, distinct, socket, text = pages[0]
     assert (failed, mixed, socket) == (0, 0, 0) and answered > 0 and distinct == 2, text
-    agreeing.wait_stamp(farm, 100, seconds=1)
+    agreeing.wait_stamp(farm, 100)
     assert {kind: answers(farm, kind) for kind in before} == before
     for web in farm.webs:
         assert fetched(web, version) == [(3, 0, 0)]
@@ -165,7 +165,7 @@ def test_announced_version_becomes_active_and_is_followed(farm):
     assert log.activations[good + 1] == announced
     # The lead after the other, as soon as somebody could do it.
     assert 2000000 <= log.activations[good + 2] - announced <= 12000000
-    agreeing.wait_stamp(farm, 200, seconds=1)
+    agreeing.wait_stamp(farm, 200)
     for web in farm.webs:
         assert fetched(web, good + 2) == [(3, 0, 0)]
     said = [open(server.log_path(), encoding="utf-8").read().count("FS0890") for server in farm.datasrvs]

@@ -95,7 +95,7 @@ def test_a_killed_tree_leaves_no_orphan():
         child.wait()
         assert len(proc.members(mark, root)) == 1
         proc.kill_tree(mark, None)
-        assert not proc.wait_gone(tree, 5)
+        assert not proc.wait_gone(tree, 30)
 
 
 def test_a_paused_tree_continues():
