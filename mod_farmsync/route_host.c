@@ -19,6 +19,7 @@
 
 #include "agent_process.h"
 #include "base/fs_apart.h"
+#include "base/fs_lmdb.h"
 #include "module.h"
 #include "settings.h"
 
@@ -88,10 +89,13 @@ typedef struct settling_t {
 
 static apr_status_t settle_apart(void *data, fs_result_t *result)
 {
-    return fs_route_store_settle(((const settling_t *)data)->dir, NULL, result);
+    const char *dir = ((const settling_t *)data)->dir;
+
+    return fs_lmdb_in_use(dir) ? APR_SUCCESS : fs_route_store_settle(dir, NULL, result);
 }
 
-/* httpd ends, its children are gone. The file is httpd's user's, and may be damaged. */
+/* httpd ends, its children are gone; an agent that runs by itself may go on. The file is httpd's
+ * user's, and may be damaged. */
 static apr_status_t settle(void *data)
 {
     const settling_t *settling = data;
@@ -116,17 +120,15 @@ static void settle_at_end(apr_pool_t *pconf, const char *dir)
 static apr_status_t prepare(const fs_settings_t *settings, apr_pool_t *pconf, fs_result_t *result)
 {
     const char *dir = apr_pstrcat(pconf, settings->state_dir, "/" FS_ROUTE_STORE_DIR, NULL);
-    int generation = 0;
     apr_status_t status = fs_agent_make_state_dir(settings, result);
 
-    ap_mpm_query(AP_MPMQ_GENERATION, &generation);
     if (status == APR_SUCCESS)
         status = read_ring(settings, pconf, result);
     if (status == APR_SUCCESS)
         status = fs_route_page_prepare(settings->state_dir, httpd_user(), httpd_group(), result);
     if (status == APR_SUCCESS)
-        status =
-            fs_route_store_prepare(dir, httpd_user(), httpd_group(), generation == 0, NULL, result);
+        status = fs_route_store_prepare(dir, httpd_user(), httpd_group(), !fs_lmdb_in_use(dir),
+                                        NULL, result);
     if (status == APR_SUCCESS)
         settle_at_end(pconf, dir);
     return status;

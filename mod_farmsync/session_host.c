@@ -14,8 +14,8 @@
 #include <http_core.h>
 #include <unixd.h>
 
+#include "base/fs_lmdb.h"
 #include "base/fs_log.h"
-#include "session/fs_session_use.h"
 #include "session_alternate.h"
 #include "session_module.h"
 
@@ -70,7 +70,7 @@ static void settle_and_exit(const char *dir)
 
     alarm(SETTLE_SECONDS);
     signal(SIGALRM, SIG_DFL);
-    _exit(become_httpd_user() || fs_session_store_in_use(dir) ||
+    _exit(become_httpd_user() || fs_lmdb_in_use(dir) ||
           fs_session_store_settle(dir, NULL, &result));
 }
 
@@ -122,7 +122,7 @@ int fs_session_host_prepare(apr_pool_t *pconf, server_rec *server)
     if (status == APR_SUCCESS)
         status = fs_session_store_prepare(farm->store_dir, ap_unixd_config.user_id,
                                           ap_unixd_config.group_id,
-                                          !fs_session_store_in_use(farm->store_dir), NULL, &result);
+                                          !fs_lmdb_in_use(farm->store_dir), NULL, &result);
     if (status != APR_SUCCESS) {
         ap_log_error(APLOG_MARK, APLOG_EMERG | APLOG_STARTUP, 0, server, "%s: %s", result.problem,
                      result.detail);

@@ -2,6 +2,7 @@
 #include "base/fs_lmdb.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <linux/magic.h>
 #include <openssl/rand.h>
@@ -175,6 +176,21 @@ int fs_lmdb_is_there(const char *dir)
 
     file_in(path, dir, "data.mdb");
     return !stat(path, &info);
+}
+
+int fs_lmdb_in_use(const char *dir)
+{
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1};
+    char path[PATH_ROOM];
+    int fd, used;
+
+    file_in(path, dir, "lock.mdb");
+    fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return 0;
+    used = !fcntl(fd, F_GETLK, &lock) && lock.l_type != F_UNLCK;
+    close(fd);
+    return used;
 }
 
 void fs_lmdb_set_aside(const char *dir)

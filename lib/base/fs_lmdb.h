@@ -54,6 +54,12 @@ const char *fs_lmdb_remedy(int error);
 
 /* 1 if there is a store in the directory. */
 int fs_lmdb_is_there(const char *dir);
+/*
+ * 1 if another process has the store open, 0 if none has or there is no store: who prepares or
+ * settles one must know. By the lock that LMDB holds on lock.mdb in each process that has it open,
+ * which ends with the process. Not for a process that has the store open itself.
+ */
+int fs_lmdb_in_use(const char *dir);
 /* Moves the store to DIR/damaged, in the place of an earlier one, for people to look at; where that
  * can't be done, removes it. The directory stays, for the user who runs httpd may not be able to
  * make it again. */

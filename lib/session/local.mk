@@ -21,7 +21,6 @@ lib_session_libfs_session_la_SOURCES = \
 	lib/session/fs_session_resync.c lib/session/fs_session_resync.h \
 	lib/session/fs_session_store.c lib/session/fs_session_store.h \
 	lib/session/fs_session_slot.c lib/session/fs_session_store_internal.h \
-	lib/session/fs_session_use.c lib/session/fs_session_use.h \
 	lib/session/fs_session_env.c lib/session/fs_session_store_prepare.c \
 	lib/session/fs_session_store_change.c lib/session/fs_session_store_write.c \
 	lib/session/fs_session_store_ahead.c \

@@ -14,7 +14,7 @@ import pytest
 
 from avail_fixtures import Teller
 from farmlib import paths
-from route_httpd import Affinity, RouteHttpd, ask, session_id, token
+from route_httpd import Affinity, RouteHttpd, Table, ask, session_id, token
 
 DAY = 24 * 60
 NAMES = ("web1", "web2", "web3")
@@ -563,6 +563,32 @@ def test_graceful_restart_keeps_homes(webs):
     at_home = counted(webs[0], "home")
     assert ask(webs[0], cookie=home).said["route"] == "web1"
     assert at_home() == 1 and webs[0].known(home.id)[0] == "web1"
+
+
+@pytest.mark.parametrize("used", [False, True])
+def test_homes_outlive_a_reboot_if_nobody_had_the_store_open(used):
+    """... for what is written to it then is on no disk when the host goes down."""
+    web = RouteHttpd("web1")
+    web.configure()
+    web.start()
+    try:
+        web.publish({"web1": {"url": web.url}})
+        home = ask(web).affinity
+        assert ask(web, cookie=home).said["route"] == "web1"
+        agent = Table(web.state) if used else None
+        web.stop()
+        if agent:
+            agent.close()
+        with open(os.path.join(web.state, "route", "visitors", "boot"), "r+", encoding="ascii") as file:
+            said = file.read().split()[1]
+            file.seek(0)
+            file.truncate()
+            file.write(f"another-boot {said}\n")
+        web.start()
+        web.publish({"web1": {"url": web.url}})
+        assert (web.known(home.id) is None) == used and ("FS1615" in web.log()) == used
+    finally:
+        web.remove()
 
 
 def test_status_tells_who_is_home_where(webs):
