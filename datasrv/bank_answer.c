@@ -282,6 +282,7 @@ int fs_bank_compare(fs_bank_work_t *work, const char *origin, const fs_session_i
     if (held.hold.owner[0]) {
         answer->parts |= FS_SESSION_PART_OWNER;
         memcpy(answer->owner, held.hold.owner, sizeof(answer->owner));
+        answer->flags |= held.hold.granted ? FS_SESSION_ITEM_GRANTED : 0;
     }
     *differs = fs_session_stamp_compare(&item->version, &held.slot.version) != 0 ||
                held.hold.aside ||

@@ -103,6 +103,7 @@ typedef enum fs_session_what_t {
 #define FS_SESSION_ITEM_PEEK     16 /* TAKE: only to read, the owner stays */
 #define FS_SESSION_ITEM_COPY     32 /* OFFER: from another bank server; it isn't the owner */
 #define FS_SESSION_ITEM_FENCED   64 /* OFFERED: `owner` took it from the signer */
+#define FS_SESSION_ITEM_GRANTED  64 /* DIFFERING: `owner` was given it since `version` was stored */
 /* TAKE: the owner doesn't answer the asker, tell him; RENEWED: `owner` wants it and can't reach
  * this host. */
 #define FS_SESSION_ITEM_WANTED 128

@@ -64,8 +64,9 @@ fs_session_offered_t fs_session_hold_offer(fs_session_hold_t *hold, fs_usec_t le
                  ? FS_SESSION_MERGE
                  : fs_session_offer(hold->held ? &hold->version : NULL, base, &offering->version);
     if (claim_counts(hold, left, offering, answer)) {
+        if (answer != FS_SESSION_MERGE || !same(hold->owner, offering->owner))
+            hold->granted = !same(offering->owner, offering->origin);
         name(hold->owner, offering->owner);
-        hold->granted = !same(offering->owner, offering->origin);
     }
     if (answer == FS_SESSION_TAKE) {
         hold->held = 1;
@@ -428,7 +429,8 @@ fs_session_hand_t fs_session_hand_over(const fs_session_mine_t *mine, const char
 fs_session_keeping_t fs_session_keep(const char *self, const fs_session_hold_t *held,
                                      const fs_session_stamp_t *own, const fs_session_stamp_t *base)
 {
-    if (!held->held || held->version.epoch < own->epoch)
+    /* To whom the session was granted takes the next epoch. */
+    if (!held->held || held->version.epoch + (held->granted ? 1 : 0) < own->epoch)
         return FS_SESSION_KEEP;
     if (held->owner[0] && !same(held->owner, self))
         return FS_SESSION_LET_GO;

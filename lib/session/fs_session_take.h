@@ -210,7 +210,8 @@ typedef enum fs_session_keeping_t {
  * What one bank server said about a session of this host (`self`): `held` and its owner there;
  * `own` is this host's present version, `base` what the server was last known to hold (NULL:
  * nothing is known). An answer may have been on its way for long: what was held before this host
- * took the session over says nothing.
+ * took the session over says nothing, unless it was granted to another host since: this one may
+ * have taken it over and stood still before the bank heard of that.
  */
 fs_session_keeping_t fs_session_keep(const char *self, const fs_session_hold_t *held,
                                      const fs_session_stamp_t *own, const fs_session_stamp_t *base);

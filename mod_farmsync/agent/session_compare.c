@@ -91,7 +91,9 @@ static void differs(fs_sessions_t *sessions, unsigned server, one_t *one,
                     const fs_session_item_t *item)
 {
     const char *self = sessions->agent->config.server;
-    fs_session_hold_t held = {.held = 1, .version = item->version};
+    fs_session_hold_t held = {.held = 1,
+                              .granted = (item->flags & FS_SESSION_ITEM_GRANTED) != 0,
+                              .version = item->version};
 
     if (item->what == FS_SESSION_WHAT_UNKNOWN) {
         one->lacks |= UINT64_C(1) << server;

@@ -154,6 +154,7 @@ static void hear_offered(unsigned self, const message_t *answer)
 {
     host_t *host = &world.hosts[self];
     unsigned server = answer->from - HOSTS;
+    fs_session_hold_t held = answer->hold;
 
     host->offered[server] = 0;
     if (!host->own)
@@ -173,8 +174,9 @@ static void hear_offered(unsigned self, const message_t *answer)
             (!host->released[0] || strcmp(answer->hold.owner, sim_names[self]) != 0))
             host->told[server] = 1;
     }
+    held.granted = 0; /* an answer to an offer doesn't say that */
     if (!host->released[0])
-        act_on(self, server, &answer->hold);
+        act_on(self, server, &held);
 }
 
 static unsigned copies_of(const host_t *host)

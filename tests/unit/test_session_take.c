@@ -210,6 +210,37 @@ START_TEST(a_line_that_was_broken_off_is_not_one)
 }
 END_TEST
 
+/* It took the session over, and stood still before the bank heard of that: who was given it then
+ * takes the same epoch. */
+START_TEST(who_stood_still_after_he_took_over_lets_go)
+{
+    fs_session_hold_t hold = held("web2", 9, 4, 1);
+    fs_session_stamp_t own = {10, 1, 3};
+
+    ck_assert_int_eq(fs_session_keep("web1", &hold, &own, NULL), FS_SESSION_KEEP);
+    hold.granted = 1;
+    ck_assert_int_eq(fs_session_keep("web1", &hold, &own, NULL), FS_SESSION_LET_GO);
+    own.epoch = 11; /* web2 handed it on to this one */
+    ck_assert_int_eq(fs_session_keep("web1", &hold, &own, NULL), FS_SESSION_KEEP);
+}
+END_TEST
+
+/* A copy that has to be merged first says nothing of what became of the grant. */
+START_TEST(a_copy_that_is_not_taken_leaves_a_grant_open)
+{
+    fs_session_hold_t hold = held("web1", 9, 4, 1);
+    fs_session_offering_t offering = {.origin = "web2", .owner = "web2", .version = {10, 1, 2}};
+    int fenced;
+
+    ck_assert_int_eq(fs_session_hold_take(&hold, 0, "web2", ""), FS_SESSION_GRANTED);
+    ck_assert_int_eq(fs_session_hold_offer(&hold, 1, &offering, &fenced), FS_SESSION_MERGE);
+    ck_assert_int_eq(hold.granted, 1);
+    offering.base = &hold.version;
+    ck_assert_int_eq(fs_session_hold_offer(&hold, 1, &offering, &fenced), FS_SESSION_TAKE);
+    ck_assert_int_eq(hold.granted, 0);
+}
+END_TEST
+
 /* It returned old, and takes for the owner who was that before. */
 START_TEST(of_two_that_take_it_whom_a_server_in_sync_names_goes_on)
 {
@@ -368,6 +399,8 @@ static Suite *session_take_suite(void)
     tcase_add_test(take, a_later_copy_doesnt_take_a_session_from_whom_it_was_granted_to);
     tcase_add_test(take, copies_that_are_apart_are_kept);
     tcase_add_test(take, a_line_that_was_broken_off_is_not_one);
+    tcase_add_test(take, who_stood_still_after_he_took_over_lets_go);
+    tcase_add_test(take, a_copy_that_is_not_taken_leaves_a_grant_open);
     tcase_add_test(take, of_two_that_take_it_whom_a_server_in_sync_names_goes_on);
     tcase_add_test(take, who_was_fenced_doesnt_get_a_session_back_by_its_epoch);
     suite_add_tcase(suite, take);
