@@ -20,6 +20,7 @@
 #define RETRY_PAUSE  (5 * FS_USEC_PER_MSEC)  /* between two tries to reach an agent that starts */
 #define AWAY_PAUSE   FS_USEC_PER_SEC         /* an agent that was missed is not looked for again */
 #define REQUEST_SIZE 512
+#define STOPPING     "FS0252" /* what fs_http_server says then */
 
 static _Atomic int kept[KEPT]; /* descriptor + 1; 0 none */
 static _Atomic fs_usec_t away_until;
@@ -130,7 +131,7 @@ typedef struct answer_t {
     size_t length;
     int status; /* 0: none was read */
     int whole;  /* the connection can be used again */
-    int closed; /* ... was closed before a byte of an answer came */
+    int closed; /* ... was closed before a byte of an answer came, or there was no time for one */
     char text[ANSWER_MAX + 1];
 } answer_t;
 
@@ -187,7 +188,10 @@ static void exchange(int fd, const char *request, size_t length, answer_t *answe
         answer->closed = 1;
     else
         read_answer(fd, answer, deadline);
-    if (answer->whole)
+    /* An agent that ends, as another takes over from it: that one is asked. */
+    if (answer->status == 503 && strstr(answer->text, STOPPING))
+        answer->closed = 1;
+    if (answer->whole && !answer->closed)
         keep(fd);
     else
         close(fd);
@@ -209,7 +213,9 @@ static fs_session_answer_t ask(const fs_session_host_t *host, const char *path, 
     answer.closed = 1;
     if (fd >= 0)
         exchange(fd, request, (size_t)length + body_length, &answer, deadline + GRACE);
-    for (int tries = 0; answer.closed && tries < 2; tries++) {
+    for (int tries = 0; answer.closed && (tries < 2 || fs_time_mono() < deadline); tries++) {
+        if (tries > 1)
+            fs_time_sleep_until(fs_time_mono() + RETRY_PAUSE);
         fd = reach(host, deadline);
         if (fd < 0)
             return fd == -1 ? FS_SESSION_AWAY : FS_SESSION_LATE;

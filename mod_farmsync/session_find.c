@@ -100,16 +100,21 @@ static int is_trusted(const looking_t *looking, const fs_session_note_t *note)
             fs_session_trust_allows(host->trust, note->checked, fs_session_trust_clock()));
 }
 
-/* Is there an agent, or was there ever one? Without, what is here is all that there is. */
-static int has_agent(const fs_session_host_t *host)
+/* Was there an agent since this server was started? If not, what is here is from a former life, and
+ * others may have it since. */
+static int had_agent(const fs_session_host_t *host)
 {
     fs_session_trusted_t trusted = {0};
 
-    if (host->farm->host->agent)
-        return 1;
     if (host->trust)
         fs_session_trust_read(host->trust, &trusted);
     return trusted.generation != 0;
+}
+
+/* Is there an agent, or was there ever one? Without, what is here is all that there is. */
+static int has_agent(const fs_session_host_t *host)
+{
+    return host->farm->host->agent || had_agent(host);
 }
 
 /* Places have limits of their own: the narrower counts. */
@@ -232,6 +237,8 @@ static int ask_for(looking_t *looking, const fs_session_key_t *key, const uint8_
         looking->seen = GONE;
         return 1;
     case FS_SESSION_AWAY:
+        if (!had_agent(host))
+            break;
         /* Works on with what is here; the changes are merged when the agent is back. */
         look(looking, key, 1);
         if (looking->seen == LIVE)

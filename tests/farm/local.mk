@@ -23,6 +23,7 @@ EXTRA_DIST += tests/check_messages.sh \
 	tests/farm/route_agents.py \
 	tests/farm/test_route_visitors.py \
 	tests/farm/session_httpd.py \
+	tests/farm/session_webs.py \
 	tests/farm/notice_farm.py \
 	tests/farm/sql_fixtures.py \
 	tests/farm/test_agent.py \
@@ -75,6 +76,7 @@ EXTRA_DIST += tests/check_messages.sh \
 	tests/farm/test_session.py \
 	tests/farm/test_sim.py \
 	tests/farm/test_session_servers.py \
+	tests/farm/test_session_start.py \
 	tests/farm/test_source.py \
 	tests/farm/test_sql_approval.py \
 	tests/farm/test_sql_audit.py \
