@@ -110,6 +110,13 @@ void fs_bank_totals(fs_bank_t *bank, fs_bank_totals_t *totals);
 int fs_bank_ranks(const fs_bank_t *bank, const fs_session_key_t *key, unsigned server,
                   const uint8_t *usable);
 
+/* bank_queue.c: the threads, for bank.c. 0, or -1: no memory, no thread. */
+int fs_bank_queues_create(fs_bank_t *bank);
+int fs_bank_queues_start(fs_bank_t *bank);
+/* Ends the threads; who waits for a job gets no answer. If they weren't created, that is fine. */
+void fs_bank_queues_end(fs_bank_t *bank);
+void fs_bank_note_totals(fs_bank_t *bank, const fs_bank_totals_t *totals);
+
 /* bank_work.c: does a job within the work of its thread. 0 or an error of LMDB. */
 int fs_bank_job_do(fs_bank_job_t *job, fs_bank_work_t *work);
 /* An answer that all that was offered found no room. */

@@ -22,7 +22,7 @@ datasrv_datasrv_SOURCES = \
 	datasrv/scribe.c datasrv/scribe.h \
 	datasrv/sqlthread.c datasrv/sqlthread.h \
 	datasrv/bank.c datasrv/bank.h \
-	datasrv/bank_work.c datasrv/bank_service.c \
+	datasrv/bank_queue.c datasrv/bank_work.c datasrv/bank_service.c \
 	datasrv/bank_hosts.c datasrv/bank_hosts.h \
 	datasrv/bank_store.c datasrv/bank_store.h \
 	datasrv/bank_open.c datasrv/bank_internal.h \
