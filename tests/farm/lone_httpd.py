@@ -169,11 +169,18 @@ FarmSyncAgent "{self.agent}"
         return done.returncode, done.stdout + done.stderr
 
     def start(self, how="-DFOREGROUND"):
+        before = self.runs()
         with open(self.path("stderr"), "ab") as stderr:
             # A session of its own: prefork ends its whole process group when it stops.
             self.process = subprocess.Popen(self.arguments(how), stderr=stderr,
                                             env=self.environment(), start_new_session=True)
         wait_for(self.answers, "httpd to answer: " + self.log())
+        if how != "-X":  # it listens before it minds signals: one that comes between ends it at once
+            wait_for(lambda: self.answers() and self.runs() > before, "httpd to run: " + self.log())
+
+    def runs(self):
+        """How often it has begun to run, restarts included."""
+        return self.log().count("resuming normal operations")
 
     def answers(self):
         assert self.process.poll() is None, self.log()
@@ -220,9 +227,9 @@ FarmSyncAgent "{self.agent}"
 
     def graceful(self):
         """A graceful restart, done when children of the new generation are there."""
-        before = self.log().count("resuming normal operations")
+        before = self.runs()
         self.process.send_signal(signal.SIGUSR1)
-        wait_for(lambda: self.log().count("resuming normal operations") > before, "the restart")
+        wait_for(lambda: self.runs() > before, "the restart")
 
     def stop(self):
         if self.process and self.process.poll() is None:

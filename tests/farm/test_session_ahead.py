@@ -23,7 +23,7 @@ def farm():
     def make(banks=2, hosts=3, routing=None, **sessions):
         directories.append(tempfile.mkdtemp(prefix="fssess-", dir="/tmp"))
         made.append(SessionFarm(directories[-1], Key(), banks, hosts, routing={} if routing is None else routing,
-                                **{"lease_ms": 300, **sessions}))
+                                **{"lease_ms": 1000, **sessions}))
         return made[-1]
     yield make
     for one in made:
