@@ -216,9 +216,16 @@ void fs_copy_send_now(fs_sessions_t *sessions, const fs_session_key_t *key, int 
 /* Opens a copy from elsewhere with its session's seal key. */
 apr_status_t fs_copy_open(const fs_session_item_t *item, const uint8_t *seal, apr_pool_t *pool,
                           fs_session_record_t *record, fs_result_t *result);
-/* A flight may have come to its end: tells the store and whoever waits. The lock is held, and
- * released for a while. */
-void fs_copy_settle(fs_sessions_t *sessions, fs_flight_t *flight);
+/* Flights that came to their end, of which the store isn't told yet. */
+typedef struct fs_settled_t {
+    fs_session_confirmed_t *confirmed; /* there is room for those that may come */
+    unsigned count;
+} fs_settled_t;
+/* A flight may have come to its end: tells whoever waits, and notes it for the store. The lock is
+ * held. */
+void fs_copy_settle(fs_sessions_t *sessions, fs_flight_t *flight, fs_settled_t *settled);
+/* Tells the store of all of them at once; none is left. No lock. */
+void fs_copy_settled(fs_sessions_t *sessions, fs_settled_t *settled);
 /* Queues what has changed; returns when to look again at the latest. Keeper's. */
 fs_usec_t fs_copy_collect(fs_sessions_t *sessions, apr_pool_t *pool);
 /* Looks at all flights again, as other servers are up now. The lock is held, and released for a
@@ -278,7 +285,8 @@ fs_usec_t fs_fetch_step_all(fs_sessions_t *sessions);
  */
 
 unsigned fs_session_handover_ms(const fs_sessions_t *sessions);
-/* Asks a host to hand a session over. 0: it didn't answer just now, and isn't asked. The lock is held. */
+/* Asks a host to hand a session over. 0: it didn't answer just now, and isn't asked. The lock is
+ * held. */
 int fs_peer_ask(fs_sessions_t *sessions, fs_fetch_t *fetch, unsigned round, const char *peer);
 /* Whether a host lives, as far as is known, and answered the last question. The lock is held. */
 int fs_peer_answers(fs_sessions_t *sessions, const char *name);

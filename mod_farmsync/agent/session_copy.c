@@ -11,6 +11,7 @@
 #define COLLECT_BYTES (8u << 20)
 #define PENDING_PACE  (20 * FS_USEC_PER_MSEC) /* while requests are at what has changed */
 #define BUSY_PACE     (5 * FS_USEC_PER_MSEC)
+#define BUSY_PARTS    10 /* of the flush time, while there is always something to send */
 #define RELEASED_FOR  (10 * FS_USEC_PER_SEC)
 #define LEAVE_AFTER   (2 * FS_USEC_PER_SEC)
 
@@ -153,12 +154,19 @@ static void send_to(fs_sessions_t *sessions, fs_sealed_t *sealed, const unsigned
                     unsigned count, int low, int urgent)
 {
     fs_flight_t *flight = fs_flight_put(&sessions->flights, sealed, servers, count, low, urgent);
+    fs_session_confirmed_t confirmed;
+    fs_settled_t settled = {&confirmed, 0};
 
     if (!flight)
         return;
     note_known(sessions, flight);
     wake_senders(sessions, servers, count);
-    fs_copy_settle(sessions, flight);
+    fs_copy_settle(sessions, flight, &settled);
+    if (!settled.count)
+        return;
+    pthread_mutex_unlock(&sessions->lock);
+    fs_copy_settled(sessions, &settled);
+    pthread_mutex_lock(&sessions->lock);
 }
 
 static void send_copy(fs_sessions_t *sessions, fs_sealed_t *sealed, int urgent)
@@ -228,51 +236,88 @@ static void leaves(fs_sessions_t *sessions, const fs_session_key_t *key)
     STAILQ_INSERT_TAIL(&sessions->leaving, leaving, link);
 }
 
-/* The lock isn't held. The store is told; a session that another host has is forgotten then. */
-static void confirm(fs_sessions_t *sessions, const fs_session_key_t *key,
-                    const fs_session_stamp_t *version, unsigned copies, int released)
+/* The lock is held. Notes that the store is to be told. */
+static void settle_later(fs_sessions_t *sessions, fs_flight_t *flight, fs_settled_t *settled)
 {
-    fs_result_t result;
-    apr_status_t status =
-        fs_session_store_confirm(sessions->store, key, version, copies, copies ? copies : 1,
-                                 fs_sessions_farm(sessions), &result);
+    fs_session_confirmed_t *confirmed = &settled->confirmed[settled->count++];
 
-    if (status && status != APR_NOTFOUND)
-        fs_log_result(FS_LOG_ERROR, &result);
-    if (!released || status)
-        return;
-    pthread_mutex_lock(&sessions->lock);
-    leaves(sessions, key);
-    pthread_mutex_unlock(&sessions->lock);
+    confirmed->key = flight->keyed.key;
+    confirmed->version = flight->copy->label.version;
+    confirmed->copies = count_copies(sessions, flight, &confirmed->version);
+    flight->confirming = 1;
 }
 
-void fs_copy_settle(fs_sessions_t *sessions, fs_flight_t *flight)
+void fs_copy_settle(fs_sessions_t *sessions, fs_flight_t *flight, fs_settled_t *settled)
 {
-    fs_session_key_t key = flight->keyed.key;
-    fs_session_stamp_t version = flight->copy->label.version;
-    unsigned copies;
-    int released = flight->copy->owner[0] != '\0';
-
-    fs_ack_look(sessions, &key);
+    fs_ack_look(sessions, &flight->keyed.key);
     if (flight->confirming || !fs_flight_is_done(flight))
         return;
-    if (!fs_flight_wanted(flight)) { /* nobody is there: it stays dirty */
-        if (!fs_flight_full_again(&sessions->flights, flight, fs_session_clock()))
-            fs_flight_remove(&sessions->flights, flight);
-        return;
-    }
-    copies = count_copies(sessions, flight, &version);
-    flight->confirming = 1;
-    pthread_mutex_unlock(&sessions->lock);
-    confirm(sessions, &key, &version, copies, released);
-    pthread_mutex_lock(&sessions->lock);
-    flight = fs_flight_find(&sessions->flights, &key);
+    if (fs_flight_wanted(flight))
+        settle_later(sessions, flight, settled);
+    else if (!fs_flight_full_again(&sessions->flights, flight, fs_session_clock()))
+        fs_flight_remove(&sessions->flights, flight); /* nobody is there: it stays dirty */
+}
+
+/* The lock is held. The store has been told, or couldn't be; what came to its end since goes into
+ * `again`. */
+static void has_settled(fs_sessions_t *sessions, const fs_session_confirmed_t *confirmed, int told,
+                        fs_settled_t *again)
+{
+    fs_flight_t *flight = fs_flight_find(&sessions->flights, &confirmed->key);
+    int same;
+
     if (!flight)
         return;
+    same = !fs_session_stamp_compare(&flight->copy->label.version, &confirmed->version);
     flight->confirming = 0;
-    if (fs_flight_is_done(flight) &&
-        !fs_session_stamp_compare(&flight->copy->label.version, &version))
+    if (told && same && flight->copy->owner[0]) /* another host has it */
+        leaves(sessions, &confirmed->key);
+    if (!same)
+        fs_copy_settle(sessions, flight, again);
+    else if (fs_flight_is_done(flight))
         fs_flight_remove(&sessions->flights, flight);
+}
+
+/* The lock is held. Leaves those out that are to go to somebody else, too, since. */
+static void keep_done(fs_sessions_t *sessions, fs_settled_t *settled)
+{
+    unsigned kept = 0;
+
+    for (unsigned i = 0; i < settled->count; i++) {
+        fs_session_confirmed_t confirmed = settled->confirmed[i];
+        fs_flight_t *flight = fs_flight_find(&sessions->flights, &confirmed.key);
+
+        if (flight && !fs_flight_is_done(flight))
+            flight->confirming = 0;
+        else
+            settled->confirmed[kept++] = confirmed;
+    }
+    settled->count = kept;
+}
+
+void fs_copy_settled(fs_sessions_t *sessions, fs_settled_t *settled)
+{
+    while (settled->count) {
+        fs_settled_t again = {settled->confirmed, 0}; /* written behind what is read */
+        fs_result_t result;
+        apr_status_t status;
+
+        pthread_mutex_lock(&sessions->lock);
+        keep_done(sessions, settled);
+        pthread_mutex_unlock(&sessions->lock);
+        status = fs_session_store_confirm_all(sessions->store, settled->confirmed, settled->count,
+                                              1, fs_sessions_farm(sessions), &result);
+        if (status && status != APR_NOTFOUND)
+            fs_log_result(FS_LOG_ERROR, &result);
+        pthread_mutex_lock(&sessions->lock);
+        for (unsigned i = 0; i < settled->count; i++) {
+            fs_session_confirmed_t confirmed = settled->confirmed[i];
+
+            has_settled(sessions, &confirmed, !status, &again);
+        }
+        pthread_mutex_unlock(&sessions->lock);
+        settled->count = again.count;
+    }
 }
 
 /* --- what has changed --------------------------------------------------------------------------
@@ -372,13 +417,21 @@ static void send_collected(fs_sessions_t *sessions, const collect_t *collect, ap
     }
 }
 
+/* Something was sent just now: the more is gathered the less each costs, here and on the bank. */
+static fs_usec_t busy_pace(const fs_sessions_t *sessions)
+{
+    fs_usec_t part = flush_of(sessions) / BUSY_PARTS;
+
+    return part < BUSY_PACE ? BUSY_PACE : part < PENDING_PACE ? part : PENDING_PACE;
+}
+
 /* When to look again, if nothing rings before; `next` is when the store says. */
 static fs_usec_t look_again(const collect_t *collect, fs_usec_t next)
 {
     fs_usec_t wait = next == INT64_MAX ? FS_USEC_PER_SEC : PENDING_PACE;
 
     if (collect->count)
-        return collect->count == COLLECT_MOST ? 0 : BUSY_PACE;
+        return collect->count == COLLECT_MOST ? 0 : busy_pace(collect->sessions);
     if (next - collect->farm < wait)
         wait = next > collect->farm ? next - collect->farm : BUSY_PACE;
     if (collect->resting && collect->rested - collect->now < wait)

@@ -50,6 +50,8 @@ typedef struct sending_t {
     fs_sealed_t *sealed[BATCH_ITEMS];
     int has_base[BATCH_ITEMS];
     fs_session_stamp_t bases[BATCH_ITEMS];
+    fs_session_confirmed_t confirmed[BATCH_ITEMS];
+    fs_settled_t settled; /* of these */
 } sending_t;
 
 /* The lock is held. */
@@ -97,16 +99,17 @@ static apr_status_t write_offer(const sending_t *sending, fs_session_batch_write
     return status;
 }
 
-/* The lock is held, and released for a while. */
-static void answer(fs_bank_server_t *server, const fs_session_key_t *key,
+/* The lock is held. */
+static void answer(sending_t *sending, const fs_session_key_t *key,
                    const fs_session_stamp_t *version, fs_answer_t what)
 {
+    fs_bank_server_t *server = sending->server;
     fs_sessions_t *sessions = server->sessions;
     fs_flight_t *flight = fs_flights_answer(&sessions->flights, key, server->index, version, what,
                                             fs_session_clock());
 
     if (flight)
-        fs_copy_settle(sessions, flight);
+        fs_copy_settle(sessions, flight, &sending->settled);
 }
 
 /* --- what came back ----------------------------------------------------------------------------
@@ -216,7 +219,7 @@ static void one_came_back(sending_t *sending, unsigned i, const fs_session_item_
     }
     if (what == FS_ANSWER_REFUSED)
         server->refused++;
-    answer(server, &sealed->label.key, version, what);
+    answer(sending, &sealed->label.key, version, what);
     pthread_mutex_unlock(&sessions->lock);
 }
 
@@ -242,11 +245,14 @@ static void batch_came_back(sending_t *sending, fs_session_batch_reader_t *reade
         if (!fs_session_batch_next(reader, &item) ||
             fs_session_key_compare(&item.key, &sending->sealed[i]->label.key)) {
             pthread_mutex_lock(&sending->server->sessions->lock);
-            answer(sending->server, &sending->sealed[i]->label.key,
-                   &sending->sealed[i]->label.version, FS_ANSWER_REFUSED);
+            answer(sending, &sending->sealed[i]->label.key, &sending->sealed[i]->label.version,
+                   FS_ANSWER_REFUSED);
             pthread_mutex_unlock(&sending->server->sessions->lock);
             continue;
         }
+        if (item.what != FS_SESSION_WHAT_STORED && item.what != FS_SESSION_WHAT_HAVE)
+            fs_copy_settled(sending->server->sessions,
+                            &sending->settled); /* this may take a while */
         one_came_back(sending, i, &item, pool);
         if (item.what == FS_SESSION_WHAT_FULL)
             go_on_to_next(sending, &item.key, pool);
@@ -266,7 +272,7 @@ static void batch_failed(sending_t *sending, const fs_result_t *result)
                server->config->name, sending->count, result->detail, kept);
     pthread_mutex_lock(&server->sessions->lock);
     for (unsigned i = 0; i < sending->count; i++)
-        answer(server, &sending->sealed[i]->label.key, &sending->sealed[i]->label.version,
+        answer(sending, &sending->sealed[i]->label.key, &sending->sealed[i]->label.version,
                FS_ANSWER_FAILED);
     pthread_mutex_unlock(&server->sessions->lock);
 }
@@ -287,10 +293,11 @@ static void send_batch(sending_t *sending, apr_pool_t *pool)
     free(writer.bytes);
     if (status) {
         batch_failed(sending, &result);
-        return;
+    } else {
+        batch_came_back(sending, &reader, pool);
+        fs_http_answer_clear(&came);
     }
-    batch_came_back(sending, &reader, pool);
-    fs_http_answer_clear(&came);
+    fs_copy_settled(server->sessions, &sending->settled);
 }
 
 /* --- the thread --------------------------------------------------------------------------------
@@ -325,6 +332,7 @@ void *fs_send_run(void *baton)
         return NULL;
     apr_pool_create(&pool, NULL);
     sending->server = server;
+    sending->settled.confirmed = sending->confirmed;
     while (next_batch(sending)) {
         send_batch(sending, pool);
         pthread_mutex_lock(&server->sessions->lock);

@@ -33,6 +33,8 @@ static uint64_t count_unprotected(const fs_sessions_t *sessions, uint64_t held, 
         return 0;
     for (unsigned i = 0; i < sessions->count; i++)
         behind += sessions->flights.low_waiting[i];
+    if (behind < sessions->flights.table.count)
+        behind = sessions->flights.table.count; /* safe, and on its way to yet another */
     if (!behind && held && (sessions->walking || sessions->walk_wanted > sessions->walk_done))
         behind = 1; /* it isn't known yet */
     return behind;
