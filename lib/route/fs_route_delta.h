@@ -25,7 +25,7 @@ typedef enum fs_route_delta_kind_t {
     /* What `from` knows of visitors that whoever is told takes for others'. */
     FS_ROUTE_DELTA_TOLD,
     /* A page of a copy of the visitors of `of`, in the order of their ids; `last` is where the log
-     * of `from` is. `more`: there are further pages. */
+     * of `of` is, as far as `from` has heard it. `more`: there are further pages. */
     FS_ROUTE_DELTA_PAGE,
     /* The answer to the first two: of your log (`generation`) I have everything up to `last`.
      * `more`: I'm copying; later. */

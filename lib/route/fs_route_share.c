@@ -128,6 +128,8 @@ static void take_status(fs_share_peer_t *peer, const fs_route_peer_status_t *sta
         peer->copy_at = mono < peer->copy_at ? peer->copy_at : mono;
     }
     peer->known = 1;
+    if (peer->dead && !status->dead)
+        fs_share_back(peer);
     peer->dead = status->dead;
     peer->reachable = status->reachable;
     peer->serves = status->serves;

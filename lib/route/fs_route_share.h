@@ -9,6 +9,9 @@
  * holds whatever the order (fs_route_store.h), all come to the same state: after losses,
  * partitions, restarts, and stores that were lost.
  *
+ * What a server said last before it died may have reached some only: when it is dead each one asks
+ * all others how far they have heard its log, and copies its visitors from whoever has heard more.
+ *
  * A server that was away isn't ready until it has compared with all that it can reach: it would
  * serve visitors who were taken over. Of servers that are dead it asks somebody else; and of
  * itself, if its own store was lost. Nobody takes what a server that isn't ready has for all it

@@ -88,11 +88,31 @@ void fs_share_judge_ready(fs_route_share_t *share, fs_moment_t now)
 /* --- asking --------------------------------------------------------------------------------------
  */
 
+/*
+ * What a server said last before it died may have reached only some of the others. As its log was
+ * told in order, whoever heard the most of it knows all that the others know.
+ */
+static int is_surveyed(const fs_route_share_t *share, const fs_share_peer_t *peer)
+{
+    return share->ready && peer->known && peer->dead && !peer->self;
+}
+
+/* Whose answer is awaited, or who is asked next. */
+static const fs_share_peer_t *next_surveyed(const fs_route_share_t *share, fs_share_peer_t *peer)
+{
+    for (; peer->asked < share->count; peer->asked++)
+        if (share->peers[peer->asked].reachable)
+            return &share->peers[peer->asked];
+    return NULL;
+}
+
 /* Of a dead server, and of this one itself, another one is asked, while this one isn't ready. */
-static const fs_share_peer_t *choose_source(fs_route_share_t *share, const fs_share_peer_t *peer)
+static const fs_share_peer_t *choose_source(fs_route_share_t *share, fs_share_peer_t *peer)
 {
     if (peer->reachable)
         return peer->wants_copy || peer->copies ? peer : NULL;
+    if (is_surveyed(share, peer))
+        return next_surveyed(share, peer);
     if (share->ready || peer->compared || !peer->known || !peer->dead)
         return NULL;
     for (unsigned i = 0; i < share->count; i++) {
@@ -118,8 +138,14 @@ static unsigned requests(const fs_route_share_t *share)
 
 static void end_copy(fs_share_peer_t *peer)
 {
-    peer->copies = peer->goes_on = 0;
+    peer->copies = peer->goes_on = peer->behind = 0;
     peer->source[0] = '\0';
+}
+
+void fs_share_back(fs_share_peer_t *peer)
+{
+    end_copy(peer);
+    peer->asked = 0;
 }
 
 int fs_share_copy_next(fs_route_share_t *share, fs_share_peer_t *peer, fs_moment_t now,
@@ -146,6 +172,10 @@ int fs_share_copy_next(fs_route_share_t *share, fs_share_peer_t *peer, fs_moment
     memcpy(request->of, peer->name, sizeof(request->of));
     request->goes_on = peer->goes_on;
     memcpy(request->after, peer->after, sizeof(request->after));
+    if (is_surveyed(share, peer) && !peer->behind) { /* for an empty page */
+        request->goes_on = 1;
+        memset(request->after, 0xff, sizeof(request->after));
+    }
     return 1;
 }
 
@@ -157,8 +187,13 @@ static void copy_failed(fs_share_peer_t *peer, fs_usec_t mono)
     end_copy(peer);
     peer->copy_at = mono + (FAILED_AGAIN << (peer->copy_failures < 5 ? peer->copy_failures : 5));
     /* A dead one isn't waited for for ever: others may not know of it either. */
-    if (++peer->copy_failures >= FAILURES && peer->dead)
-        peer->compared = 1;
+    if (++peer->copy_failures < FAILURES || !peer->dead)
+        return;
+    if (peer->compared) {
+        peer->asked++;
+        peer->copy_failures = 0;
+    }
+    peer->compared = 1;
 }
 
 static void copy_done(fs_route_share_t *share, fs_share_peer_t *peer, fs_usec_t mono)
@@ -177,12 +212,25 @@ static void copy_done(fs_route_share_t *share, fs_share_peer_t *peer, fs_usec_t 
 static int page_fits(const fs_share_peer_t *peer, const fs_route_delta_t *page)
 {
     if (page->kind != FS_ROUTE_DELTA_PAGE || strcmp(page->from, peer->source) != 0 ||
-        strcmp(page->of, peer->name) != 0 || !page->generation)
+        strcmp(page->of, peer->name) != 0)
+        return 0;
+    if (!page->generation && !strcmp(page->from, page->of))
         return 0;
     if (!peer->goes_on)
         return 1;
     return page->generation == peer->copy_generation &&
            (!page->count || memcmp(page->visitors[0].id, peer->after, FS_ROUTE_ID_BYTES) > 0);
+}
+
+/* As far as whoever was asked has heard the log of a dead server, this one has, too. */
+static apr_status_t note_heard(fs_route_share_t *share, fs_share_peer_t *peer, fs_moment_t now,
+                               fs_result_t *result)
+{
+    fs_route_news_t news = {
+        .from = peer->name, .generation = peer->copy_generation, .sequence = peer->copy_sequence};
+
+    peer->asked++;
+    return fs_share_merge(share, peer, now, &news, result);
 }
 
 static apr_status_t take_page(fs_route_share_t *share, fs_share_peer_t *peer, fs_moment_t now,
@@ -214,9 +262,31 @@ static apr_status_t take_page(fs_route_share_t *share, fs_share_peer_t *peer, fs
         peer->goes_on = 1;
         memcpy(peer->after, last, FS_ROUTE_ID_BYTES);
     } else {
+        if (!own && share->ready)
+            status = note_heard(share, peer, now, result);
         copy_done(share, peer, now.mono);
     }
     return status;
+}
+
+/* How far whoever was asked has heard the log of a dead server. */
+static apr_status_t take_survey(fs_route_share_t *share, fs_share_peer_t *peer, fs_moment_t now,
+                                const fs_route_delta_t *page, fs_result_t *result)
+{
+    fs_route_total_t total;
+    apr_status_t status = fs_route_store_total(share->store, peer->name, &total, result);
+
+    if (status) {
+        copy_failed(peer, now.mono);
+        return status;
+    }
+    peer->behind =
+        page->generation && (page->generation != total.generation || page->last > total.sequence);
+    if (!peer->behind) {
+        end_copy(peer);
+        peer->asked++;
+    }
+    return APR_SUCCESS;
 }
 
 apr_status_t fs_share_copy_answer(fs_route_share_t *share, fs_share_peer_t *peer, fs_moment_t now,
@@ -229,10 +299,12 @@ apr_status_t fs_share_copy_answer(fs_route_share_t *share, fs_share_peer_t *peer
         copy_failed(peer, now.mono);
         return APR_SUCCESS;
     }
-    if (peer->copies && page_fits(peer, &page))
-        status = take_page(share, peer, now, &page, result);
-    else
+    if (!peer->copies || !page_fits(peer, &page))
         copy_failed(peer, now.mono);
+    else if (is_surveyed(share, peer) && !peer->behind)
+        status = take_survey(share, peer, now, &page, result);
+    else
+        status = take_page(share, peer, now, &page, result);
     fs_route_delta_clear(&page);
     return status;
 }

@@ -46,6 +46,10 @@ typedef struct fs_share_peer_t {
     fs_usec_t differs_since; /* mono, since when digests differ, or its log doesn't come; 0 */
     int compared;            /* since this server began */
 
+    /* It is dead: each of the others is asked how far it has heard its log. */
+    unsigned asked; /* so many of them */
+    int behind;     /* the one that is asked has heard more: its visitors are copied from there */
+
     uint8_t return_after[FS_ROUTE_ID_BYTES]; /* where giving back goes on */
 } fs_share_peer_t;
 
@@ -79,6 +83,8 @@ apr_status_t fs_share_copy_answer(fs_route_share_t *share, fs_share_peer_t *peer
 /* What a peer said of itself is compared with what is known here. */
 apr_status_t fs_share_compare(fs_route_share_t *share, fs_share_peer_t *peer, fs_moment_t now,
                               fs_result_t *result);
+/* It was dead, and isn't any more. */
+void fs_share_back(fs_share_peer_t *peer);
 void fs_share_judge_ready(fs_route_share_t *share, fs_moment_t now);
 
 /* fs_route_share_tell.c: telling, and being told */

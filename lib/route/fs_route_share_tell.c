@@ -294,7 +294,7 @@ size_t fs_route_share_page(fs_route_store_t *store, const char *self, const char
 
     collected.count = 0;
     /* The log's end first: what changes from here on is told from there. */
-    status = fs_route_store_total(store, self, &total, result);
+    status = fs_route_store_total(store, delta.of, &total, result);
     if (!status)
         status = fs_route_store_each(store, delta.of, after, FS_ROUTE_DELTA_VISITORS, 0, collect,
                                      &collected, result);

@@ -768,6 +768,54 @@ START_TEST(who_says_what_is_old_is_reminded)
 }
 END_TEST
 
+static unsigned knowing(farm_t *farm, unsigned of)
+{
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < SERVERS; i++)
+        count += farm->servers[i].up && i != of && total(farm, i, of).primaries;
+    return count;
+}
+
+static uint64_t copies(farm_t *farm, unsigned at)
+{
+    fs_route_share_info_t info;
+
+    fs_route_share_info(farm->servers[at].share, &info);
+    return info.copies;
+}
+
+/* The last word of a server that dies reaches some only: they tell the others. */
+START_TEST(what_a_dead_server_said_last_is_known_to_all)
+{
+    farm_t *farm = begin(200 + (uint64_t)_i);
+    uint64_t before = 0, after = 0;
+    parcel_t *parcel, *next;
+
+    run(farm, 3 * SECOND);
+    request(farm, 1, 0);
+    while (!knowing(farm, 0))
+        run(farm, STEP);
+    stop(farm, 0);
+    for (parcel = TAILQ_FIRST(&farm->parcels); parcel; parcel = next) {
+        next = TAILQ_NEXT(parcel, link);
+        if (!parcel->from && !parcel->answer)
+            drop_parcel(farm, parcel);
+    }
+    run(farm, 15 * SECOND);
+    ck_assert_uint_eq(knowing(farm, 0), SERVERS - 1);
+    ck_assert_str_eq(difference(farm), "");
+    for (unsigned i = 2; i < SERVERS; i++)
+        before += copies(farm, i);
+    stop(farm, 1); /* of which all know the same: nobody copies anything */
+    run(farm, 15 * SECOND);
+    for (unsigned i = 2; i < SERVERS; i++)
+        after += copies(farm, i);
+    ck_assert_uint_eq(after, before);
+    end(farm);
+}
+END_TEST
+
 /* --- messages ------------------------------------------------------------------------------------
  */
 
@@ -912,6 +960,7 @@ static Suite *share_suite(void)
     tcase_add_test(tests, what_is_written_is_read);
     tcase_add_test(tests, who_says_it_is_another_is_refused);
     tcase_add_test(tests, changes_are_merged_in_their_order_and_once);
+    tcase_add_loop_test(tests, what_a_dead_server_said_last_is_known_to_all, 0, 5);
     suite_add_tcase(suite, tests);
     return suite;
 }
