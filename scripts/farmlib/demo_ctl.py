@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """farmsyncctl as an operator would type it, shown with what it answers."""
 
-import json
 import os
 import subprocess
+
+from farmctl.agent import Agent
+from farmctl.errors import CtlError
 
 from . import paths
 from .errors import FarmError
@@ -27,11 +29,9 @@ def command(web, *words, shown=None):
         raise FarmError(f"farmsyncctl {words[0]} was not well; scripts/farm log {web.name} may say why")
 
 
-def asked(web, *words):
-    """What farmsyncctl says there, for programs."""
-    done = subprocess.run([CTL, "--json", *words, "--agent", agent_socket(web)], text=True, capture_output=True,
-                          stdin=subprocess.DEVNULL, check=False)
+def asked(web, path):
+    """What its agent answers (GET); FarmError if it doesn't."""
     try:
-        return json.loads(done.stdout)
-    except ValueError as error:
-        raise FarmError(f"farmsyncctl {words[0]} was not well: {done.stderr.strip()}") from error
+        return Agent(agent_socket(web)).ask("GET", path)[1]
+    except CtlError as error:
+        raise FarmError(f"the agent of {web.name}: {error}") from error

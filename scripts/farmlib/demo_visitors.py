@@ -65,7 +65,8 @@ def wait_states(farm, wanted):
     """Until every server that runs takes each of them for one of `wanted`."""
     running = [web for web in farm.webs if web.pid]
     names = [web.name for web in running]
-    wait_until(lambda: all(states(web).get(name) in wanted for web in running for name in names), 60,
+    wait_until(lambda: all(states(web).get(name) in wanted for web in running for name in names)
+               and all(not one["failures"] for web in running for one in asked(web, "/v1/backplane")["peers"]), 60,
                "the servers to know of each other", lambda: str([states(web) for web in running]), pace=0.1)
 
 
@@ -76,7 +77,7 @@ def all_come(farm, visitors):
 
 def taken_over(farm):
     """How many sessions servers went on with that they had held for others."""
-    return sum(asked(web, "sessions", "status").get("ahead", {}).get("served", 0) for web in farm.webs if web.pid)
+    return sum(asked(web, "/v1/sessions/status").get("ahead", {}).get("served", 0) for web in farm.webs if web.pid)
 
 
 def homes(visitors):
@@ -133,7 +134,7 @@ def wait_emptied(at, name):
     """Until that server says that nobody is at home there, if nobody is: visitors of before may be."""
     deadline = time.monotonic() + 3
     while time.monotonic() < deadline and any(
-            one["name"] == name and one["primaries"] for one in asked(at, "servers")["servers"]):
+            one["name"] == name and one["primaries"] for one in asked(at, "/v1/route")["servers"]):
         time.sleep(0.1)
 
 
