@@ -35,6 +35,7 @@ int fs_crier_join(fs_crier_t *crier, fs_usec_t until);
 
 typedef struct fs_relay_t fs_relay_t;
 
+/* Starts its thread. FS0812. */
 apr_status_t fs_relay_start(fs_relay_t **relay, fs_agents_t *agents, fs_result_t *result);
 /* Before it is asked anything: the server whose calls it answers. */
 void fs_relay_set_server(fs_relay_t *relay, fs_http_server_t *server);

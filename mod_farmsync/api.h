@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The functions that other modules of httpd call: mod_farmsync.h says what they do. */
 #ifndef FS_API_H
 #define FS_API_H
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Who a visitor is by the cookie of his session, for routing. */
 #ifndef FS_SESSION_VISITOR_H
 #define FS_SESSION_VISITOR_H
 

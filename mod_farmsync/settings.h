@@ -87,6 +87,7 @@ int fs_settings_start_agent(const fs_settings_t *settings);
 /* host:port, an IPv6 address in brackets. */
 int fs_settings_is_address(const char *text);
 
+/* The name of the group at that place of FarmSyncGroup. */
 const char *fs_settings_group(const fs_settings_t *settings, int index);
 
 #endif

@@ -127,6 +127,8 @@ typedef struct fs_peer_info_t {
     uint64_t sent, received; /* messages */
 } fs_peer_info_t;
 
+/* Peers stand at places from 0 on, in no order; some places are this server itself, or another
+ * address of one that stands elsewhere. Both return 1, or 0 if no other server is meant. */
 unsigned fs_exchange_peer_count(const fs_exchange_t *exchange);
 int fs_exchange_peer(const fs_exchange_t *exchange, unsigned index, fs_moment_t now,
                      fs_peer_info_t *info);

@@ -92,11 +92,7 @@ void fs_control_keep_groups(fs_control_t *control, const char *const *names, uns
 void fs_control_beat(fs_control_t *control);
 void fs_control_set_agent(fs_control_t *control, const char *server_name, int64_t pid);
 
-/*
- * Writes StateDir/views/<id> for a verified set of images and returns its new id (written whole,
- * then renamed). `version` with its datasets; image files must be in StateDir/images. Errors:
- * FS0010, FS0503.
- */
+/* A version of a group, as a file below StateDir/views tells httpd of it. */
 typedef struct fs_view_dataset_t {
     char name[FS_IMAGE_NAME_SIZE];
     fs_digest_t digest;
@@ -110,6 +106,11 @@ typedef struct fs_view_info_t {
     fs_view_dataset_t *datasets; /* ordered by name */
 } fs_view_info_t;
 
+/*
+ * Writes StateDir/views/<id> for a verified set of images and returns its new id (written whole,
+ * then renamed). view->id is not looked at; image files must be in StateDir/images. Errors:
+ * FS0010, FS0503.
+ */
 apr_status_t fs_view_write(fs_control_t *control, const fs_view_info_t *view, uint64_t *id,
                            fs_result_t *result);
 /* Lists, or removes, published view files. The list is malloc'ed. */

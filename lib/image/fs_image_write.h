@@ -15,6 +15,7 @@ typedef struct fs_image_file_t {
     char path[4096];
 } fs_image_file_t;
 
+/* FS0102; then nothing is open. */
 apr_status_t fs_image_file_create(fs_image_file_t *file, const char *dir, fs_result_t *result);
 /* Closes and removes it; one that isn't open is fine. */
 void fs_image_file_drop(fs_image_file_t *file);

@@ -28,6 +28,7 @@ int fs_session_fetch_read(const void *body, size_t length, fs_session_key_t *key
 
 void fs_session_ack_write(uint8_t body[FS_SESSION_ACK_BYTES], const fs_session_key_t *key,
                           const fs_session_stamp_t *version);
+/* 0, or -1 if it has another length. */
 int fs_session_ack_read(const void *body, size_t length, fs_session_key_t *key,
                         fs_session_stamp_t *version);
 

@@ -89,6 +89,7 @@ int fs_session_env_reserve_first(MDB_env *env);
  * another error. */
 int fs_session_env_reserve(fs_session_store_t *store, int adds, int *tight);
 
+/* What all processes know of the space on the disk: the file `space`. Errors: FS1216. */
 apr_status_t fs_session_space_open(fs_session_space_t **space, const char *dir,
                                    fs_result_t *result);
 void fs_session_space_close(fs_session_space_t *space);

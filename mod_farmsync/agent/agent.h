@@ -133,6 +133,7 @@ struct fs_agent_t {
 
 /* --- agent.c: what all threads use ------------------------------------------------------------ */
 
+/* 1 once the agent is to end. Any thread. */
 int fs_agent_stopping(const fs_agent_t *agent);
 /* 1 if there is a database or a data server; 0: this agent is there for the backplane alone. */
 int fs_agent_has_source(const fs_agent_t *agent);

@@ -21,6 +21,7 @@ typedef struct fs_unknown_t {
 } fs_unknown_t;
 
 void fs_unknown_add(fs_unknown_t *unknown, const fs_session_key_t *key, fs_usec_t now);
+/* `now`: mono. 1 if it was added a moment ago. */
 int fs_unknown_has(const fs_unknown_t *unknown, const fs_session_key_t *key, fs_usec_t now);
 /* It came into being after all. */
 void fs_unknown_forget(fs_unknown_t *unknown, const fs_session_key_t *key);
