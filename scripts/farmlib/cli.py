@@ -19,8 +19,9 @@ from .progress import step
 CAPACITIES = (100, 100, 200)  # visitors that a server can be home to, in turn
 
 DESCRIPTION = """\
-A whole farm on this machine: a private database, data servers and web servers with their agents,
-all below one directory and on 127.0.0.1 only. A system Apache or MariaDB is left alone.
+A whole farm on this machine: a private database, data servers, web servers with their agents, and
+a balancer (HAProxy) before them, all below one directory and on 127.0.0.1 only. A system Apache or
+MariaDB is left alone.
 """
 
 EPILOG = """\
@@ -58,7 +59,7 @@ def parser():
         return commands.add_parser(name, help=text, description=text, parents=[common], **more)
 
     for name, text in (("up", "build what is missing and start a farm, or what of it is down"),
-                       ("demo", "start a farm, load data, change it and watch the switch")):
+                       ("demo", "start a farm and show in a minute what it does")):
         command = add(name, text)
         command.add_argument("--servers", metavar="N", type=whole(1, 32), default=3)
         command.add_argument("--datasrv", metavar="M", type=whole(0, 16), default=2)
@@ -71,7 +72,8 @@ def parser():
         command.add_argument("--mpm", default="event", help="event, prefork or worker; a list "
                              "(event,prefork) gives them to the servers in turn")
     add("build", "install what is missing and build, without starting anything")
-    add("env", "shell assignments: FARM_DIR, FARM_SQL, FARM_CTL, FARM_WEB_1, FARM_PID_WEB_1, ...")
+    add("env", "shell assignments: FARM_DIR, FARM_SQL, FARM_CTL, FARM_WEB_1, FARM_BALANCER, "
+        "FARM_PID_WEB_1, ...")
     add("status", "what runs where, and what each server has")
     command = add("sql", "run SQL as the farm's administrator")
     command.add_argument("statement", nargs="?", help="without it: the client, interactive or "
