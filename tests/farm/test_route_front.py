@@ -20,6 +20,7 @@ from farmlib import paths
 from lone_httpd import DEADLINE_S, LoneHttpd, wait_for
 from route_httpd import Affinity, RouteHttpd, ask, token
 
+LONG = os.environ.get("FARMSYNC_TEST_LONG") == "1"
 SHOP = ("web2", "web3", "web4")
 LOAD = (f'LoadModule proxy_farmsync_module "{paths.built("mod_farmsync/mod_proxy_farmsync.so")}"\n'
         "LogLevel proxy_farmsync:info\n")
@@ -137,6 +138,28 @@ def test_mod_proxy_cluster_MAINTESTS_stop_a_node(shop):
             assert after.said["server"] == reply.affinity.primary
 
 
+def test_mod_proxy_cluster_BASETESTS_a_node_is_stopped_and_started(shop):
+    """Again and again: its visitors are always served, and new ones come to it again."""
+    for _ in range(25 if LONG else 2):
+        home, other = shop.homes[1:]
+        cookie = Affinity(primary=home.name, alternate=other.name)
+        home.stop()
+        assert ask(shop.front, cookie=cookie).said["server"] == other.name
+        assert ask(shop.front, "/missing", cookie=cookie).status == 404
+        shop.mend()
+
+
+def test_mod_proxy_cluster_MAINTESTS_sticky_over_two_applications(shop):
+    """On one connection, with one cookie."""
+    home = ask(shop.front).affinity
+    connection = http.client.HTTPConnection("127.0.0.1", shop.front.port, timeout=DEADLINE_S)
+    for path in ("/echo", "/proxy") * 3:
+        connection.request("GET", path, headers={"Cookie": f"farmsync={home.text()}"})
+        answer = connection.getresponse()
+        assert json.loads(answer.read())["server"] == home.primary
+    connection.close()
+
+
 def test_a_home_that_takes_its_time_is_waited_for(shop):
     reply = ask(shop.front)
     after = ask(shop.front, "/echo?slow", cookie=reply.cookie)
@@ -157,7 +180,7 @@ def standing_still(web):
 
 
 def test_mod_proxy_cluster_HANGINGTESTS_a_node_is_suspended(shop):
-    """Whoever waits for its answer gets it from the alternate, once the farm knows; but not what might be done twice."""
+    """Whoever waits gets his answer from the alternate, once the farm knows; but not what might be done twice."""
     reply = ask(shop.front)
     home = shop.home(reply.affinity.primary)
     found, posted = [], []
@@ -180,6 +203,23 @@ def test_mod_proxy_cluster_HANGINGTESTS_a_node_is_suspended(shop):
     post.join(DEADLINE_S)
     assert (posted[0].said["server"], posted[0].said["body"]) == (home.name, "once")
     assert shop.front.log().count("FS1646") == 2  # it isn't asked a second time
+
+
+def test_mod_proxy_cluster_HANGINGTESTS_the_only_node_is_suspended(shop):
+    """503, and all is well when it goes on."""
+    home, *others = shop.homes
+    gone = {other.name: {"state": "dead"} for other in others}
+    cookie, found = Affinity(primary=home.name, alternate=others[0].name), []
+    shop.publish(**gone)
+    with standing_still(home):
+        waiting = threading.Thread(target=lambda: found.append(ask(shop.front, cookie=cookie)))
+        waiting.start()
+        wait_for(lambda: waits_at(home), "somebody who waits")
+        shop.front.publish(table(*shop.webs, **gone, **{home.name: {"state": "suspect"}}))
+        waiting.join(DEADLINE_S)
+        assert found[0].status == 503
+    shop.publish(**gone)
+    wait_for(lambda: shop.reaches(home), "it to serve again")
 
 
 def waits_at(home):
