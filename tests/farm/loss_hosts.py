@@ -305,7 +305,7 @@ class HostFarm:
         for one in self.servers():
             one.spawn()
         for one in self.servers():
-            wait_until(one._ready_or_dead, 20, f"{one.name} to answer",
+            wait_until(one._ready_or_dead, 60, f"{one.name} to answer",
                        lambda one=one: tail(one.log_path()))
 
     def down(self):

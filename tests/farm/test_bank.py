@@ -123,7 +123,7 @@ def test_what_has_ended_by_farm_time_goes(banks, database):
     """By the database's clock; without one nothing is thrown away."""
     [bank] = banks(option_file=database.option_file)
     brief, lasting = new_key(), new_key()
-    wait_until(lambda: bank.metric("clock_known") == 1, 20, "farm time", bank.log)
+    wait_until(lambda: bank.metric("clock_known") == 1, 60, "farm time", bank.log)
     now = int(database.sql("SELECT CAST(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000 AS INT)"))
     bank.offer("web1", brief, V1, expires=now + 500000)
     bank.offer("web1", lasting, V1, expires=now + 3600 * 1000000)

@@ -62,7 +62,7 @@ def told_everywhere(farm, *words):
     def has(text):
         return all(word in html.unescape(text) for word in words)
 
-    wait_until(lambda: row(farm, "state")[0] == "failed" and has(row(farm, "reason")[0]), 20, "the view cycle to tell")
+    wait_until(lambda: row(farm, "state")[0] == "failed" and has(row(farm, "reason")[0]), 60, "the view cycle to tell")
     assert row(farm, "reason")[0].startswith(words[0])
     action, detail = farm.sql("SELECT action, detail FROM history ORDER BY id DESC LIMIT 1")[0]
     assert action == "refused" and has(detail), detail
@@ -84,7 +84,7 @@ def told_everywhere(farm, *words):
 
 
 def told_no_more(farm):
-    wait_until(lambda: row(farm, "state", "reason") == ("running", ""), 20, "the group to be as usual")
+    wait_until(lambda: row(farm, "state", "reason") == ("running", ""), 60, "the group to be as usual")
     ds1 = farm.datasrv(1)
     wait_until(lambda: "farmsync_group_reason{" not in get(ds1, "/metrics"), 30, "no reason in the metrics")
     for web in farm.webs:
@@ -132,7 +132,7 @@ def test_waiting_for_approval(farm):
              "SET DEFAULT ROLE farmsync_operator FOR second@localhost", None)
     farm.sql("CALL farmsync.set_approval('default', 'on')")
     farm.sql("UPDATE shop2.price SET price = 9 WHERE sku = 'sku-001'", None)
-    wait_until(lambda: "FS1106: waits for approval" in row(farm, "reason")[0], 20, "the group to wait")
+    wait_until(lambda: "FS1106: waits for approval" in row(farm, "reason")[0], 60, "the group to wait")
     assert row(farm, "state")[0] == "running"
     before = farm.sql("SELECT next_activation FROM cycle")[0]
     wait_until(lambda: farm.sql("SELECT next_activation FROM cycle")[0] > before, 30, "the cycle to go on")

@@ -148,7 +148,7 @@ def test_a_bank_server_that_dies_is_trouble_and_sessions_go_on(shop, ctl):
     ctl.says("wait")
     shop.datasrv(1).kill()
     try:
-        wait_until(lambda: ctl.json("status", status=None)["trouble"], 20, "the death to be told")
+        wait_until(lambda: ctl.json("status", status=None)["trouble"], 60, "the death to be told")
         assert shop.datasrvs[0].url.partition("//")[2] in ctl.says("status", status=1)
     finally:
         shop.datasrv(1).start()
@@ -196,7 +196,7 @@ def test_a_drained_web_server_can_be_switched_off_without_loss(shop, ctl):
         assert [visit(shop.web(2), "get?n", one)[0] for one in cookies] == ["1"] * 20
     finally:
         shop.web(1).start()
-    wait_until(lambda: http_get(shop.web(1).url + "/counter/get?n")[0] == 200, 20, "web1 to be back")
+    wait_until(lambda: http_get(shop.web(1).url + "/counter/get?n")[0] == 200, 60, "web1 to be back")
     ctl.says("undrain")
 
 

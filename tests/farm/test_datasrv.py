@@ -122,7 +122,7 @@ class Datasrv:
         self.process = subprocess.Popen([binary(), "-c", self.conf], stdin=subprocess.DEVNULL,
                                         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
                                         env=dict(os.environ, **(env or {})))
-        wait_until(lambda: self.said("FS0820") > started or self.process.poll() is not None, 20,
+        wait_until(lambda: self.said("FS0820") > started or self.process.poll() is not None, 60,
                    f"{self.name} to be ready", self.log)
         assert self.process.poll() is None, self.process.stderr.read().decode() + self.log()
         self.port = int(re.findall(r"ready at \w+://127\.0\.0\.1:(\d+)", self.log())[-1])
@@ -235,7 +235,7 @@ def first_version(one, group):
         status, _, body = one.get(f"/v1/groups/{group}/manifest")
         return status == 200 and json.loads(body)["version"] == 1 and one.metric(
             f'datasrv_images_missing{{group="{group}"}}') == 0
-    wait_until(whole, 20, "the first version", one.log)
+    wait_until(whole, 60, "the first version", one.log)
 
 
 def change(database, group, price):
@@ -285,7 +285,7 @@ def test_two_data_servers_race_and_each_cycle_is_promoted_once(servers, database
     for price in range(100, 108):
         version = pair[0].manifest(group)["version"]
         change(database, group, price)
-        wait_until(lambda: pair[0].manifest(group)["version"] > version, 20, "the next version",
+        wait_until(lambda: pair[0].manifest(group)["version"] > version, 60, "the next version",
                    pair[0].log)
     database.sql(f"CALL farmsync.hold('{group}')")
     twice = database.rows("SELECT version, COUNT(*) FROM farmsync.history WHERE action = 'promote' AND "
@@ -311,7 +311,7 @@ def test_a_source_that_cannot_be_read_stops_the_promotion_and_says_so(server, da
     before = server.manifest(group)
     database.sql(f"ALTER TABLE shop.{group} DROP COLUMN label")
     database.sql(f"CALL farmsync.set_interval('{group}', 1)")
-    wait_until(lambda: server.manifest(group)["state"] == "failed", 20, "the refusal", server.log)
+    wait_until(lambda: server.manifest(group)["state"] == "failed", 60, "the refusal", server.log)
     failed = server.manifest(group)
     assert failed["version"] == before["version"] and failed["reason"]
     assert server.said("FS0852") >= 1
@@ -320,7 +320,7 @@ def test_a_source_that_cannot_be_read_stops_the_promotion_and_says_so(server, da
     status, health = server.health()
     assert status == 200 and [w for w in health["warnings"] if w["group"] == group], health
     database.sql(f"ALTER TABLE shop.{group} ADD COLUMN label TEXT")
-    wait_until(lambda: server.manifest(group)["state"] == "running", 20, "recovery", server.log)
+    wait_until(lambda: server.manifest(group)["state"] == "running", 60, "recovery", server.log)
 
 
 # --- the HTTP interface ---------------------------------------------------------------------------------
@@ -385,7 +385,7 @@ def test_long_polls_are_answered_when_the_epoch_changes(server, database, group)
     with concurrent.futures.ThreadPoolExecutor(100) as pool:
         asked = [pool.submit(server.get, f"/v1/groups/{group}/manifest?epoch={epoch}&wait=25000",
                              timeout=40) for _ in range(100)]
-        wait_until(lambda: server.metric("datasrv_waiting") == 100, 20, "all to wait")
+        wait_until(lambda: server.metric("datasrv_waiting") == 100, 60, "all to wait")
         began = time.monotonic()
         database.sql(f"CALL farmsync.set_interval('{group}', {LONG_CYCLE - 1})")
         answers = [one.result() for one in asked]
@@ -451,7 +451,7 @@ def test_dashboard_metrics_and_health(server, database, group):
     def page():
         return server.get("/")[2].decode()
     text = wait_until(lambda: (lambda t: t if f"{group}-web" in t and "version 1" in t else None)(page()),
-                      20, "the member and the version in force on the dashboard", server.log)
+                      60, "the member and the version in force on the dashboard", server.log)
     assert f"Group {group}" in text and ">promote<" in text
     assert "<script>alert" not in text and "&#60;script&#62;alert" in text
     assert not re.search(r"(src|href)\s*=", text), "nothing from elsewhere"
@@ -476,8 +476,8 @@ def test_database_gone_and_back(server, database, group, how):
     away, back = server.said("FS0830"), server.said("FS0831")
     getattr(database.server, how)()
     try:
-        wait_until(lambda: not server.healthy(), 20, "it to be noticed", server.log)
-        wait_until(lambda: server.metric("database_up") == 0, 20, "it to be noticed", server.log)
+        wait_until(lambda: not server.healthy(), 60, "it to be noticed", server.log)
+        wait_until(lambda: server.metric("database_up") == 0, 60, "it to be noticed", server.log)
         assert server.manifest(group) == before
         wait_until(lambda: server.get(f"/v1/groups/{group}/manifest")[0] == 203, 30, "it to be told apart")
         assert server.get(f"/v1/images/{digest}")[0] == 200
@@ -493,13 +493,13 @@ def test_database_gone_and_back(server, database, group, how):
         assert problems and set(problems) <= {"FS0830", "FS0845"}
     finally:
         database.server.resume() if how == "pause" else database.server.start()
-    wait_until(server.healthy, 20, "health", server.log)
+    wait_until(server.healthy, 60, "health", server.log)
     assert server.said("FS0830") == away + 1 and server.said("FS0831") == back + 1
     wait_until(lambda: database.number("SELECT COUNT(*) FROM farmsync.member WHERE "
                                        f"name = '{group}-{how}'") == 1, 10, "what was reported meanwhile")
     database.sql(f"CALL farmsync.set_interval('{group}', 1)")
     change(database, group, 777)
-    wait_until(lambda: server.manifest(group)["version"] > before["version"], 20, "the next promotion",
+    wait_until(lambda: server.manifest(group)["version"] > before["version"], 60, "the next promotion",
                server.log)
 
 
@@ -534,7 +534,7 @@ def test_who_asks_is_not_sent_away_while_members_cannot_be_written(server, datab
     assert server.said("FS0830") == away
     wait_until(lambda: database.number("SELECT COUNT(*) FROM farmsync.member WHERE "
                                        f"name = '{name}'") == 1, 60, "what was kept", server.log)
-    wait_until(lambda: server.said("FS0877") > 0, 20, "it to be said", server.log)
+    wait_until(lambda: server.said("FS0877") > 0, 60, "it to be said", server.log)
 
 
 def test_started_without_the_database_it_waits_for_it(servers, database, group):
@@ -584,7 +584,7 @@ def test_full_disk_is_said_and_recovers(servers, database, group):
             before = one.manifest(group)
             database.sql(f"CALL farmsync.set_interval('{group}', 1)")
             change(database, group, 4242)
-            wait_until(lambda: one.said("FS0853"), 20, "the full disk to be said", one.log)
+            wait_until(lambda: one.said("FS0853"), 60, "the full disk to be said", one.log)
             assert "No space left" in one.log()
             warnings = wait_until(lambda: one.health()[1]["warnings"], 30, "health to tell")
             assert "FS0853" in [w["problem"] for w in warnings]
@@ -612,7 +612,7 @@ def test_full_disk_of_one_server_while_another_promotes(servers, database, group
             change(database, group, 4343)
             wait_until(lambda: well.manifest(group)["version"] == 2, 30, "the other's promotion",
                        well.log)
-            wait_until(lambda: full.said("FS0855"), 20, "the full disk to be said", full.log)
+            wait_until(lambda: full.said("FS0855"), 60, "the full disk to be said", full.log)
             status, health = full.health()
             assert status == 503 and "FS0855" in [p["problem"] for p in health["problems"]]
             digest = images_of(full.manifest(group))[2, group]
@@ -643,7 +643,7 @@ def test_images_left_by_an_earlier_process_are_verified(server, group, damage):
             if damage == "cut":
                 file.truncate(len(whole) - 1)
     server.start()
-    wait_until(lambda: server.get(f"/v1/images/{digest}")[0] == 200, 20, "the image", server.log)
+    wait_until(lambda: server.get(f"/v1/images/{digest}")[0] == 200, 60, "the image", server.log)
     assert server.get(f"/v1/images/{digest}")[2] == whole
     assert server.said("FS0857") == (1 if damage in ("flipped", "cut") else 0)
     assert server.metric(f'datasrv_builds_total{{group="{group}"}}') == (0 if damage == "none" else 1)
@@ -671,7 +671,7 @@ def test_images_nobody_names_are_removed(servers, database, group):
     for price in (5, 6):
         version = one.manifest(group)["version"]
         change(database, group, price)
-        wait_until(lambda: one.manifest(group)["version"] > version, 20, "the next version", one.log)
+        wait_until(lambda: one.manifest(group)["version"] > version, 60, "the next version", one.log)
     database.sql(f"CALL farmsync.set_interval('{group}', {LONG_CYCLE})")
     wait_until(lambda: old + ".fsi" not in os.listdir(one.images), 30, "the old image to go", one.log)
     assert one.get(f"/v1/images/{old}")[0] == 404
@@ -718,7 +718,7 @@ def keyed(servers, directory, group, key):
     def known():
         url = f"/v1/groups/{group}/manifest"
         return one.get(url, headers=key.headers("GET", url)[0])[0] == 200
-    wait_until(known, 20, "the group", one.log)
+    wait_until(known, 60, "the group", one.log)
     one.key_file = path
     return one
 
@@ -973,7 +973,7 @@ def test_daemon_returns_when_it_is_ready(servers, group):
     finally:
         pid = wait_until(lambda: pid_in(pid_file), 30, "its pid", one.log)
         os.kill(pid, signal.SIGTERM)
-    wait_until(lambda: not os.path.exists(pid_file), 20, "it to end", one.log)
+    wait_until(lambda: not os.path.exists(pid_file), 60, "it to end", one.log)
 
 
 def test_tells_systemd_when_it_is_ready(servers, directory, group):

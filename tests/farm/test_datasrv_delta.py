@@ -151,7 +151,7 @@ def test_more_transfers_than_allowed_are_told_to_come_again(servers, database, l
     first_version(one, large)
     path = f"/v1/images/{digest_of(one, large)}"
     slow = [Slow(one.port, path) for _ in range(2)]
-    wait_until(lambda: one.metric("datasrv_transfers") == 2, 20, "two transfers", one.log)
+    wait_until(lambda: one.metric("datasrv_transfers") == 2, 60, "two transfers", one.log)
     status, headers, body = one.get(path)
     assert (status, headers["Retry-After"]) == (503, "1")
     assert json.loads(body)["problem"] == "FS0868"
@@ -159,9 +159,9 @@ def test_more_transfers_than_allowed_are_told_to_come_again(servers, database, l
     assert one.manifest(large)["version"] == 1
     assert one.metric('datasrv_answers_total{kind="busy"}') == 1
     slow[0].socket.close()
-    wait_until(lambda: one.metric("datasrv_transfers") == 1, 20, "one to end", one.log)
+    wait_until(lambda: one.metric("datasrv_transfers") == 1, 60, "one to end", one.log)
     assert one.get(path)[0] == 200
     slow[1].socket.close()
-    wait_until(lambda: one.metric("datasrv_transfers") == 0, 20, "all to end", one.log)
+    wait_until(lambda: one.metric("datasrv_transfers") == 0, 60, "all to end", one.log)
     assert urlopen(one.port, "HEAD", path)[0] == 200
     assert one.metric("datasrv_transfers") == 0

@@ -49,6 +49,6 @@ def test_server_that_was_away_gets_one_delta(farm):
         agreeing.wait_stamp(farm, stamp, [farm.web(1)])
     away.start()
     agreeing.wait_stamp(farm, 201, [away])
-    wait_until(lambda: len(fetched(away)) > before, 20, "the version to be fetched")
+    wait_until(lambda: len(fetched(away)) > before, 60, "the version to be fetched")
     transferred, deltas, _ = fetched(away)[before]
     assert (transferred, deltas) == (3, 3), fetched(away)[before:]

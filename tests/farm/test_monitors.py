@@ -64,7 +64,7 @@ def test_down_on_this_server_and_back(farm):
     breaks(farm, web)
     wait_status([web], 503)
     assert [status(one) for one in farm.webs] == [200, 503, 200, 200]
-    wait_until(lambda: "shop/monitor.file.web2" in notices(farm.web(1)), 20, "the others to know")
+    wait_until(lambda: "shop/monitor.file.web2" in notices(farm.web(1)), 60, "the others to know")
     notice = notices(farm.web(1))["shop/monitor.file.web2"]
     assert notice["role"] == "monitor" and notice["servers"] == ["web2"] and "not there" in notice["who"]
     assert "FS1580" in tail(web.log_path(), 200)
@@ -97,14 +97,14 @@ def test_no_more_than_the_share(farm):
     """All four say that it is down: two of them are heeded, alike on all servers."""
     for web in farm.webs:
         breaks(farm, web)
-    wait_until(lambda: len(notices(farm.web(1))) == 4, 20, "all monitors to have spoken")
-    wait_until(lambda: sorted(status(web) for web in farm.webs) == [200, 200, 503, 503], 20, "two of four")
-    wait_until(lambda: len(heeded(farm.web(1))) == 2 and all(heeded(web) == heeded(farm.web(1)) for web in farm.webs), 20,
+    wait_until(lambda: len(notices(farm.web(1))) == 4, 60, "all monitors to have spoken")
+    wait_until(lambda: sorted(status(web) for web in farm.webs) == [200, 200, 503, 503], 60, "two of four")
+    wait_until(lambda: len(heeded(farm.web(1))) == 2 and all(heeded(web) == heeded(farm.web(1)) for web in farm.webs), 60,
                "all to agree")
     down = [web for web in farm.webs if status(web) == 503]
     works(farm, down[0])  # makes room for the next one
     wait_until(lambda: status(down[0]) == 200 and sorted(status(web) for web in farm.webs) == [200, 200, 503, 503],
-               20, "the next one's turn")
+               60, "the next one's turn")
 
 
 def test_an_operator_is_above(farm):
@@ -112,7 +112,7 @@ def test_an_operator_is_above(farm):
     web = farm.web(3)
     breaks(farm, web)
     # What the test before left has been taken back, and this one counts.
-    wait_until(lambda: heeded(web) == {"shop/monitor.file.web3"}, 20, "this monitor alone to be heeded")
+    wait_until(lambda: heeded(web) == {"shop/monitor.file.web3"}, 60, "this monitor alone to be heeded")
     wait_status([web], 503)
     ctl(web, "up", "shop", code=1)
     assert status(web) == 503
@@ -123,7 +123,7 @@ def test_an_operator_is_above(farm):
     for one in farm.webs:
         assert status(one) == 503
     works(farm, web)
-    wait_until(lambda: "shop/monitor.file.web3" not in notices(web), 20, "the monitor to take its word back")
+    wait_until(lambda: "shop/monitor.file.web3" not in notices(web), 60, "the monitor to take its word back")
     assert status(web) == 503
 
 
@@ -134,9 +134,9 @@ def test_an_agent_that_starts_again_keeps_to_what_it_told(farm):
     since = notices(web)["shop/monitor.file.web4"]["from"]
     before = web.agent_process()
     farm.part("agent4").kill()
-    wait_until(lambda: web.agent_process() not in (None, before), 20, "a new agent")
+    wait_until(lambda: web.agent_process() not in (None, before), 60, "a new agent")
     assert status(web) == 503
-    wait_until(lambda: "shop/monitor.file.web4" in quiet(web), 20, "its notice")
+    wait_until(lambda: "shop/monitor.file.web4" in quiet(web), 60, "its notice")
     assert notices(web)["shop/monitor.file.web4"]["from"] == since
     works(farm, web)
     wait_status([web], 200)
@@ -167,7 +167,7 @@ def test_scripts_leave_no_zombies(farm):
     """One that has ended this moment is reaped by the next."""
     for web in farm.webs:
         seen = zombies(web)
-        wait_until(lambda: not seen & zombies(web), 20, f"the agent of {web.name} to reap {seen}")
+        wait_until(lambda: not seen & zombies(web), 60, f"the agent of {web.name} to reap {seen}")
 
 
 @pytest.mark.parametrize("line, number", [
@@ -209,7 +209,7 @@ def test_tcp_and_the_whole_farm(farm):
                             + (f"FarmSyncMonitor port mail tcp 127.0.0.1:{listener.getsockname()[1]} scope=farm {FAST}\n"
                                if one is web else ""))
             one.graceful()
-        wait_until(lambda: any(one["name"] == "port" and one["passed"] > 1 for one in monitors(web)), 20,
+        wait_until(lambda: any(one["name"] == "port" and one["passed"] > 1 for one in monitors(web)), 60,
                    "the port to be seen")
     wait_status(farm.webs, 503, "/mail/")
     for one in farm.webs:

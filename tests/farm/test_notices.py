@@ -53,7 +53,7 @@ def nothing_said(farm):
     for key in notices(first):
         raw(first, "DELETE", "/v1/notices/" + key.replace("*", "%2A"))
     for web in farm.webs:
-        wait_until(lambda: agent_answers(web) and not notices(web), 20, f"{web.name} to have no notices")
+        wait_until(lambda: agent_answers(web) and not notices(web), 60, f"{web.name} to have no notices")
 
 
 def agent_answers(web):
@@ -122,8 +122,8 @@ def test_agents_death_changes_nothing(farm):
     farm.part("agent2").kill()
     for _ in range(20):
         assert status(web) == 503
-    wait_until(lambda: web.agent_process() not in (None, before), 20, "a new agent")
-    wait_until(lambda: os.path.exists(socket_of(web)) and "shop/operator" in try_notices(web), 20, "its notices")
+    wait_until(lambda: web.agent_process() not in (None, before), 60, "a new agent")
+    wait_until(lambda: os.path.exists(socket_of(web)) and "shop/operator" in try_notices(web), 60, "its notices")
     assert status(web) == 503
     whole(farm)
 
@@ -141,7 +141,7 @@ def test_processes_that_start_later_know(farm):
     web.graceful()
     for _ in range(50):
         assert status(web) == 503
-    wait_until(lambda: "shop/operator" in try_notices(web), 20, "the new agent")
+    wait_until(lambda: "shop/operator" in try_notices(web), 60, "the new agent")
     whole(farm)
 
 
@@ -247,7 +247,7 @@ def test_signed_at_any_agent_and_data_server(farm):
     key = os.path.join(farm.directory, "etc", "farm.key")
     for url in (url_of(farm.web(2)), farm.datasrv(1).url, farm.datasrv(2).url):
         where = Agent(url, key)
-        wait_until(lambda: try_ask(where, "POST", "/v1/notices", DOWN) == 200, 20, f"{url} to pass it on")
+        wait_until(lambda: try_ask(where, "POST", "/v1/notices", DOWN) == 200, 60, f"{url} to pass it on")
         for web in farm.webs:
             assert status(web) == 503
         assert notices(farm.web(1))["shop/operator"]["who"].startswith("farmsyncctl")

@@ -431,7 +431,7 @@ def test_one_decision_on_galera(galera, connect):
             plan(db, 1)
         else:
             ready(db, "web1")
-        wait_until(lambda: len({s.epoch() for s in sessions}) == 1, 20, "the nodes to agree")
+        wait_until(lambda: len({s.epoch() for s in sessions}) == 1, 60, "the nodes to agree")
         outcomes = decide_at_once(sessions)
         assert sorted(outcomes) == sorted([outcome] + ["lost"] * (len(sessions) - 1))
     assert len(history(db, "ready")) == 1 and len(history(db, "put_off")) == 1
