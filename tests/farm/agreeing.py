@@ -6,13 +6,16 @@ three. The page shows the three stamps, by subrequests and by expressions, as "s
 differ within one answer, a request saw two versions.
 """
 
+import itertools
+
 from farmlib.errors import FarmError
 from farmlib.part import http_get, wait_until
-from farmlib.prober import Prober
+from farmlib.prober import Prober, switch_bounds
 
 TABLES = ("ta", "tb", "tc")
 PAGE = "/agree.shtml"
 AGREE = '"stamp":'
+stamps = itertools.count(1000)  # of the changes that nobody else numbers
 
 SHTML = "".join(f'<!--#include virtual="/farmsync/data/{table}/k" -->\n' for table in TABLES) + \
         "".join(f'"stamp":<!--#echo var="HTTP_X_{table.upper()}" -->\n' for table in TABLES)
@@ -68,12 +71,31 @@ def told(farm):
         return str(error)
 
 
-def wait_stamp(farm, stamp, webs=None, seconds=30):
+def wait_stamp(farm, stamp, webs=None, seconds=60):
     """Until every server shows this stamp in each dataset (each comes with a version of its own)."""
     for web in webs or farm.webs:
         for table in TABLES:
             wait_until(lambda: stamp_at(web, table) == stamp, seconds,
                        f"{web.name} to show stamp {stamp} in {table}", lambda: told(farm))
+
+
+def flows(farm, webs=None, seconds=60):
+    """A change in the database arrives on every server; returns its stamp."""
+    stamp = next(stamps)
+    change(farm, stamp)
+    wait_stamp(farm, stamp, webs, seconds)
+    return stamp
+
+
+def switch(farm, log, prober, stamp):
+    """Changes the data and waits until each server switched: {(server, version): bounds of its clock}."""
+    version = log.look().version
+    change(farm, stamp)
+    wait_until(lambda: log.look().version > version, 30, "the change to be staged")
+    staged = max(log.activations)
+    wait_until(lambda: len([e for e in prober.switches if e["to"] == staged]) == len(farm.webs), 30,
+               "all servers to switch")
+    return {(server, staged): switch_bounds(web, staged) for server, web in enumerate(farm.webs)}
 
 
 def up(farms, conf="", **options):

@@ -12,29 +12,18 @@ import json
 import os
 import secrets
 import signal
-import socket
 import struct
 import subprocess
 import time
 
 from farmlib import paths, ports
 from farmlib.part import tail, wait_until
+from unix_http import UnixConnection
 
 SECONDS = 30
 OPERATOR, MEMBER, MONITOR = range(3)
 PING, PUSH = 1, 2
 LIMIT = 64 * 1024
-
-
-class UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path, timeout=30):
-        super().__init__("localhost", timeout=timeout)
-        self.path = path
-
-    def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self.path)
 
 
 class Host:

@@ -71,6 +71,7 @@ EXTRA_DIST += tests/check_messages.sh \
 	tests/farm/test_sql_ready.py \
 	tests/farm/test_scripts.py \
 	tests/farm/session_hosts.py \
+	tests/farm/unix_http.py \
 	tests/farm/test_session_agent.py \
 	tests/farm/test_session_ahead.py \
 	tests/farm/test_session.py \

@@ -6,10 +6,10 @@ import json
 import os
 import subprocess
 
-from backplane_hosts import UnixConnection
 from farmctl.agent import Agent
 from farmlib import paths
 from farmlib.part import http_get, wait_until
+from unix_http import UnixConnection
 
 CTL = os.path.join(paths.REPO, "scripts", "farmsyncctl")
 APPLICATIONS = "FarmSyncApplication shop /shop\nFarmSyncApplication mail /mail\n"
@@ -36,7 +36,7 @@ def status(web, path="/shop/", **headers):
     return http_get(web.url + path, headers=headers)[0]
 
 
-def wait_status(webs, wanted, path="/shop/", seconds=20):
+def wait_status(webs, wanted, path="/shop/", seconds=60):
     for web in webs:
         wait_until(lambda: status(web, path) == wanted, seconds,
                    f"{web.name} to answer {wanted} for {path}")

@@ -5,7 +5,6 @@ processes. With the bank servers of bank_client.
 """
 
 import contextlib
-import http.client
 import json
 import os
 import signal
@@ -16,19 +15,9 @@ import threading
 from bank_client import Bank
 from farmlib import paths, ports
 from farmlib.part import tail, wait_until
+from unix_http import UnixConnection
 
 SECONDS = 30
-
-
-class UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path, timeout=30):
-        super().__init__("localhost", timeout=timeout)
-        self.path = path
-
-    def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self.path)
 
 
 class Relay:
@@ -252,6 +241,11 @@ class Host:
                    f"the sessions of {self.name} to be protected",
                    lambda: json.dumps(self.status()) + tail(self.log_path, 30))
 
+    def wait_bank(self):
+        """All bank servers are heard: before that a session is where it belongs if those that are have it."""
+        wait_until(lambda: all(bank["state"] != "down" for bank in self.status()["bank"]), SECONDS,
+                   f"{self.name} to hear the bank", lambda: tail(self.log_path, 30))
+
     def load(self, session, wait=5000):
         return self.do("load", session, wait)
 
@@ -273,6 +267,8 @@ class SessionFarm:
             host.routing = routing
         for host in self.hosts:
             host.start()
+        for host in self.hosts:
+            host.wait_bank()
 
         for host in self.hosts:
             wait_until(host.knows_peers, SECONDS, f"{host.name} to know the others", host.log)

@@ -5,14 +5,12 @@ monotonic clock runs 200 ppm fast, switches with the others within the published
 """
 
 import glob
-import os
 
 import pytest
 
 import agreeing
 from farmlib.clock import ActivationLog
-from farmlib.part import wait_until
-from farmlib.prober import Prober, switch_bounds, violations
+from farmlib.prober import Prober, violations
 
 SWITCHES = 3
 FAKETIME = next(iter(glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")), None)
@@ -64,14 +62,7 @@ def test_wrong_clocks_switch_with_the_others(farm):
     bounds = {}
     try:
         for number in range(SWITCHES):
-            version = log.look().version
-            agreeing.change(farm, 100 + number)
-            wait_until(lambda: log.look().version > version, 30, "the change to be staged")
-            staged = max(log.activations)
-            wait_until(lambda: len([e for e in prober.switches if e["to"] == staged])
-                       == len(farm.webs), 30, "all servers to switch")
-            for server, web in enumerate(farm.webs):
-                bounds[server, staged] = switch_bounds(web, staged)
+            bounds.update(agreeing.switch(farm, log, prober, 100 + number))
     finally:
         prober.stop()
         log.stop()

@@ -8,7 +8,6 @@ Everything logs at level debug, and at the end no log has a secret in it.
 """
 
 import glob
-import itertools
 import json
 import os
 import re
@@ -19,11 +18,10 @@ import time
 import pytest
 
 import agreeing
-from agreeing import Watched, sync_row
+from agreeing import Watched, flows, stamps, sync_row
 from farmlib import proc
 from farmlib.part import http_get, wait_until
 
-stamps = itertools.count(1000)
 CONF = "FarmSyncGroup default other\nFarmSyncAgentLogLevel debug\nLogLevel debug\n"
 
 
@@ -57,18 +55,11 @@ def farm(shared):
     return shared
 
 
-def flows(farm, webs=None, seconds=40):
-    stamp = next(stamps)
-    agreeing.change(farm, stamp)
-    agreeing.wait_stamp(farm, stamp, webs, seconds)
-    return stamp
-
-
 def staged(farm):
     """Changes production and waits until that is staged; returns the stamp."""
     before, stamp = sync_row(farm)["version"], next(stamps)
     agreeing.change(farm, stamp)
-    wait_until(lambda: sync_row(farm)["version"] > before, 20, "the change to be staged")
+    wait_until(lambda: sync_row(farm)["version"] > before, 60, "the change to be staged")
     return stamp
 
 
@@ -86,7 +77,7 @@ class LogFrom:
     def text(self):
         return log_of(self.part)[self.begin:]
 
-    def wait(self, what, seconds=20):
+    def wait(self, what, seconds=60):
         wait_until(lambda: what in self.text(), seconds, f"{what} in the log of {self.part.name}",
                    self.text)
 
@@ -115,13 +106,13 @@ def test_interval_is_changed_while_something_is_staged(farm):
             assert activation(farm) <= at
             second = next(stamps)
             agreeing.change(farm, second)  # the next promotion stages it, for ten minutes later
-            agreeing.wait_stamp(farm, first, seconds=25)
-            wait_until(lambda: sync_row(farm)["left"] > 100_000_000, 20, "an activation that is far")
+            agreeing.wait_stamp(farm, first)
+            wait_until(lambda: sync_row(farm)["left"] > 100_000_000, 60, "an activation that is far")
             row = sync_row(farm)
             assert row["version"] > row["active"], "something is staged"
             assert all(agreeing.stamp_at(web) == first for web in farm.webs)
             farm.sql("CALL farmsync.set_interval('default', 1)")
-            agreeing.wait_stamp(farm, second, seconds=25)
+            agreeing.wait_stamp(farm, second)
             flows(farm)
     finally:
         farm.sql("CALL farmsync.set_interval('default', 1)")
@@ -136,17 +127,17 @@ def test_hold_and_resume(farm):
     farm.sql("CALL farmsync.hold('default')")
     try:
         with Watched(farm.webs):
-            wait_until(lambda: sync_row(farm)["left"] < 0, 20, "what was staged to be in force")
+            wait_until(lambda: sync_row(farm)["left"] < 0, 60, "what was staged to be in force")
             row, stamp = sync_row(farm), next(stamps)
             agreeing.change(farm, stamp)
-            wait_until(lambda: sync_row(farm)["left"] < -4_000_000, 20, "four cycles without promotion")
+            wait_until(lambda: sync_row(farm)["left"] < -4_000_000, 60, "four cycles without promotion")
             assert sync_row(farm)["version"] == row["version"]
             assert all(agreeing.stamp_at(web) != stamp for web in farm.webs)
             for web in farm.webs:
                 status, _, text = http_get(web.url + "/farmsync/status/health")
                 assert status == 200, text
             resume(farm)
-            agreeing.wait_stamp(farm, stamp, seconds=20)
+            agreeing.wait_stamp(farm, stamp)
     finally:
         resume(farm)
 
@@ -283,11 +274,11 @@ def test_farmsync_is_enabled_by_a_reload_of_a_server_that_runs(farm):
         farm.write_file(extra, agreed)
         web.graceful()
         flows(farm)
-        assert len(agents_of(web)) == 1
+        wait_until(lambda: len(agents_of(web)) == 1, 60, "one agent")
         farm.write_file(f"{web.name}/conf/httpd.conf", without)
         farm.write_file(extra, "")
         web.graceful()
-        wait_until(lambda: not agents_of(web), 20, "the agent to end with the module")
+        wait_until(lambda: not agents_of(web), 60, "the agent to end with the module")
     finally:
         farm.write_file(f"{web.name}/conf/httpd.conf", whole)
         farm.write_file(extra, agreed)
@@ -304,9 +295,9 @@ def test_ten_reloads_in_a_row_lose_nothing(farm, number):
         for _ in range(10):
             before = log.count("resuming normal operations")
             proc.send(web.process, signal.SIGUSR1)
-            wait_until(lambda b=before: log.count("resuming normal operations") > b, 20, "the restart")
+            wait_until(lambda b=before: log.count("resuming normal operations") > b, 60, "the restart")
         flows(farm)
-    wait_until(lambda: len(agents_of(web)) == 1, 20, "one agent")
+    wait_until(lambda: len(agents_of(web)) == 1, 60, "one agent")
     bad = [line for line in log.text().splitlines()
            if any(one in line for one in ("FS0613", "FS0655", "exit signal"))]
     assert not bad

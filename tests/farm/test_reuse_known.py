@@ -16,6 +16,7 @@ import agreeing
 from conftest import LONG
 from farmlib import paths
 from farmlib.part import http_get, wait_until
+from unix_http import UnixConnection
 
 CGI = """#!/bin/sh
 echo x >>"$COUNT_FILE"
@@ -144,6 +145,17 @@ def test_bad_names_are_refused(farm):
     for name in ("", "a b", "/a", "x" * 129):
         status, text = ctl(farm, farm.webs[0], name)
         assert status != 0 and "FS1720" in text, text
+
+
+def test_what_is_no_list_of_names_is_refused(farm):
+    path = os.path.join(farm.directory, farm.webs[0].name, "run", "farmsync", "agent.sock")
+    for body in ("", "x", "{}", '{"names": []}', '{"names": "a"}', '{"names": ["a", 1]}',
+                 json.dumps({"names": [f"n{n}" for n in range(201)]}), '{"names": ["a\\u0000b"]}'):
+        connection = UnixConnection(path)
+        connection.request("POST", "/v1/invalidate", body)
+        answer = connection.getresponse()
+        assert answer.status == 400 and b"FS1720" in answer.read(), body
+        connection.close()
 
 
 def test_what_vary_names_and_the_page_belong_together(farm):

@@ -16,9 +16,9 @@ from bank_client import Bank, Key
 from farmlib import paths, ports
 from lone_httpd import wait_for
 from route_httpd import Affinity
-from session_hosts import UnixConnection
 from session_httpd import build_module
-from test_session_servers import Web
+from session_webs import Web
+from unix_http import UnixConnection
 
 PAGE = "Prices of the day, line by line.\n" * 40
 PLACES = """

@@ -11,8 +11,7 @@ import pytest
 
 import agreeing
 from farmlib.clock import ActivationLog
-from farmlib.part import wait_until
-from farmlib.prober import Prober, spread_us, switch_bounds, violations
+from farmlib.prober import Prober, spread_us, violations
 
 SWITCHES = 10
 INTERVAL_S = 2
@@ -31,14 +30,7 @@ def test_ten_switches_on_one_clock(farm):
     try:
         first = log.look().version
         for number in range(SWITCHES):
-            version = log.look().version
-            agreeing.change(farm, 100 + number)
-            wait_until(lambda: log.look().version > version, 30, "the change to be staged")
-            staged = max(log.activations)
-            wait_until(lambda: len([e for e in prober.switches if e["to"] == staged])
-                       == len(farm.webs), 30, "all servers to switch")
-            for server, web in enumerate(farm.webs):
-                bounds[server, staged] = switch_bounds(web, staged)
+            bounds.update(agreeing.switch(farm, log, prober, 100 + number))
         time.sleep(0.1)
     finally:
         prober.stop()
