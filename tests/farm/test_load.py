@@ -76,7 +76,7 @@ def test_no_page_mixes_versions_and_none_fails(farm):
     assert mixed == 0
     assert failed == 0 and socket == 0
     assert answers > 100 * SECONDS
-    assert distinct >= SECONDS / 2  # there were switches, or the test shows nothing
+    assert distinct > 2  # there were switches, or the test shows nothing
 
 
 @pytest.mark.limit(90 + 2 * SECONDS)
@@ -92,7 +92,7 @@ def test_graceful_restarts_lose_nothing(farm):
                         options=["--agree", agreeing.AGREE])
         try:
             end = time.monotonic() + SECONDS
-            while time.monotonic() < end:
+            while time.monotonic() < end or restarts < 2:
                 time.sleep(min(5, SECONDS / 3))
                 web.graceful()
                 restarts += 1

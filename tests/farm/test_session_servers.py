@@ -114,7 +114,7 @@ def test_an_id_that_nobody_knows_is_no_session(servers):
     visitor = web1.visitor()
     visitor.get("/app/put?a=1")
     visitor.ask("/app/end")
-    answer = web2.visitor().ask("/strict/get?a", cookie=f"{COOKIE}={visitor.cookie}")
+    answer = web2.visitor().ask("/app/get?a", cookie=f"{COOKIE}={visitor.cookie}")
     assert (answer.status, answer.text) == (200, "-")
 
 
