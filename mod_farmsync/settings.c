@@ -57,6 +57,8 @@ void *fs_settings_merge_server(apr_pool_t *pool, void *base, void *add)
     const fs_settings_t *inner = add;
 
     settings->avail = fs_avail_settings_merge(pool, settings->avail, inner->avail);
+    settings->reuse_used |= inner->reuse_used;
+    settings->reuse_mirrors |= inner->reuse_mirrors;
     settings->routing->used |= inner->routing->used;
     return settings;
 }
