@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 
-from . import paths, proc, setup
+from . import paths, setup
 from .errors import FarmError
 from .farm import Farm
 from .part import http_get, tail, wait_until

@@ -73,9 +73,6 @@ class Web(SessionHttpd):
                     found.append(pid)
         return max(found) if found else None
 
-    def request_processes(self):
-        return self.children() - {self.agent_pid()}
-
     def metric(self, name):
         for line in self.get("/farmsync/status?metrics").text.splitlines():
             if line.startswith(name + " "):

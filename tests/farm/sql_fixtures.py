@@ -21,7 +21,6 @@ sys.path.insert(0, os.path.join(HERE, "..", "..", "scripts"))
 from farmlib.mariadb import MariaDB, SqlError, start_galera, stop_all  # noqa: E402
 
 SQL_DIR = os.path.join(HERE, "..", "..", "sql")
-OPEN = 9223372036854775807
 LOST = (1020, 1047, 1205, 1213, 3101)  # errors that mean: somebody else was first
 
 

@@ -3,7 +3,7 @@
 
 import pytest
 
-from sql_fixtures import Session, install
+from sql_fixtures import install
 
 pytest_plugins = ["sql_fixtures"]
 
