@@ -161,7 +161,7 @@ class Bank:
         self.process = subprocess.Popen([paths.built("datasrv/datasrv"), "-c", self.conf],
                                         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                         stderr=subprocess.PIPE)
-        wait_until(lambda: self.said("FS0820") > started or self.process.poll() is not None, 20,
+        wait_until(lambda: self.said("FS0820") > started or self.process.poll() is not None, 60,
                    f"{self.name} to be ready", lambda: tail(self.log_path))
         assert self.process.poll() is None, self.process.stderr.read().decode() + self.log()
         return self
@@ -171,7 +171,7 @@ class Bank:
         if process is None:
             return
         process.terminate()
-        _, words = process.communicate(timeout=20)
+        _, words = process.communicate(timeout=60)
         assert (process.returncode, words) == (0, b""), words.decode() + self.log()
 
     def kill(self):

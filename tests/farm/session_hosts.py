@@ -190,7 +190,7 @@ class Host:
         for agent in self.agents:
             if agent.poll() is None:
                 agent.send_signal(signal.SIGTERM)
-            status = agent.wait(20)
+            status = agent.wait(60)
             assert status in (0, -signal.SIGKILL), (status, self.log()[-3000:])
         self.agents = []
         assert "Sanitizer" not in self.log(), self.log()[-6000:]

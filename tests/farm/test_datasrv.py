@@ -136,7 +136,7 @@ class Datasrv:
         if process.poll() is None:
             process.terminate()
         try:
-            _, words = process.communicate(timeout=20)
+            _, words = process.communicate(timeout=60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
@@ -514,7 +514,7 @@ def locked(database, table):
         assert client.stdout.readline() == b"locked\n"
         yield
     finally:
-        client.communicate(timeout=20)
+        client.communicate(timeout=60)
 
 
 def test_who_asks_is_not_sent_away_while_members_cannot_be_written(server, database, group):
