@@ -291,7 +291,7 @@ class Farm:
             with progress("Starting the balancer"):
                 self.balancer.start()
 
-    def wait_member(self, name, seconds=30):
+    def wait_member(self, name, seconds=60):
         """Waits until a server has reported its clock to the database."""
         query = (f"SELECT COUNT(*) FROM farmsync.member WHERE name = '{name}' "
                  f"AND clock_bound_us IS NOT NULL AND seen > UTC_TIMESTAMP(6) - INTERVAL 10 SECOND")

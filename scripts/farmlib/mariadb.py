@@ -374,7 +374,9 @@ def galera_args(listen, peers, ist_port, sst_port, incoming, cluster="farmsync")
     """Arguments of one node; `peers` are the listen ports of all nodes."""
     options = (
         "gmcast.listen_addr=tcp://127.0.0.1:%d;base_host=127.0.0.1;ist.recv_addr=127.0.0.1:%d;"
-        "gcache.size=64M;evs.install_timeout=PT5S" % (listen, ist_port)
+        # A node that a busy machine lets stand still for some seconds is no dead one.
+        "gcache.size=64M;evs.install_timeout=PT5S;evs.suspect_timeout=PT30S;evs.inactive_timeout=PT60S"
+        % (listen, ist_port)
     )
     return [
         "--wsrep-on=ON",

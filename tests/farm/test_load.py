@@ -75,7 +75,7 @@ def test_no_page_mixes_versions_and_none_fails(farm):
     print(text)
     assert mixed == 0
     assert failed == 0 and socket == 0
-    assert answers > 100 * SECONDS
+    assert answers > 20 * SECONDS
     assert distinct > 2  # there were switches, or the test shows nothing
 
 
@@ -104,4 +104,4 @@ def test_graceful_restarts_lose_nothing(farm):
     assert sum(end["mixed"] for end in prober.ends) == 0
     assert prober.failures == 0
     assert restarts >= 2
-    assert prober.answers > 100 * SECONDS
+    assert prober.answers > 20 * SECONDS
