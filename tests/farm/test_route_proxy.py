@@ -75,7 +75,7 @@ class Stage:
             mpm, modules=("proxy", "proxy_http", "http2"),
             settings=f'LoadModule proxy_farmsync_module "{proxy}"\n'
                      f'LoadModule try_forward_module "{module}"\n'
-                     "FarmSyncForward answer=3s\nProtocols h2c http/1.1\nMaxKeepAliveRequests 500\n"
+                     "FarmSyncForward answer=6s\nProtocols h2c http/1.1\nMaxKeepAliveRequests 500\n"
                      "RewriteEngine on\nRewriteRule ^/rewritten/(.*) /other/$1?added=1 [PT]\n"
                      "LogLevel proxy:warn",
             locations=locations + f'<Location "/none">\n    SetHandler try-body\n</Location>\n'
