@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """"Use what you have": by the client's check value, by the mirror in its session; the clients of the manual."""
 
+import http.server
 import os
 import re
 import stat
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -196,3 +198,35 @@ def test_the_client_in_python(server, tmp_path):
     write(server, PAGE + "changed")
     assert run(*command) == "new"
     assert copy.read_text() == PAGE + "changed"
+
+
+def test_the_client_in_python_whose_answer_was_cut_off(tmp_path):
+    """The server takes it for sent, so this client may not say that it has what it was sent last."""
+    said = []
+
+    class CutOff(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            said.append(self.headers["FarmSync-Have"])
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(PAGE)))
+            self.end_headers()
+            self.wfile.write(PAGE.encode() if len(said) > 1 else b"Prices")
+
+        def log_message(self, *unused):
+            pass
+
+    (tmp_path / "have.py").write_text(example("python"))
+    copy = tmp_path / "copy"
+    copy.write_text("an older page")
+    with http.server.HTTPServer(("127.0.0.1", 0), CutOff) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        command = (sys.executable, str(tmp_path / "have.py"), f"http://127.0.0.1:{server.server_port}/page", "a=b",
+                   str(copy))
+        try:
+            assert subprocess.run(command, capture_output=True, check=False, timeout=60).returncode
+            assert run(*command) == "new"
+        finally:
+            server.shutdown()
+            thread.join()
+    assert said == ["?1", "?0"] and copy.read_text() == PAGE
