@@ -16,7 +16,8 @@ const char *fs_routing_state_name(fs_routing_state_t state)
     return names[state];
 }
 
-fs_route_state_t fs_routing_route_state(fs_routing_state_t state)
+/* As lib/route knows it. */
+static fs_route_state_t route_state(fs_routing_state_t state)
 {
     static const fs_route_state_t states[] = {FS_ROUTE_DEAD,     FS_ROUTE_SUSPECT, FS_ROUTE_SUSPECT,
                                               FS_ROUTE_DRAINING, FS_ROUTE_ALIVE,   FS_ROUTE_ALIVE};
@@ -53,11 +54,6 @@ fs_routing_server_t *fs_routing_table_find(fs_routing_table_t *table, const char
         if (!strcmp(table->servers[i].name, name))
             return name[0] ? &table->servers[i] : NULL;
     return NULL;
-}
-
-uint32_t fs_routing_number(const fs_routing_table_t *table, const fs_routing_server_t *server)
-{
-    return (uint32_t)(server - table->servers);
 }
 
 /* A free place, or that of the dead one that was heard of least lately. */
@@ -248,7 +244,7 @@ double fs_routing_table_coming(const fs_routing_table_t *table, fs_usec_t mono)
         const fs_routing_server_t *server = &table->servers[i];
         fs_usec_t span = mono - server->told;
 
-        if (fs_routing_route_state(server->state) == FS_ROUTE_ALIVE && server->told && span > 0)
+        if (route_state(server->state) == FS_ROUTE_ALIVE && server->told && span > 0)
             coming +=
                 server->rate * (double)(span < COMING_MOST ? span : COMING_MOST) / FS_USEC_PER_SEC;
     }
@@ -289,7 +285,7 @@ void fs_routing_table_entries(const fs_routing_table_t *table, fs_route_entry_t 
         entry->server.busy = said->busy;
         entry->server.workers = said->workers;
         entry->server.shed = (uint8_t)said->shed;
-        entry->server.state = (uint8_t)fs_routing_route_state(server->state);
+        entry->server.state = (uint8_t)route_state(server->state);
         entry->server.ramp = server->ramp;
         entry->alternates = said->alternates;
         entry->generation = server->life;

@@ -32,8 +32,6 @@ typedef enum fs_routing_state_t {
     FS_ROUTING_ALIVE
 } fs_routing_state_t;
 const char *fs_routing_state_name(fs_routing_state_t state);
-/* As lib/route knows it. */
-fs_route_state_t fs_routing_route_state(fs_routing_state_t state);
 
 typedef struct fs_routing_server_t {
     char name[FS_ROUTE_NAME_SIZE]; /* "": this number is free */
@@ -74,7 +72,6 @@ fs_routing_table_t *fs_routing_table_create(const char *own, fs_usec_t mono);
 void fs_routing_table_wake(fs_routing_table_t *table, fs_usec_t mono, fs_usec_t span);
 /* NULL if it isn't in the table. */
 fs_routing_server_t *fs_routing_table_find(fs_routing_table_t *table, const char *name);
-uint32_t fs_routing_number(const fs_routing_table_t *table, const fs_routing_server_t *server);
 
 /*
  * A server said this (`life`: its agent's generation). `news` 0: it was restored from disk, which
