@@ -363,11 +363,6 @@ uint64_t fs_sim_alternates(const fs_sim_farm_t *farm, uint32_t server)
     return farm->alternates[server];
 }
 
-uint64_t fs_sim_stands_by(const fs_sim_farm_t *farm, uint32_t server, uint32_t alternate)
-{
-    return table_of(farm, server).servers[alternate].given;
-}
-
 double fs_sim_imbalance(const fs_sim_farm_t *farm, uint32_t *worst)
 {
     double visitors = 0, capacity = 0, most = -1;

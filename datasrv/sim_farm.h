@@ -67,8 +67,6 @@ const fs_sim_counts_t *fs_sim_counts(const fs_sim_farm_t *farm);
 int fs_sim_lives(const fs_sim_farm_t *farm, uint32_t server);
 uint64_t fs_sim_primaries(const fs_sim_farm_t *farm, uint32_t server);
 uint64_t fs_sim_alternates(const fs_sim_farm_t *farm, uint32_t server);
-/* Visitors of `server` whose alternate is `alternate`: where they would go if it died. */
-uint64_t fs_sim_stands_by(const fs_sim_farm_t *farm, uint32_t server, uint32_t alternate);
 /* Highest ratio of a living server, divided by the mean of all that live; 0 without visitors. */
 double fs_sim_imbalance(const fs_sim_farm_t *farm, uint32_t *worst);
 /* Bytes that the simulation holds. */

@@ -20,7 +20,7 @@
 #include "view.h"
 
 #define COOKIES_TRIED 8                       /* of our name, in one request */
-#define KNOWN_SPAN    apr_time_from_sec(10)   /* for which a look into the store holds */
+#define KNOWN_SPAN    apr_time_from_sec(60)   /* for which a look into the store holds */
 #define KNOWN_SHARE   16                      /* of `idle`, if that is less: he is seen meanwhile */
 #define KNOWN_PLACES  256                     /* a thread */
 #define RENEW_SPAN    (600 * FS_USEC_PER_SEC) /* after which a cookie that ends is given again */

@@ -308,7 +308,14 @@ DIRECTIVES = {  # and whether it is of the whole server
     "FarmSyncListen": True, "FarmSyncPeer": True, "FarmSyncPeerTimeout": True,
     "FarmSyncLongestOutage": True,
     "FarmSyncAgent": True, "FarmSyncAgentLogLevel": True, "FarmSyncAgentPoll": True,
-    "FarmSyncOnStale": False, "FarmSyncVersionHeader": False}
+    "FarmSyncCapacity": True, "FarmSyncBounces": True, "FarmSyncSlack": True, "FarmSyncBusy": True,
+    "FarmSyncRouteFull": True, "FarmSyncRouteAssign": True, "FarmSyncRouteURL": True, "FarmSyncRack": True,
+    "FarmSyncRouteIdle": True, "FarmSyncRouteReturn": True, "FarmSyncRouteRamp": True,
+    "FarmSyncAlternateSync": True, "FarmSyncAgentCheck": True, "FarmSyncReuseStore": True,
+    "FarmSyncMonitor": True, "FarmSyncMonitorShare": True,
+    "FarmSyncOnStale": False, "FarmSyncVersionHeader": False, "FarmSyncRoute": False, "FarmSyncRouteBy": False,
+    "FarmSyncRouteCookie": False, "FarmSyncRouteVisitor": False, "FarmSyncReuse": False,
+    "FarmSyncReuseLimit": False, "FarmSyncReuseMirror": False, "FarmSyncReuseWait": False}
 
 
 def test_every_directive_is_refused_without_an_argument_and_where_it_does_not_belong():

@@ -15,6 +15,7 @@ import threading
 import pytest
 
 import reuse_browser
+from farmlib import ports
 from lone_httpd import LoneHttpd
 
 PAGE = "A page of some length, said again and again. " * 60
@@ -158,6 +159,37 @@ header("Content-Type: text/html");
 if ($_SERVER["QUERY_STRING"] == "flush") {{ while (ob_get_level()) ob_end_flush(); echo "first"; flush(); fgets(fopen("{fifo}", "r")); echo "second"; }}
 else readfile("{page}");
 """
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_on_in_a_virtual_host_only(mirror):
+    """Nothing of the main server's says so; it is prepared for all the same."""
+    other = ports.take(1)[0]
+    server = LoneHttpd("event")
+    try:
+        server.locations = f"""
+Listen 127.0.0.1:{other}
+<VirtualHost 127.0.0.1:{other}>
+    DocumentRoot "{server.directory}/htdocs"
+    {"FarmSyncReuseMirror On" if mirror else ""}
+    <Location "/">
+        FarmSyncReuse On
+    </Location>
+</VirtualHost>
+"""
+        with open(server.path("htdocs", "page.shtml"), "w", encoding="ascii") as file:
+            file.write('<!--#set var="a" value="b" -->' + PAGE)
+        server.configure()
+        server.start()
+        assert "ETag" not in server.get("/page.shtml").headers
+        server.port = other
+        tag = tag_of(server, "/page.shtml")
+        assert tag and ask(server, "/page.shtml", If_None_Match=tag).status == 304
+        assert os.path.exists(os.path.join(server.state, "reuse"))
+        assert os.path.exists(os.path.join(server.state, "reuse-mirrors")) == mirror
+    finally:
+        server.remove()
+        ports.release([other])
 
 
 MADE = ["/page.shtml", "/page.php", "/cgi/page", "/bare/cgi/page", "/proxy/page", "/proxy/chunked",

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import subprocess
+import threading
 import time
 
 import pytest
@@ -443,6 +444,28 @@ def test_known_by_an_expression(webs):
     web, reply = follow(webs, ask(webs[0], "/redirect", headers=user), headers=user)
     assert web.name == first.affinity.alternate
     assert reply.affinity.id == first.affinity.id
+
+
+def test_first_requests_at_the_same_moment_agree_on_one_home(webs):
+    """A browser sends several at once before it has a cookie; who is known without one is one visitor."""
+    for index in range(3):
+        user, replies, together = {"X-User": f"all{index}{time.time()}"}, [], threading.Barrier(12)
+
+        def come(user=user, replies=replies, together=together):
+            together.wait()
+            replies.append(ask(webs[0], headers=user))
+
+        threads = [threading.Thread(target=come) for _ in range(12)]
+        for one in threads:
+            one.start()
+        for one in threads:
+            one.join()
+        [visitor] = {reply.affinity.id for reply in replies if reply.affinity}
+        assert {reply.said["route"] for reply in replies} == {"web1"}
+        home = webs[0].known(visitor)
+        assert home[0] == "web1" and home[2] == 1
+        later = ask(webs[0], headers=user)
+        assert later.said["route"] == "web1" and webs[0].known(visitor)[:3] == home[:3]
 
 
 # --- all are full
