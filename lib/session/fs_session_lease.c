@@ -82,5 +82,5 @@ int fs_session_parted(const fs_session_others_t *others)
 {
     int most = 2 * (others->answer + 1) > others->known + 1;
 
-    return !most || others->with_bank;
+    return others->with_bank || !(most || others->bank_ended || others->ordered);
 }

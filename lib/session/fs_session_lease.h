@@ -76,11 +76,16 @@ typedef struct fs_session_others_t {
     unsigned known;
     unsigned answer;    /* ... or where they ran nobody listens any more */
     unsigned with_bank; /* answer, and say that a bank server answers them */
+    int bank_ended;     /* where the bank servers ran nobody listens any more */
+    int ordered;        /* an operator says that nobody else can have the bank */
 } fs_session_others_t;
 
 /*
- * Could others take this host's sessions from the bank while it trusts them? Not if most hosts
- * answer, and none of them has the bank: that is taken to be away, for the rest of them, too.
+ * Could others take this host's sessions from the bank while it trusts them? Not if the machines of
+ * all bank servers say that there is none any more, nor if most hosts answer, and none of them has
+ * the bank: that is taken to be away, for the rest of them, too. Where neither can be found out
+ * (the other one of two hosts is switched off, and the bank with it), an operator has to say it.
+ * Who says that he has the bank is believed more than all that.
  */
 int fs_session_parted(const fs_session_others_t *others);
 

@@ -5,7 +5,7 @@
 
 #define NAMED_HOPS 4    /* a session that is handed on while it is being asked for */
 #define LINE_GAP   1000 /* saves, or microseconds: see same_line */
-#define BEHIND     64   /* on the rank of a candidate that isn't in sync */
+#define BEHIND     64   /* on the rank of a candidate that missed a take-over */
 
 static int same(const char *a, const char *b)
 {
@@ -124,10 +124,14 @@ fs_session_copied_t fs_session_hold_copy(fs_session_hold_t *hold, const fs_sessi
 /* --- who wants a session -------------------------------------------------------------------------
  */
 
-/* One that is behind may take who owned the session long ago for its owner. */
+/* One that holds an older epoch than another missed a take-over: it takes for the owner who was
+ * that long ago. It may be in sync nevertheless: because the session doesn't belong there. */
 static unsigned rank_of(const fs_session_taking_t *taking, unsigned candidate)
 {
-    return taking->candidates[candidate].in_sync ? candidate : candidate + BEHIND;
+    for (unsigned i = 0; i < taking->candidate_count; i++)
+        if (taking->candidates[i].epoch > taking->candidates[candidate].epoch)
+            return candidate + BEHIND;
+    return candidate;
 }
 
 unsigned fs_session_take_rank(const fs_session_taking_t *taking)

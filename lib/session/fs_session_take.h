@@ -96,6 +96,7 @@ typedef struct fs_session_candidate_t {
                somebody else may have had an answer, so it is asked again until it answers or counts
                as down */
     int in_sync;
+    uint32_t epoch;                   /* GRANTED, OWNED: of what is held there */
     char owner[FS_SESSION_NAME_SIZE]; /* OWNED */
     fs_usec_t until; /* OWNED: when the owner's lease has run out there, by the taker's clock */
 } fs_session_candidate_t;
@@ -163,7 +164,7 @@ typedef struct fs_session_next_t {
 fs_session_next_t fs_session_take_next(const fs_session_taking_t *taking, fs_usec_t now);
 
 /* The best rank at which the candidates granted it, or FS_SESSION_NO_RANK: what this host says to a
- * rival (FS_SESSION_SAID_TAKING). All that are in sync come before all that are not. */
+ * rival (FS_SESSION_SAID_TAKING). Those that hold an older epoch than another come last. */
 unsigned fs_session_take_rank(const fs_session_taking_t *taking);
 
 /* --- who has it ----------------------------------------------------------------------------------

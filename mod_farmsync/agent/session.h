@@ -75,6 +75,7 @@ typedef struct fs_bank_server_t {
     fs_usec_t renewed; /* when the last renewal was sent */
     fs_usec_t heard;   /* when it answered last; 0 never */
     fs_usec_t missing; /* since when it isn't up; 0: it is */
+    fs_usec_t refused_at; /* when the last renewal was sent, if nobody listened there; else 0 */
     int known;         /* it has answered: instance and boot count */
     uint64_t instance, boot, mark;
     int in_sync, full;
@@ -146,6 +147,7 @@ struct fs_sessions_t {
     LIST_HEAD(, fs_asked_peer_t) peers;
     LIST_HEAD(, fs_other_t) others;
     int others_missing; /* no bank server answers, and some of the others don't, either */
+    int alone_ordered;  /* an operator says that nobody has the bank; until a server answers */
 
     /* The walk over all sessions; session_compare.c. */
     uint64_t walk;        /* number of the one that runs or was the last */
@@ -303,6 +305,9 @@ void fs_others_look(fs_sessions_t *sessions, fs_usec_t now);
 /* Asks all hosts whether they have the bank, if no bank server answers. Keeper's; the lock is held.
  */
 void fs_others_ask(fs_sessions_t *sessions);
+/* An operator says that no other host has the bank. Refused if one, or a bank server, answers and
+ * says otherwise: FS1376. No lock. */
+apr_status_t fs_others_order_alone(fs_sessions_t *sessions, fs_result_t *result);
 
 /* --- session_owner.c: asked by other hosts ------------------------------------------------------
  */

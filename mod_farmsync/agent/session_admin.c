@@ -501,6 +501,16 @@ static void post_undrain(void *agent, fs_http_call_t *call)
     drain_one(agent, call, 0);
 }
 
+static void post_alone(void *agent, fs_http_call_t *call)
+{
+    fs_result_t result;
+
+    if (fs_others_order_alone(((fs_agent_t *)agent)->sessions, &result))
+        fs_http_call_problem(call, 409, &result);
+    else
+        get_status(agent, call);
+}
+
 static const fs_http_route_t routes[] = {
     {"GET", "/v1/sessions/status", 0, 0, get_status},
     {"GET", "/v1/sessions", 0, 0, get_list},
@@ -511,6 +521,7 @@ static const fs_http_route_t routes[] = {
     {"DELETE", "/v1/sessions/user/", FS_ROUTE_PREFIX, 0, delete_user},
     {"POST", "/v1/sessions/drain", 0, 1024, post_drain},
     {"POST", "/v1/sessions/undrain", 0, 1024, post_undrain},
+    {"POST", "/v1/sessions/alone", 0, 1024, post_alone},
 };
 
 apr_status_t fs_session_admin_open(fs_sessions_t *sessions, fs_result_t *result)

@@ -213,8 +213,10 @@ void fs_fetch_heard(fs_sessions_t *sessions, unsigned server, fs_ask_t *ask,
             memcpy(candidate->owner, item->owner, sizeof(candidate->owner));
             candidate->until = fs_session_clock() + item->lease * FS_USEC_PER_MSEC;
         }
-        if (candidate->heard >= FS_SESSION_HEARD_GRANTED)
+        if (candidate->heard >= FS_SESSION_HEARD_GRANTED) {
+            candidate->epoch = item->parts & FS_SESSION_PART_VERSION ? item->version.epoch : 0;
             fs_fetch_keep_found(fetch, (int)server, item);
+        }
         if (aside)
             fs_fetch_keep_found(fetch, -1, aside);
         fs_fetch_step(fetch);

@@ -48,6 +48,17 @@ static int bank_answers(const fs_sessions_t *sessions)
     return !sessions->count;
 }
 
+/* The machines answer that nobody listens there: nobody can have the bank. A lease from then on,
+ * for it may have been started since. */
+static int bank_ended(const fs_sessions_t *sessions, fs_usec_t now)
+{
+    for (unsigned i = 0; i < sessions->count; i++)
+        if (!sessions->servers[i].refused_at ||
+            now - sessions->servers[i].refused_at >= sessions->vouching.lease)
+            return 0;
+    return sessions->count != 0;
+}
+
 static void count_others(fs_sessions_t *sessions, fs_usec_t now, fs_session_others_t *others)
 {
     static fs_peer_name_t peers[FS_PEERS_MAX]; /* under the lock */
@@ -63,6 +74,8 @@ static void count_others(fs_sessions_t *sessions, fs_usec_t now, fs_session_othe
         others->answer += answers != 0;
         others->with_bank += answers && other->with_bank;
     }
+    others->bank_ended = bank_ended(sessions, now);
+    others->ordered = sessions->alone_ordered;
 }
 
 void fs_others_look(fs_sessions_t *sessions, fs_usec_t now)
@@ -71,8 +84,10 @@ void fs_others_look(fs_sessions_t *sessions, fs_usec_t now)
 
     /* Nobody was asked as long as the bank answered. */
     sessions->vouching.parted = sessions->others_missing = sessions->count != 0;
-    if (bank_answers(sessions))
+    if (bank_answers(sessions)) {
+        sessions->alone_ordered = 0;
         return;
+    }
     count_others(sessions, now, &others);
     sessions->vouching.parted = fs_session_parted(&others);
     sessions->others_missing = others.answer < others.known;
@@ -130,4 +145,30 @@ void fs_others_ask(fs_sessions_t *sessions)
         asking->work.run = ask_run;
         fs_work_add(sessions, &asking->work);
     }
+}
+
+apr_status_t fs_others_order_alone(fs_sessions_t *sessions, fs_result_t *result)
+{
+    fs_session_others_t others;
+    const char *who = NULL;
+
+    pthread_mutex_lock(&sessions->lock);
+    count_others(sessions, fs_session_clock(), &others);
+    if (bank_answers(sessions))
+        who = "a server of the session bank answers this host";
+    else if (others.with_bank)
+        who = "another host answers, and has the session bank";
+    else
+        sessions->alone_ordered = 1;
+    fs_up_step(sessions);
+    pthread_mutex_unlock(&sessions->lock);
+    if (who)
+        return fs_result_set(result, APR_EBUSY, "FS1376",
+                             "%s: this host needn't work on alone, and would with copies that are "
+                             "behind; mend the network between it and the bank",
+                             who);
+    fs_log(FS_LOG_WARNING, "FS1377",
+           "as the operator has ordered, this host works on with the sessions that it has, until a "
+           "server of the session bank answers");
+    return APR_SUCCESS;
 }

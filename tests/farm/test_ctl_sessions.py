@@ -65,7 +65,7 @@ def visit(web, path, cookie=None):
     """(text, cookie)"""
     request = urllib.request.Request(web.url + "/counter/" + path,
                                      headers={"Cookie": cookie} if cookie else {})
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=30) as answer:
         given = answer.headers.get("Set-Cookie")
         return answer.read().decode(), given.split(";")[0] if given else cookie
 
@@ -100,6 +100,7 @@ def test_counts_lists_and_shows_without_values(shop, ctl):
     cookies = [begin(shop.web(1), user) for user in ("alice", "bob", "secret-name")]
     ctl.says("wait")
     assert len(living(ctl)) == 3
+    wait_until(lambda: not ctl.json("status", status=None)["trouble"], 60, "all to be well")
     status = ctl.json("status")
     assert status["unprotected"] == 0 and status["trouble"] == []
     assert re.search(r"\d+ sessions.*; all protected", ctl.says("status"))
@@ -198,6 +199,10 @@ def test_a_drained_web_server_can_be_switched_off_without_loss(shop, ctl):
         shop.web(1).start()
     wait_until(lambda: http_get(shop.web(1).url + "/counter/get?n")[0] == 200, 60, "web1 to be back")
     ctl.says("undrain")
+
+
+def test_nobody_works_on_alone_while_the_bank_answers(ctl):
+    assert "FS1376" in ctl.says("alone", status=4)
 
 
 def test_an_agent_elsewhere_wants_the_farms_key(shop):

@@ -55,7 +55,7 @@ def test_a_change_is_on_two_bank_servers_and_found_by_another_host(farm):
     web1, web2 = farm.hosts
     session, key = new(web1, "a=1", "b=2")
     web1.wait_safe()
-    assert len(farm.holders(key)) == 2
+    assert len(farm.holders(key)) >= 2
     assert web1.do("read", session)["copies"] == 2
     web1.die()
     assert values(web2, session) == {"a": "1", "b": "2"}
@@ -193,7 +193,8 @@ def fill(host, count):
 
 
 def placed(farm, sessions, copies=2):
-    return all(len(farm.holders(key)) == copies for _, key in sessions)
+    """A server that stood still for a moment has had its place taken by another: more are fine."""
+    return all(len(farm.holders(key)) >= copies for _, key in sessions)
 
 
 def test_the_next_in_rank_gets_what_a_dead_bank_server_had(farm):
@@ -257,8 +258,67 @@ def test_the_whole_bank_is_away_and_back(farm):
     assert web1.do("ack", sessions[0][0], 1)["answer"] == {"copies": 0, "possible": 0}
     for bank in farm.banks:
         bank.start()
+    web1.wait_bank()
     web1.wait_protected()
     assert placed(farm, sessions)
+
+
+def pause(*processes):
+    """Its machine is off, as others see it: nothing is answered, and nothing refused."""
+    for one in processes:
+        one.process.send_signal(signal.SIGSTOP)
+
+
+def test_the_other_of_two_machines_is_off_and_nobody_listens_where_the_bank_was(farm):
+    """So nobody else can have it, and this host goes on by itself."""
+    farm = farm(hosts=2)
+    web1, web2 = farm.hosts
+    session, _ = new(web1, "a=1")
+    web1.wait_protected()
+    web2.pause()
+    for bank in farm.banks:
+        bank.kill()
+    wait_until(lambda: web1.status()["alone"], SECONDS, "the host to be alone")
+    assert values(web1, session) == {"a": "1"}
+    web1.do("save", session, "b=2")
+    for bank in farm.banks:
+        bank.start()
+    web2.go_on()
+    web1.wait_protected()
+    assert values(web2, session) == {"a": "1", "b": "2"}
+
+
+def test_a_host_to_which_nobody_answers_works_on_by_order(farm):
+    """It can't know whether others have the bank, and took its sessions: an operator has to say that they don't."""
+    farm = farm(hosts=2)
+    web1, web2 = farm.hosts
+    session, _ = new(web1, "a=1")
+    web1.wait_protected()
+    assert web1.call("POST", "/v1/sessions/alone")[0] == 409, "the bank answers"
+    web2.pause()
+    pause(*farm.banks)
+    wait_until(lambda: not any(bank["state"] == "up" for bank in web1.status()["bank"]), SECONDS,
+               "the bank to be out of reach")
+    assert web1.load(session, 300)["http"] == 503
+    assert not web1.status()["alone"]
+    assert web1.call("POST", "/v1/sessions/alone")[0] == 200
+    wait_until(lambda: web1.status()["alone"], SECONDS, "the order to count")
+    assert values(web1, session) == {"a": "1"}
+    web1.do("save", session, "b=2")
+    for bank in farm.banks:
+        bank.process.send_signal(signal.SIGCONT)
+    web1.wait_protected()
+    assert not web1.status()["alone"]
+    web2.go_on()
+    assert values(web2, session) == {"a": "1", "b": "2"}
+    web2.pause()
+    pause(*farm.banks)
+    wait_until(lambda: not any(bank["state"] == "up" for bank in web1.status()["bank"]), SECONDS,
+               "the bank to be out of reach again")
+    assert web1.load(session, 300)["http"] == 503, "the order ended when the bank answered"
+    for bank in farm.banks:
+        bank.process.send_signal(signal.SIGCONT)
+    web2.go_on()
 
 
 def test_a_bank_server_is_drained_and_used_again(farm):
@@ -400,6 +460,7 @@ def test_an_agent_that_is_started_anew_loses_nothing(farm, how):
     for session, _ in sessions:
         web1.do("save", session, "m=1")
     web1.start()
+    web1.wait_bank()
     web1.wait_protected()
     assert placed(farm, sessions)
     assert [values(web1, session)["m"] for session, _ in sessions] == ["1"] * 10
@@ -416,6 +477,7 @@ def test_one_agent_takes_over_from_another(farm):
     web1.banks = farm.banks[1:]
     web1.start()
     web1.agents[-2].wait(20)
+    web1.wait_bank()
     web1.wait_protected()
     farm.banks[0].kill()
     assert placed(farm, sessions)

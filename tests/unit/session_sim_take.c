@@ -227,6 +227,7 @@ void sim_hear_taken(unsigned self, const message_t *answer)
                            : answer->what == FS_SESSION_GRANTED ? FS_SESSION_HEARD_GRANTED
                                                                 : FS_SESSION_HEARD_OWNED;
         candidate->in_sync = answer->flag;
+        candidate->epoch = answer->hold.version.epoch;
         candidate->until = world.now + answer->left;
         memcpy(candidate->owner, answer->hold.owner, sizeof(candidate->owner));
         gather(host, answer->from, answer->copy);

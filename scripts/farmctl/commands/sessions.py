@@ -12,7 +12,7 @@ from ..errors import OK, TROUBLE, BadArgument, NoSession
 from ..text import columns, plural, printable, size, span
 
 PACE_S = 0.1
-ACTS = ("status", "count", "list", "show", "end", "end-user", "bank", "drain", "undrain", "wait")
+ACTS = ("status", "count", "list", "show", "end", "end-user", "bank", "drain", "undrain", "alone", "wait")
 NEED = {"show": "ID or KEY", "end": "ID or KEY", "end-user": "NAME"}
 BANK_COLUMNS = (("name", "bank server"), ("state", "state"), ("in_sync", "in sync"),
                 ("waiting", "waiting"), ("confirmed", "confirmed"), ("heard", "heard"),
@@ -242,6 +242,13 @@ def run_undrain(context, agent):
     return OK
 
 
+def run_alone(context, agent):
+    status_of(agent)
+    _, value = agent.ask("POST", "/v1/sessions/alone")
+    context.show(value, ["This web server works on with the sessions that it has, until a bank server answers."])
+    return OK
+
+
 def known(code, context, agent):
     """A bank server that isn't there is named with those that are."""
     if code == 404:
@@ -274,4 +281,5 @@ The sessions of a web server and how they are protected, through its agent; valu
   end-user NAME        end all of a user
   bank                 the bank servers
   drain, undrain       this web server, or with --server a bank server
+  alone                the bank is away and nobody else has it: work on with what is here
   wait                 until all sessions are protected (1 if --timeout comes first)""")]
