@@ -8,6 +8,7 @@
 #include <openssl/rand.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -159,6 +160,27 @@ const char *fs_lmdb_remedy(int error)
         return "run fewer threads on this host";
     return error < 0 ? "the store may be damaged: restart httpd, which checks it"
                      : "check the state directory's owner and disk";
+}
+
+/* --- processes -----------------------------------------------------------------------------------
+ */
+
+int *fs_lmdb_mark(void)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    int *mark = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (mark == MAP_FAILED)
+        return NULL;
+    madvise(mark, page, MADV_WIPEONFORK);
+    *mark = 1;
+    return mark;
+}
+
+void fs_lmdb_unmark(int *mark)
+{
+    if (mark)
+        munmap(mark, (size_t)sysconf(_SC_PAGESIZE));
 }
 
 /* --- files ---------------------------------------------------------------------------------------

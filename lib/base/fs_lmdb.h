@@ -52,6 +52,11 @@ int fs_lmdb_is_damage(int error);
 /* What to do about an error, for the user who runs httpd. */
 const char *fs_lmdb_remedy(int error);
 
+/* LMDB isn't for a process that was forked from the one that opened the environment. The mark is 1
+ * in the process that makes it, 0 in all that are forked from it. NULL: no memory. */
+int *fs_lmdb_mark(void);
+void fs_lmdb_unmark(int *mark); /* NULL is fine */
+
 /* 1 if there is a store in the directory. */
 int fs_lmdb_is_there(const char *dir);
 /*

@@ -18,6 +18,7 @@ lib_base_libfs_base_la_LIBADD = $(CRYPTO_LIBS) $(APR_LIBS)
 
 # What the stores of sessions and visitors are made of; whoever links it has libfs_base.
 noinst_LTLIBRARIES += lib/base/libfs_lmdb.la
-lib_base_libfs_lmdb_la_SOURCES = lib/base/fs_lmdb.c lib/base/fs_lmdb.h
+lib_base_libfs_lmdb_la_SOURCES = lib/base/fs_lmdb.c lib/base/fs_lmdb.h \
+	lib/base/fs_lmdb_prepare.c lib/base/fs_lmdb_prepare.h
 lib_base_libfs_lmdb_la_CPPFLAGS = $(AM_CPPFLAGS) $(CRYPTO_CFLAGS) $(LMDB_CFLAGS)
 lib_base_libfs_lmdb_la_LIBADD = $(LMDB_LIBS) $(CRYPTO_LIBS)

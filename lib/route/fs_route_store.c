@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/fs_lmdb.h"
@@ -45,19 +44,6 @@ int fs_route_env_open(MDB_env **env, MDB_dbi tables[TABLES], const char *dir, in
     return fs_lmdb_open(env, tables, dir, &kind, make);
 }
 
-static int *mark_process(void)
-{
-    long page = sysconf(_SC_PAGESIZE);
-    int *here =
-        mmap(NULL, (size_t)page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-    if (here == MAP_FAILED)
-        return NULL;
-    madvise(here, (size_t)page, MADV_WIPEONFORK);
-    *here = 1;
-    return here;
-}
-
 static void take_limits(fs_route_store_t *store, const fs_route_limits_t *limits)
 {
     store->limits = *limits;
@@ -88,7 +74,7 @@ apr_status_t fs_route_store_open(fs_route_store_t **store, const char *dir, cons
 {
     fs_route_store_t *made = calloc(1, sizeof(*made));
     apr_status_t status = APR_SUCCESS;
-    int error = made && (made->here = mark_process()) ? 0 : ENOMEM;
+    int error = made && (made->here = fs_lmdb_mark()) ? 0 : ENOMEM;
 
     *store = NULL;
     if (!error) {
@@ -121,8 +107,7 @@ void fs_route_store_close(fs_route_store_t *store)
             free(atomic_load(&(*block)[k]));
         free(block);
     }
-    if (store->here)
-        munmap(store->here, (size_t)sysconf(_SC_PAGESIZE));
+    fs_lmdb_unmark(store->here);
     free(store);
 }
 

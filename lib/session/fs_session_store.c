@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/fs_lmdb.h"
@@ -66,19 +65,6 @@ static void take_limits(fs_session_store_t *store, const fs_session_limits_t *li
     store->map_limit = (size_t)(2 * store->limits.store_bytes + MAP_BESIDE);
 }
 
-static int *mark_process(void)
-{
-    long page = sysconf(_SC_PAGESIZE);
-    int *here =
-        mmap(NULL, (size_t)page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-    if (here == MAP_FAILED)
-        return NULL;
-    madvise(here, (size_t)page, MADV_WIPEONFORK);
-    *here = 1;
-    return here;
-}
-
 /* As a thread ends, and the store may have been closed before: frees memory only, for the place in
  * LMDB's table of readers is the thread's, not the transaction's. */
 static void end_reader(void *txn)
@@ -100,7 +86,7 @@ apr_status_t fs_session_store_open(fs_session_store_t **store, const char *dir, 
         made->has_readers = !pthread_key_create(&made->readers, end_reader);
         snprintf(made->name, sizeof(made->name), "%s", name);
         take_limits(made, limits);
-        made->here = mark_process();
+        made->here = fs_lmdb_mark();
         made->dir = strdup(dir);
         error = made->here && made->dir
                     ? fs_session_env_open(&made->env, made->tables, dir, made->map_limit, 0)
@@ -142,8 +128,7 @@ void fs_session_store_close(fs_session_store_t *store)
     fs_session_bell_close(store->bell);
     fs_session_space_close(store->space);
     free(store->dir);
-    if (store->here)
-        munmap(store->here, (size_t)sysconf(_SC_PAGESIZE));
+    fs_lmdb_unmark(store->here);
     pthread_rwlock_destroy(&store->map_lock);
     free(store);
 }

@@ -1,42 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * Making and checking a store before anybody uses it.
- *
- * LMDB trusts its pages: one that was damaged from outside can make it read anywhere. So a process
- * of its own (fs_apart.h) walks through the whole store; if it dies, the store is damaged. And as
- * nothing is synced, the file is worth nothing after the host went down: the file `boot`
- * (fs_boot.h) says in which boot of the host the store was opened, and whether it was settled.
- */
+/* What fs_lmdb_prepare has to know of the session store. */
 #include "session/fs_session_store_internal.h"
 
-#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
-#include <string.h>
 #include <unistd.h>
 
-#include "base/fs_apart.h"
-#include "base/fs_boot.h"
-#include "base/fs_file.h"
 #include "base/fs_lmdb.h"
+#include "base/fs_lmdb_prepare.h"
 
-#define PATH_ROOM     (PATH_MAX + 64)
-#define CHECK_SECONDS 120 /* a damaged tree may lead round in a circle */
-
-typedef struct preparing_t {
-    const char *dir;
-    int first;
-    int set_aside; /* whatever the store looks like */
-    char boot[FS_BOOT_SIZE];
-} preparing_t;
-
-static void file_in(char path[PATH_ROOM], const char *dir, const char *name)
-{
-    snprintf(path, PATH_ROOM, "%s/%s", dir, name);
-}
-
-/* --- check ---------------------------------------------------------------------------------------
- */
+#define PATH_ROOM (PATH_MAX + 64)
 
 static int check_slot(const MDB_val *name, const MDB_val *value, apr_pool_t *pool)
 {
@@ -81,20 +54,6 @@ static int check_all(const char *dir)
     return error;
 }
 
-/* --- make ----------------------------------------------------------------------------------------
- */
-
-static void set_aside(const preparing_t *preparing, const char *number, const char *why,
-                      fs_result_t *result)
-{
-    fs_lmdb_set_aside(preparing->dir);
-    fs_result_set(
-        result, APR_SUCCESS, number,
-        "the session store %s %s; it was moved to %s/damaged and a new one made: sessions "
-        "are fetched from the bank",
-        preparing->dir, why, preparing->dir);
-}
-
 static int fill_new(MDB_env *env, const MDB_dbi tables[TABLES])
 {
     MDB_txn *txn;
@@ -111,7 +70,7 @@ static int fill_new(MDB_env *env, const MDB_dbi tables[TABLES])
     return error;
 }
 
-static apr_status_t make_store(const char *dir, fs_result_t *result)
+static int make_store(const char *dir)
 {
     MDB_dbi tables[TABLES];
     MDB_env *env;
@@ -121,7 +80,14 @@ static apr_status_t make_store(const char *dir, fs_result_t *result)
         error = fill_new(env, tables);
         mdb_env_close(env);
     }
-    return error ? fs_session_store_failed(error, "make", result) : APR_SUCCESS;
+    return error;
+}
+
+static int open_store(MDB_env **env, const char *dir)
+{
+    MDB_dbi tables[TABLES];
+
+    return fs_session_env_open(env, tables, dir, 0, 0);
 }
 
 /* What the maps beside the store hold ended with its processes. */
@@ -131,80 +97,28 @@ static void remove_maps(const char *dir)
     char path[PATH_ROOM];
 
     for (unsigned i = 0; i < sizeof(maps) / sizeof(*maps); i++) {
-        file_in(path, dir, maps[i]);
+        snprintf(path, sizeof(path), "%s/%s", dir, maps[i]);
         unlink(path);
     }
 }
 
-/* In a process of its own. */
-static apr_status_t prepare(void *baton, fs_result_t *result)
-{
-    const preparing_t *preparing = baton;
-    char boot[PATH_ROOM];
-    fs_result_t failure;
-    apr_status_t status;
-    int error = 0;
-
-    file_in(boot, preparing->dir, "boot");
-    if (fs_lmdb_is_there(preparing->dir) && preparing->first) {
-        if (preparing->set_aside)
-            set_aside(preparing, "FS1211", "is damaged", result);
-        else if (!fs_boot_is_good(boot, preparing->boot))
-            set_aside(preparing, "FS1215", "was in use when the host went down", result);
-        else if ((error = check_all(preparing->dir)) != 0 && fs_lmdb_is_damage(error))
-            set_aside(preparing, "FS1211", "is damaged", result);
-        else if (error)
-            return fs_session_store_failed(error, "check", result);
-    }
-    if (preparing->first)
-        remove_maps(preparing->dir);
-    status = make_store(preparing->dir, &failure);
-    if (status == APR_SUCCESS)
-        status = fs_boot_write(boot, preparing->boot, 0, &failure);
-    if (status != APR_SUCCESS)
-        *result = failure;
-    return status;
-}
+static const fs_lmdb_store_t sessions = {.name = "the session store",
+                                         .instead = "sessions are fetched from the bank",
+                                         .damaged = "FS1211",
+                                         .lost = "FS1215",
+                                         .check = check_all,
+                                         .make = make_store,
+                                         .open = open_store,
+                                         .clear = remove_maps,
+                                         .failed = fs_session_store_failed};
 
 apr_status_t fs_session_store_prepare(const char *dir, uid_t uid, gid_t gid, int first,
                                       const char *boot, fs_result_t *result)
 {
-    preparing_t preparing = {.dir = dir, .first = first};
-    fs_result_t local;
-    apr_status_t status;
-    int died;
-
-    result = result ? result : &local;
-    fs_boot_name(preparing.boot, boot);
-    status = fs_dir_make(dir, result);
-    if (status != APR_SUCCESS)
-        return status;
-    if (geteuid() == 0 && uid != (uid_t)-1 && lchown(dir, uid, gid))
-        return fs_session_store_failed(errno, "give httpd's user", result);
-    status = fs_apart_run(prepare, &preparing, uid, gid, CHECK_SECONDS, &died, result);
-    if (died && first) {
-        preparing.set_aside = 1;
-        status = fs_apart_run(prepare, &preparing, uid, gid, CHECK_SECONDS, &died, result);
-    }
-    if (died)
-        status = fs_session_store_failed(MDB_CORRUPTED, "check", result);
-    return status;
+    return fs_lmdb_prepare(&sessions, dir, uid, gid, first, boot, result);
 }
 
 apr_status_t fs_session_store_settle(const char *dir, const char *boot, fs_result_t *result)
 {
-    char path[PATH_ROOM], name[FS_BOOT_SIZE];
-    MDB_dbi tables[TABLES];
-    MDB_env *env;
-    int error = fs_session_env_open(&env, tables, dir, 0, 0);
-
-    if (!error) {
-        error = mdb_env_sync(env, 1);
-        mdb_env_close(env);
-    }
-    if (error)
-        return fs_session_store_failed(error, "settle", result);
-    file_in(path, dir, "boot");
-    fs_boot_name(name, boot);
-    return fs_boot_write(path, name, 1, result);
+    return fs_lmdb_settle(&sessions, dir, boot, result);
 }

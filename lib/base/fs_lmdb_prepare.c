@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/fs_lmdb_prepare.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/fs_apart.h"
+#include "base/fs_boot.h"
+#include "base/fs_file.h"
+#include "base/fs_lmdb.h"
+
+#define PATH_ROOM     (PATH_MAX + 64)
+#define CHECK_SECONDS 120 /* a damaged tree may lead round in a circle */
+
+typedef struct preparing_t {
+    const fs_lmdb_store_t *store;
+    const char *dir;
+    int first;
+    int set_aside; /* whatever the store looks like */
+    char boot[FS_BOOT_SIZE];
+} preparing_t;
+
+static void set_aside(const preparing_t *preparing, const char *number, const char *why,
+                      fs_result_t *result)
+{
+    fs_lmdb_set_aside(preparing->dir);
+    fs_result_set(
+        result, APR_SUCCESS, number, "%s %s %s; it was moved to %s/damaged and a new one made: %s",
+        preparing->store->name, preparing->dir, why, preparing->dir, preparing->store->instead);
+}
+
+/* The store that is there goes on, or is set aside with a warning in `result`. */
+static apr_status_t judge(const preparing_t *preparing, const char *boot, fs_result_t *result)
+{
+    const fs_lmdb_store_t *store = preparing->store;
+    int error;
+
+    if (preparing->set_aside) {
+        set_aside(preparing, store->damaged, "is damaged", result);
+    } else if (!fs_boot_is_good(boot, preparing->boot)) {
+        set_aside(preparing, store->lost, "was in use when the host went down", result);
+    } else if ((error = store->check(preparing->dir)) != 0) {
+        if (!fs_lmdb_is_damage(error))
+            return store->failed(error, "check", result);
+        set_aside(preparing, store->damaged, "is damaged", result);
+    }
+    return APR_SUCCESS;
+}
+
+/* In a process of its own. */
+static apr_status_t prepare(void *baton, fs_result_t *result)
+{
+    const preparing_t *preparing = baton;
+    apr_status_t status = APR_SUCCESS;
+    fs_result_t failure;
+    char boot[PATH_ROOM];
+    int error;
+
+    snprintf(boot, sizeof(boot), "%s/boot", preparing->dir);
+    if (preparing->first && fs_lmdb_is_there(preparing->dir))
+        status = judge(preparing, boot, result);
+    if (status != APR_SUCCESS)
+        return status;
+    if (preparing->first && preparing->store->clear)
+        preparing->store->clear(preparing->dir);
+    error = preparing->store->make(preparing->dir);
+    status = error ? preparing->store->failed(error, "make", &failure)
+                   : fs_boot_write(boot, preparing->boot, 0, &failure);
+    if (status != APR_SUCCESS)
+        *result = failure;
+    return status;
+}
+
+apr_status_t fs_lmdb_prepare(const fs_lmdb_store_t *store, const char *dir, uid_t uid, gid_t gid,
+                             int first, const char *boot, fs_result_t *result)
+{
+    preparing_t preparing = {.store = store, .dir = dir, .first = first};
+    fs_result_t local;
+    apr_status_t status;
+    int died;
+
+    result = result ? result : &local;
+    fs_boot_name(preparing.boot, boot);
+    status = fs_dir_make(dir, result);
+    if (status != APR_SUCCESS)
+        return status;
+    if (geteuid() == 0 && uid != (uid_t)-1 && lchown(dir, uid, gid))
+        return store->failed(errno, "give httpd's user", result);
+    status = fs_apart_run(prepare, &preparing, uid, gid, CHECK_SECONDS, &died, result);
+    if (died && first) {
+        preparing.set_aside = 1;
+        status = fs_apart_run(prepare, &preparing, uid, gid, CHECK_SECONDS, &died, result);
+    }
+    return died ? store->failed(MDB_CORRUPTED, "check", result) : status;
+}
+
+apr_status_t fs_lmdb_settle(const fs_lmdb_store_t *store, const char *dir, const char *boot,
+                            fs_result_t *result)
+{
+    char path[PATH_ROOM], name[FS_BOOT_SIZE];
+    MDB_env *env;
+    int error = store->open(&env, dir);
+
+    if (!error) {
+        error = mdb_env_sync(env, 1);
+        mdb_env_close(env);
+    }
+    if (error)
+        return store->failed(error, "settle", result);
+    snprintf(path, sizeof(path), "%s/boot", dir);
+    fs_boot_name(name, boot);
+    return fs_boot_write(path, name, 1, result);
+}
