@@ -5,6 +5,12 @@ tests_unit_test_sync_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_sync_LDADD = lib/sync/libfs_sync.la lib/base/libfs_base.la $(JANSSON_LIBS) \
 	$(CHECK_LIBS)
 
+check_PROGRAMS += tests/unit/test_manifest
+TESTS += tests/unit/test_manifest
+tests_unit_test_manifest_SOURCES = tests/unit/test_manifest.c tests/unit/fs_test.h
+tests_unit_test_manifest_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_manifest_LDADD = $(tests_unit_test_sync_LDADD)
+
 check_PROGRAMS += tests/unit/test_clock_chain
 TESTS += tests/unit/test_clock_chain
 tests_unit_test_clock_chain_SOURCES = tests/unit/test_clock_chain.c tests/unit/fs_test.h
