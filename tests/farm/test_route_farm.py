@@ -23,7 +23,7 @@ CAPACITIES = [VISITORS * share // 9 for share in (1, 1, 2, 2, 4, 8)]  # twice as
 FARM = {"servers": 6, "datasrv": 2, "sessions": True, "routing": CAPACITIES}
 SERVERS = [f"web{number}" for number in range(1, 7)]
 SECONDS = 60
-GROUPS = 6
+GROUPS = 10
 
 CONF = """\
 LoadModule counter_module "{counter}"
@@ -161,7 +161,7 @@ def test_arrival(farm, crowd):
     # Those of one group come before the servers have told each other. And there are no parts of
     # visitors: one is two percent of the smallest server (LONG), or six.
     one = sum(CAPACITIES) / len(crowd.visitors) / min(CAPACITIES)
-    assert max(found.values()) <= (1.06 if LONG else 1.35) + one, found
+    assert max(found.values()) <= (1.06 if LONG else 1.6) + one, found
     assert all(one.named_home() == one.home for one in crowd.visitors)
     crowd.each_once()
     assert_well(farm, crowd)
