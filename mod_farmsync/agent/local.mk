@@ -62,7 +62,8 @@ farmsync_agent_SOURCES = \
 	mod_farmsync/agent/session_ask.c \
 	mod_farmsync/agent/session_asked.c mod_farmsync/agent/session_asked.h \
 	mod_farmsync/agent/session_compare.c \
-	mod_farmsync/agent/session_copy.c \
+	mod_farmsync/agent/session_copy.c mod_farmsync/agent/session_collect.c \
+	mod_farmsync/agent/session_leave.c \
 	mod_farmsync/agent/session_drain.c \
 	mod_farmsync/agent/session_fetch.c \
 	mod_farmsync/agent/session_fetch.h \

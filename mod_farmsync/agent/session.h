@@ -210,6 +210,8 @@ apr_status_t fs_copy_read(fs_sessions_t *sessions, const fs_session_key_t *key, 
 apr_status_t fs_copy_seal(fs_sessions_t *sessions, const fs_session_key_t *key,
                           const fs_session_note_t *note, const void *bytes, size_t length,
                           apr_pool_t *pool, fs_sealed_t **sealed, fs_result_t *result);
+/* Sends a copy (taken over) to whom it goes. The lock is held. */
+void fs_copy_send(fs_sessions_t *sessions, fs_sealed_t *sealed, int urgent);
 /* Sends a copy (taken over) to `server`, behind what is urgent. The lock is held. */
 void fs_copy_send_low(fs_sessions_t *sessions, fs_sealed_t *sealed, unsigned server);
 /* Sends a session as it is now; for whoever has just changed it. No lock. */
@@ -228,11 +230,19 @@ typedef struct fs_settled_t {
 void fs_copy_settle(fs_sessions_t *sessions, fs_flight_t *flight, fs_settled_t *settled);
 /* Tells the store of all of them at once; none is left. No lock. */
 void fs_copy_settled(fs_sessions_t *sessions, fs_settled_t *settled);
-/* Queues what has changed; returns when to look again at the latest. Keeper's. */
-fs_usec_t fs_copy_collect(fs_sessions_t *sessions, apr_pool_t *pool);
 /* Looks at all flights again, as other servers are up now. The lock is held, and released for a
  * while. */
 void fs_copy_retarget(fs_sessions_t *sessions);
+
+/* --- session_collect.c: what has changed ------------------------------------------------------ */
+
+/* Queues what has changed; returns when to look again at the latest. Keeper's. */
+fs_usec_t fs_copy_collect(fs_sessions_t *sessions, apr_pool_t *pool);
+
+/* --- session_leave.c: what another host has --------------------------------------------------- */
+
+/* It is forgotten a little later. The lock is held. */
+void fs_copy_leaves(fs_sessions_t *sessions, const fs_session_key_t *key);
 /* It was released just now: the bank is told, and it is forgotten when all is safe. No lock. */
 void fs_copy_released(fs_sessions_t *sessions, const fs_session_key_t *key, apr_pool_t *pool);
 /* Lets a session go that was of this version when another host was found to have it: unless it has

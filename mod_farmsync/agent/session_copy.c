@@ -1,19 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* From a change in the store to copies on the bank: what is sealed, to whom it goes, when it counts
- * as safe, and how a session that another host took is let go. */
+/* Copies on their way to the bank: what is sealed, to whom it goes, when it counts as safe. */
 #include "session.h"
 
 #include <apr_strings.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define COLLECT_MOST  512
-#define COLLECT_BYTES (8u << 20)
-#define PENDING_PACE  (20 * FS_USEC_PER_MSEC) /* while requests are at what has changed */
-#define BUSY_PACE     (5 * FS_USEC_PER_MSEC)
-#define BUSY_PARTS    10 /* of the flush time, while there is always something to send */
-#define RELEASED_FOR  (10 * FS_USEC_PER_SEC)
-#define LEAVE_AFTER   (2 * FS_USEC_PER_SEC)
 
 /* --- sealing ---------------------------------------------------------------------------------- */
 
@@ -169,7 +160,7 @@ static void send_to(fs_sessions_t *sessions, fs_sealed_t *sealed, const unsigned
     pthread_mutex_lock(&sessions->lock);
 }
 
-static void send_copy(fs_sessions_t *sessions, fs_sealed_t *sealed, int urgent)
+void fs_copy_send(fs_sessions_t *sessions, fs_sealed_t *sealed, int urgent)
 {
     unsigned servers[FS_AGENT_BANK_MAX];
     unsigned count =
@@ -202,7 +193,7 @@ void fs_copy_send_now(fs_sessions_t *sessions, const fs_session_key_t *key, int 
         return;
     }
     pthread_mutex_lock(&sessions->lock);
-    send_copy(sessions, sealed, urgent);
+    fs_copy_send(sessions, sealed, urgent);
     pthread_mutex_unlock(&sessions->lock);
 }
 
@@ -222,18 +213,6 @@ static unsigned count_copies(fs_sessions_t *sessions, const fs_flight_t *flight,
         copies += held && !fs_session_stamp_compare(held, version);
     }
     return copies;
-}
-
-/* It is forgotten a little later. The lock is held. */
-static void leaves(fs_sessions_t *sessions, const fs_session_key_t *key)
-{
-    fs_leaving_t *leaving = calloc(1, sizeof(*leaving));
-
-    if (!leaving)
-        return; /* it goes when room is needed, or it expires */
-    leaving->key = *key;
-    leaving->at = fs_session_clock() + LEAVE_AFTER;
-    STAILQ_INSERT_TAIL(&sessions->leaving, leaving, link);
 }
 
 /* The lock is held. Notes that the store is to be told. */
@@ -271,7 +250,7 @@ static void has_settled(fs_sessions_t *sessions, const fs_session_confirmed_t *c
     same = !fs_session_stamp_compare(&flight->copy->label.version, &confirmed->version);
     flight->confirming = 0;
     if (told && same && flight->copy->owner[0]) /* another host has it */
-        leaves(sessions, &confirmed->key);
+        fs_copy_leaves(sessions, &confirmed->key);
     if (!same)
         fs_copy_settle(sessions, flight, again);
     else if (fs_flight_is_done(flight))
@@ -320,167 +299,6 @@ void fs_copy_settled(fs_sessions_t *sessions, fs_settled_t *settled)
     }
 }
 
-/* --- what has changed --------------------------------------------------------------------------
- */
-
-typedef struct due_t {
-    fs_session_key_t key;
-    fs_session_note_t note;
-    void *bytes;
-    size_t length;
-} due_t;
-
-typedef struct collect_t {
-    fs_sessions_t *sessions;
-    apr_pool_t *pool;
-    fs_usec_t now, farm;
-    fs_usec_t rested; /* when the first of those that rest may be sent */
-    unsigned resting;
-    unsigned count;
-    size_t bytes;
-    due_t due[COLLECT_MOST];
-} collect_t;
-
-static int is_under_way(fs_sessions_t *sessions, const fs_session_key_t *key,
-                        const fs_session_stamp_t *version, int released)
-{
-    const fs_flight_t *flight;
-    int same;
-
-    pthread_mutex_lock(&sessions->lock);
-    flight = fs_flight_find(&sessions->flights, key);
-    same = flight && !fs_session_stamp_compare(&flight->copy->label.version, version);
-    /* A session whose owner is in question isn't claimed. */
-    same |= !released && fs_key_table_find(&sessions->fetches, key) != NULL;
-    pthread_mutex_unlock(&sessions->lock);
-    return same;
-}
-
-static fs_usec_t flush_of(const fs_sessions_t *sessions)
-{
-    return sessions->config->flush_ms * FS_USEC_PER_MSEC;
-}
-
-static int is_overdue(const collect_t *collect, const fs_session_note_t *note)
-{
-    return note->dirty_since + flush_of(collect->sessions) <= collect->farm;
-}
-
-/* It was sent just now, and isn't late. */
-static int rests(collect_t *collect, const fs_session_key_t *key, const fs_session_note_t *note)
-{
-    fs_sessions_t *sessions = collect->sessions;
-    fs_usec_t until = fs_pace_until(&sessions->pace, key, flush_of(sessions));
-
-    if (until <= collect->now || is_overdue(collect, note) || sessions->draining)
-        return 0;
-    collect->resting++;
-    if (until < collect->rested)
-        collect->rested = until;
-    return 1;
-}
-
-static int collect_one(void *baton, const fs_session_key_t *key, const fs_session_note_t *note,
-                       const void *bytes, size_t length)
-{
-    collect_t *collect = baton;
-    due_t *due = &collect->due[collect->count];
-
-    if (rests(collect, key, note) ||
-        is_under_way(collect->sessions, key, &note->version, note->released != 0))
-        return 0;
-    due->key = *key;
-    due->note = *note;
-    due->bytes = apr_pmemdup(collect->pool, bytes, length);
-    due->length = length;
-    collect->bytes += length;
-    return ++collect->count == COLLECT_MOST || collect->bytes >= COLLECT_BYTES;
-}
-
-static void send_collected(fs_sessions_t *sessions, const collect_t *collect, apr_pool_t *pool)
-{
-    for (unsigned i = 0; i < collect->count; i++) {
-        const due_t *due = &collect->due[i];
-        int urgent = is_overdue(collect, &due->note);
-        fs_sealed_t *sealed;
-        fs_result_t result;
-
-        if (fs_copy_seal(sessions, &due->key, &due->note, due->bytes, due->length, pool, &sealed,
-                         &result)) {
-            fs_log_result(FS_LOG_ERROR, &result);
-            continue;
-        }
-        pthread_mutex_lock(&sessions->lock);
-        send_copy(sessions, sealed, urgent);
-        pthread_mutex_unlock(&sessions->lock);
-        fs_pace_sent(&sessions->pace, &due->key, collect->now);
-    }
-}
-
-/* Something was sent just now: the more is gathered the less each costs, here and on the bank. */
-static fs_usec_t busy_pace(const fs_sessions_t *sessions)
-{
-    fs_usec_t part = flush_of(sessions) / BUSY_PARTS;
-
-    return part < BUSY_PACE ? BUSY_PACE : part < PENDING_PACE ? part : PENDING_PACE;
-}
-
-/* When to look again, if nothing rings before; `next` is when the store says. */
-static fs_usec_t look_again(const collect_t *collect, fs_usec_t next)
-{
-    fs_usec_t wait = next == INT64_MAX ? FS_USEC_PER_SEC : PENDING_PACE;
-
-    if (collect->count)
-        return collect->count == COLLECT_MOST ? 0 : busy_pace(collect->sessions);
-    if (next - collect->farm < wait)
-        wait = next > collect->farm ? next - collect->farm : BUSY_PACE;
-    if (collect->resting && collect->rested - collect->now < wait)
-        wait = collect->rested - collect->now;
-    return collect->resting && wait > PENDING_PACE ? PENDING_PACE : wait;
-}
-
-/* Is there room, and anybody to send to? `under_way` how many sessions are on their way. */
-static int may_collect(fs_sessions_t *sessions, unsigned *under_way)
-{
-    int may = 0;
-
-    pthread_mutex_lock(&sessions->lock);
-    for (unsigned i = 0; i < sessions->count; i++)
-        may |= sessions->up[i];
-    *under_way = sessions->flights.table.count;
-    if (*under_way >= FS_SESSION_FLIGHTS || sessions->flights.bytes >= FS_SESSION_FLIGHT_SIZE)
-        may = 0;
-    pthread_mutex_unlock(&sessions->lock);
-    return may;
-}
-
-fs_usec_t fs_copy_collect(fs_sessions_t *sessions, apr_pool_t *pool)
-{
-    collect_t *collect = apr_pcalloc(pool, sizeof(*collect));
-    fs_usec_t next;
-    unsigned under_way, shown;
-    fs_result_t result;
-    apr_status_t status;
-
-    if (!may_collect(sessions, &under_way))
-        return under_way ? BUSY_PACE : FS_USEC_PER_SEC;
-    collect->sessions = sessions;
-    collect->pool = pool;
-    collect->now = fs_session_clock();
-    collect->farm = fs_sessions_farm(sessions);
-    collect->rested = INT64_MAX;
-    status = fs_session_store_due(sessions->store, collect->farm,
-                                  under_way + sessions->resting + COLLECT_MOST, collect_one,
-                                  collect, &shown, &next, &result);
-    fs_agent_trouble(&sessions->store_trouble, FS_LOG_ERROR, status ? &result : NULL, "FS1352",
-                     "the session store can be read again");
-    if (status)
-        return FS_USEC_PER_SEC;
-    sessions->resting = collect->resting;
-    send_collected(sessions, collect, pool);
-    return look_again(collect, next);
-}
-
 /* --- other servers are up now ------------------------------------------------------------------
  */
 
@@ -510,97 +328,7 @@ void fs_copy_retarget(fs_sessions_t *sessions)
         if (!flight)
             continue;
         flight->copy->references++;
-        send_copy(sessions, flight->copy, 0);
+        fs_copy_send(sessions, flight->copy, 0);
     }
     free(keys.keys);
-}
-
-/* --- letting go --------------------------------------------------------------------------------
- */
-
-void fs_copy_released(fs_sessions_t *sessions, const fs_session_key_t *key, apr_pool_t *pool)
-{
-    pthread_mutex_lock(&sessions->lock);
-    fs_release_begin(&sessions->releases, key);
-    leaves(sessions, key);
-    pthread_mutex_unlock(&sessions->lock);
-    fs_copy_send_now(sessions, key, 1, pool);
-}
-
-int fs_copy_let_go(fs_sessions_t *sessions, const fs_session_key_t *key, const char *owner,
-                   const fs_session_stamp_t *version, apr_pool_t *pool)
-{
-    look_t look = {.pool = pool};
-    fs_session_record_t record;
-    fs_result_t result;
-    apr_status_t status = fs_session_store_look(sessions->store, key, keep_look, &look, &result);
-
-    if (!status &&
-        (look.note.released || fs_session_stamp_compare(&look.note.version, version) != 0))
-        return 0;
-    if (!status)
-        status = fs_session_store_release(sessions->store, key, owner,
-                                          fs_sessions_farm(sessions) + RELEASED_FOR, pool, &record,
-                                          &result);
-    if (status) {
-        if (status != APR_NOTFOUND)
-            fs_log_result(FS_LOG_ERROR, &result);
-        return 0;
-    }
-    fs_copy_released(sessions, key, pool);
-    return 1;
-}
-
-void fs_copy_yield(fs_sessions_t *sessions, const fs_session_key_t *key, const char *owner,
-                   apr_pool_t *pool)
-{
-    look_t look = {.pool = pool};
-    fs_result_t result;
-
-    if (fs_session_store_look(sessions->store, key, keep_look, &look, &result) ||
-        look.note.released || !fs_copy_let_go(sessions, key, owner, &look.note.version, pool))
-        return;
-    fs_log(FS_LOG_INFO, "FS1375", "a session goes to %s, which can't reach this host", owner);
-}
-
-/* Another host has it, and so has the bank: nothing of it is needed here any more. */
-static int forget_one(fs_sessions_t *sessions, const fs_session_key_t *key)
-{
-    apr_pool_t *pool;
-    look_t look;
-    fs_result_t result;
-    int left = 1;
-
-    apr_pool_create(&pool, NULL);
-    look.pool = pool;
-    if (!fs_session_store_look(sessions->store, key, keep_look, &look, &result) &&
-        look.note.released) {
-        left = !look.note.dirty_since;
-        if (left && !fs_session_store_forget(sessions->store, key, &look.note.version, &result)) {
-            pthread_mutex_lock(&sessions->lock);
-            fs_release_end(&sessions->releases, key);
-            fs_bases_forget(sessions->bases, key);
-            pthread_mutex_unlock(&sessions->lock);
-        }
-    }
-    apr_pool_destroy(pool);
-    return left;
-}
-
-void fs_copy_forget_leaving(fs_sessions_t *sessions)
-{
-    fs_leaving_t *leaving;
-    int left;
-
-    pthread_mutex_lock(&sessions->lock);
-    while ((leaving = STAILQ_FIRST(&sessions->leaving)) && leaving->at <= fs_session_clock()) {
-        STAILQ_REMOVE_HEAD(&sessions->leaving, link);
-        pthread_mutex_unlock(&sessions->lock);
-        left = forget_one(sessions, &leaving->key);
-        pthread_mutex_lock(&sessions->lock);
-        if (!left)
-            leaves(sessions, &leaving->key);
-        free(leaving);
-    }
-    pthread_mutex_unlock(&sessions->lock);
 }
