@@ -233,9 +233,12 @@ class WebServer(Part):
         super().spawn()
 
     def ready(self):
-        """Its own page: one of the application would make whoever asks a visitor of the farm."""
+        """
+        Its own page: one of the application would make whoever asks a visitor of the farm. There is none
+        while the module isn't loaded.
+        """
         try:
-            return http_get(self.url + "/farmsync/status?json", timeout=2)[0] == 200
+            return http_get(self.url + "/farmsync/status?json", timeout=2)[0] in (200, 404)
         except OSError:
             return False
 

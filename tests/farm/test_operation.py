@@ -263,7 +263,7 @@ def test_farmsync_is_enabled_by_a_reload_of_a_server_that_runs(farm):
     extra = f"{web.name}/conf/extra/agree.conf"
     agreed = open(os.path.join(farm.directory, extra), encoding="utf-8").read()
     without = "\n".join(line.replace(" farmsync:info", "") for line in whole.splitlines()
-                        if not line.startswith(("FarmSync", "LoadModule farmsync")))
+                        if not line.lstrip().startswith(("FarmSync", "LoadModule farmsync")))
     web.stop()
     farm.write_file(f"{web.name}/conf/httpd.conf", without)
     farm.write_file(extra, "")
