@@ -30,6 +30,7 @@ struct fs_sql_t {
     int connected;
     fs_sql_error_t error;
     int fail_at; /* number of the statement that fails, -1 none */
+    int fail_on; /* and all after it */
     fs_sql_error_t fail_with;
     const char *fail_text;
     int closes_when_ended;   /* a row function that refuses costs the connection */
@@ -90,7 +91,7 @@ static apr_status_t note(fs_sql_t *sql, fs_result_t *why, const char *format, va
     ck_assert_msg(sql->connected, "without a connection: %s", statement);
     sql->statements[sql->statement_count++] = statement;
     sql->error = FS_SQL_OK;
-    if ((int)number != sql->fail_at)
+    if ((int)number != sql->fail_at && !(sql->fail_on && (int)number > sql->fail_at))
         return APR_SUCCESS;
     sql->error = sql->fail_with;
     if (sql->error == FS_SQL_LOST)
@@ -575,10 +576,16 @@ START_TEST(refusal_that_somebody_else_was_faster_with_is_lost)
     db.rows = bad_rows;
     db.fail_at =
         8; /* START, promote, list, columns, since, bases, rows, ROLLBACK, promote_failed */
+    db.fail_on = 1;
     db.fail_with = FS_SQL_CONFLICT;
     ck_assert_int_eq(promote(&outcome), APR_SUCCESS);
     ck_assert_int_eq(said("CALL farmsync.promote_failed"), 8);
     ck_assert_int_eq(outcome, FS_PROMOTION_LOST);
+    /* Its own transaction was in the way, on the connection that it had to close: not any more. */
+    forget_statements();
+    db.fail_on = 0;
+    ck_assert_int_eq(promote(&outcome), APR_SUCCESS);
+    ck_assert_int_eq(outcome, FS_PROMOTION_REFUSED);
     forget_statements();
     db.fail_with = FS_SQL_LOST;
     ck_assert_int_ne(promote(&outcome), APR_SUCCESS);
