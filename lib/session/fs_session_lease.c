@@ -32,6 +32,12 @@ void fs_session_vouch_answered(fs_session_vouching_t *vouching, unsigned server,
         vouch->sent = sent;
     if (vouch->tried && vouch->tried <= sent)
         vouch->tried = 0;
+    vouch->refused = 0;
+}
+
+void fs_session_vouch_refused(fs_session_vouching_t *vouching, unsigned server, fs_usec_t sent)
+{
+    vouching->servers[server].refused = sent;
 }
 
 /* This process stood still: what it sent before that was perhaps answered, it has not looked. */
@@ -43,28 +49,90 @@ static void wake(fs_session_vouching_t *vouching, fs_usec_t now)
             vouching->servers[i].tried = now;
 }
 
-/* Was each server that isn't up asked for a whole lease, in vain? */
+static int is_in_vain(const fs_session_vouch_t *vouch, fs_usec_t lease, fs_usec_t now)
+{
+    return vouch->tried && now - vouch->tried >= lease;
+}
+
+/* Was each server asked for a whole lease, in vain? */
 static int asked_in_vain(const fs_session_vouching_t *vouching, fs_usec_t now)
 {
     for (unsigned i = 0; i < vouching->count; i++)
-        if (!vouching->servers[i].tried || now - vouching->servers[i].tried < vouching->lease)
+        if (!is_in_vain(&vouching->servers[i], vouching->lease, now))
             return 0;
     return 1;
+}
+
+/* Is it known of each server whether it is there? */
+static int has_returned(const fs_session_vouching_t *vouching, fs_usec_t now)
+{
+    for (unsigned i = 0; i < vouching->count; i++) {
+        const fs_session_vouch_t *vouch = &vouching->servers[i];
+        int refuses = vouch->tried && vouch->refused >= vouch->tried;
+
+        if (!vouch->answers && !refuses && !is_in_vain(vouch, vouching->lease, now))
+            return 0;
+    }
+    return 1;
+}
+
+/* Says who answers; returns how many. */
+static unsigned look_who_answers(fs_session_vouching_t *vouching, fs_usec_t now)
+{
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < vouching->count; i++) {
+        fs_session_vouch_t *vouch = &vouching->servers[i];
+
+        vouch->answers = vouch->sent && vouch->sent + vouching->lease > now;
+        count += (unsigned)vouch->answers;
+    }
+    return count;
+}
+
+/* The network is back, or this host has begun. What was sent before the question that is answered
+ * now may have been lost with all else, and says nothing about who doesn't answer. */
+static void begin_return(fs_session_vouching_t *vouching)
+{
+    fs_usec_t since = 0;
+
+    for (unsigned i = 0; i < vouching->count; i++)
+        if (vouching->servers[i].answers && vouching->servers[i].sent > since)
+            since = vouching->servers[i].sent;
+    for (unsigned i = 0; i < vouching->count; i++)
+        if (vouching->servers[i].tried < since)
+            vouching->servers[i].tried = 0;
+    vouching->returning = 1;
+}
+
+static int is_any_up(const fs_session_vouching_t *vouching)
+{
+    for (unsigned i = 0; i < vouching->count; i++)
+        if (vouching->servers[i].up)
+            return 1;
+    return 0;
 }
 
 void fs_session_vouching_step(fs_session_vouching_t *vouching, fs_usec_t now)
 {
     fs_session_trusted_t *trusted = &vouching->trusted;
     fs_usec_t until = INT64_MAX;
-    unsigned up = 0;
+    unsigned up = 0, answer;
 
     if (vouching->stepped && now - vouching->stepped > vouching->lease / 2)
         wake(vouching, now);
     vouching->stepped = now;
     vouching->changed = 0;
+    answer = look_who_answers(vouching, now);
+    if (!answer)
+        vouching->returning = 0;
+    else if (!vouching->returning && !is_any_up(vouching))
+        begin_return(vouching);
+    if (vouching->returning && has_returned(vouching, now))
+        vouching->returning = 0;
     for (unsigned i = 0; i < vouching->count; i++) {
         fs_session_vouch_t *vouch = &vouching->servers[i];
-        int is_up = vouch->sent && vouch->sent + vouching->lease > now;
+        int is_up = vouch->answers && !vouching->returning;
 
         vouching->changed |= is_up != vouch->up;
         vouch->up = is_up;

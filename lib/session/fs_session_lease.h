@@ -36,9 +36,11 @@ fs_usec_t fs_session_lease_left(const fs_session_lease_t *lease, fs_usec_t start
 
 /* A bank server as the agent sees it. */
 typedef struct fs_session_vouch_t {
-    fs_usec_t sent;  /* when the last renewal that was answered was sent; 0: none was */
-    fs_usec_t tried; /* when the first one was sent that is still to be answered; 0: none is */
-    int up;          /* set by fs_session_vouching_step */
+    fs_usec_t sent;    /* when the last renewal that was answered was sent; 0: none was */
+    fs_usec_t tried;   /* when the first one was sent that is still to be answered; 0: none is */
+    fs_usec_t refused; /* when the last one was sent, if nobody listened there; else 0 */
+    int answers;       /* set by fs_session_vouching_step: it answered less than a lease ago */
+    int up;            /* set by fs_session_vouching_step */
 } fs_session_vouch_t;
 
 /* All of them; zero is the beginning, then `lease`, `count` and `trusted.generation` are set. */
@@ -47,21 +49,27 @@ typedef struct fs_session_vouching_t {
     unsigned count;
     fs_session_vouch_t servers[FS_SESSION_BANK_LIMIT];
     fs_usec_t stepped;            /* when the last step was */
+    int returning;                /* some answer after none did, the others are waited for */
     int parted;                   /* set before a step: fs_session_parted */
     fs_session_trusted_t trusted; /* for the trust page */
     int changed;                  /* the last step changed which servers are up */
 } fs_session_vouching_t;
 
-/* A renewal is sent to a server, and answered: `sent` is what fs_session_vouch_sent was told. All
- * times are CLOCK_BOOTTIME. */
+/* A renewal is sent to a server, and answered, or its machine says that nobody listens there:
+ * `sent` is what fs_session_vouch_sent was told, or 0 if one came to nothing that wasn't refused.
+ * All times are CLOCK_BOOTTIME. */
 void fs_session_vouch_sent(fs_session_vouching_t *vouching, unsigned server, fs_usec_t now);
 void fs_session_vouch_answered(fs_session_vouching_t *vouching, unsigned server, fs_usec_t sent);
+void fs_session_vouch_refused(fs_session_vouching_t *vouching, unsigned server, fs_usec_t sent);
 
 /*
  * Called at least each third of the lease and after each answer. Says who is up, and what the trust
  * page holds from now on:
  *
- * - A server is up for one lease from a renewal that it answered.
+ * - A server is up for one lease from a renewal that it answered. But when one answers after none
+ *   did, nobody is up until each has answered, or refused, or was asked for one lease from then on
+ * in vain: this host may have been cut off, and others took its sessions from servers that it
+ * doesn't hear yet, while the first one that it hears never had them.
  * - `until` is the soonest end of the leases of those who are up.
  * - When a server goes or comes, or a step came later than half a lease after the one before (this
  *   process stood still), the generation rises: what this host has is compared with those who are

@@ -75,7 +75,6 @@ typedef struct fs_bank_server_t {
     fs_usec_t renewed; /* when the last renewal was sent */
     fs_usec_t heard;   /* when it answered last; 0 never */
     fs_usec_t missing; /* since when it isn't up; 0: it is */
-    fs_usec_t refused_at; /* when the last renewal was sent, if nobody listened there; else 0 */
     int known;         /* it has answered: instance and boot count */
     uint64_t instance, boot, mark;
     int in_sync, full;
@@ -192,9 +191,11 @@ void fs_sessions_nudge(fs_sessions_t *sessions);
 /* --- session_up.c: which bank servers count ----------------------------------------------------
  */
 
-/* The lock is held. A renewal is sent, is answered, or failed; drained is another. Publishes. */
+/* The lock is held. A renewal is sent, is answered, or failed (`refused`: when it was sent, if
+ * nobody listened there, else 0); drained is another. Publishes. */
 void fs_up_sent(fs_sessions_t *sessions, unsigned server, fs_usec_t now);
 void fs_up_answered(fs_sessions_t *sessions, unsigned server, fs_usec_t sent);
+void fs_up_failed(fs_sessions_t *sessions, unsigned server, fs_usec_t refused);
 void fs_up_step(fs_sessions_t *sessions);
 /* The servers that a change goes to; and those that a session belongs to. The lock is held. */
 unsigned fs_up_targets(fs_sessions_t *sessions, const fs_session_key_t *key, unsigned *servers);

@@ -137,7 +137,6 @@ static void renewed(fs_bank_server_t *server, fs_session_batch_reader_t *reader,
     if (head->flags & FS_SESSION_BATCH_ALL)
         fs_compare_want(sessions, 1);
     server->failures = 0;
-    server->refused_at = 0;
     server->heard = fs_session_clock();
     fs_up_answered(sessions, server->index, sent);
     pthread_mutex_unlock(&sessions->lock);
@@ -174,8 +173,7 @@ static void renew(fs_bank_server_t *server)
     pthread_mutex_lock(&sessions->lock);
     if (status) {
         server->failures++;
-        server->refused_at = APR_STATUS_IS_ECONNREFUSED(status) ? sent : 0;
-        fs_up_step(sessions);
+        fs_up_failed(sessions, server->index, APR_STATUS_IS_ECONNREFUSED(status) ? sent : 0);
     }
     fs_agent_trouble(&server->trouble, FS_LOG_WARNING, status ? &result : NULL, "FS1359",
                      "bank server %s answers again", server->config->name);

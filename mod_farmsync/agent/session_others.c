@@ -53,8 +53,8 @@ static int bank_answers(const fs_sessions_t *sessions)
 static int bank_ended(const fs_sessions_t *sessions, fs_usec_t now)
 {
     for (unsigned i = 0; i < sessions->count; i++)
-        if (!sessions->servers[i].refused_at ||
-            now - sessions->servers[i].refused_at >= sessions->vouching.lease)
+        if (!sessions->vouching.servers[i].refused ||
+            now - sessions->vouching.servers[i].refused >= sessions->vouching.lease)
             return 0;
     return sessions->count != 0;
 }

@@ -82,6 +82,12 @@ void fs_up_answered(fs_sessions_t *sessions, unsigned server, fs_usec_t sent)
     fs_up_step(sessions);
 }
 
+void fs_up_failed(fs_sessions_t *sessions, unsigned server, fs_usec_t refused)
+{
+    fs_session_vouch_refused(&sessions->vouching, server, refused);
+    fs_up_step(sessions);
+}
+
 unsigned fs_up_targets(fs_sessions_t *sessions, const fs_session_key_t *key, unsigned *servers)
 {
     return fs_session_bank_choose(sessions->bank, key, sessions->config->copies, sessions->up,

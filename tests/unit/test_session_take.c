@@ -388,6 +388,95 @@ START_TEST(a_host_that_is_cut_off_trusts_nothing)
 }
 END_TEST
 
+static void ask_all(fs_session_vouching_t *vouching, fs_usec_t now)
+{
+    for (unsigned i = 0; i < vouching->count; i++)
+        fs_session_vouch_sent(vouching, i, now);
+    fs_session_vouching_step(vouching, now);
+}
+
+static void answer(fs_session_vouching_t *vouching, unsigned server, fs_usec_t sent, fs_usec_t now)
+{
+    fs_session_vouch_answered(vouching, server, sent);
+    fs_session_vouching_step(vouching, now);
+}
+
+static unsigned count_up(const fs_session_vouching_t *vouching)
+{
+    unsigned up = 0;
+
+    for (unsigned i = 0; i < vouching->count; i++)
+        up += (unsigned)vouching->servers[i].up;
+    return up;
+}
+
+/* A host that was cut off, of three servers: what it has is compared with all that are there. */
+static fs_session_vouching_t cut_off(void)
+{
+    fs_session_vouching_t vouching = {.lease = 300 * MS, .count = 3, .parted = 1};
+
+    ask_all(&vouching, 10 * MS);
+    for (unsigned i = 0; i < 3; i++)
+        answer(&vouching, i, 10 * MS, 11 * MS);
+    ck_assert_uint_eq(count_up(&vouching), 3);
+    for (fs_usec_t now = 110 * MS; now <= 1010 * MS; now += 100 * MS)
+        ask_all(&vouching, now);
+    ck_assert_uint_eq(count_up(&vouching), 0);
+    ck_assert_int_eq(vouching.trusted.until, 0);
+    return vouching;
+}
+
+START_TEST(a_host_that_returns_waits_for_all_servers)
+{
+    fs_session_vouching_t vouching = cut_off();
+    uint64_t generation = vouching.trusted.generation;
+
+    answer(&vouching, 2, 1010 * MS, 1012 * MS);
+    ck_assert_uint_eq(count_up(&vouching), 0);
+    ck_assert_int_eq(vouching.trusted.until, 0);
+    /* What was lost with all else proves nothing about the others. */
+    ask_all(&vouching, 1110 * MS);
+    ck_assert_uint_eq(count_up(&vouching), 0);
+    answer(&vouching, 2, 1110 * MS, 1111 * MS);
+    answer(&vouching, 0, 1110 * MS, 1150 * MS);
+    ck_assert_uint_eq(count_up(&vouching), 0);
+    answer(&vouching, 1, 1110 * MS, 1151 * MS);
+    ck_assert_uint_eq(count_up(&vouching), 3);
+    ck_assert_int_eq(vouching.trusted.until, 1410 * MS);
+    ck_assert_uint_gt(vouching.trusted.generation, generation);
+}
+END_TEST
+
+START_TEST(a_server_that_is_gone_is_waited_for_no_longer_than_a_lease)
+{
+    fs_session_vouching_t vouching = cut_off();
+
+    for (fs_usec_t now = 1110 * MS; now < 1510 * MS; now += 100 * MS) {
+        ask_all(&vouching, now);
+        answer(&vouching, 0, now, now + MS);
+        answer(&vouching, 1, now, now + MS);
+        ck_assert_uint_eq(count_up(&vouching), 0);
+    }
+    ask_all(&vouching, 1510 * MS);
+    ck_assert_uint_eq(count_up(&vouching), 2);
+}
+END_TEST
+
+START_TEST(a_server_that_refuses_isnt_waited_for)
+{
+    fs_session_vouching_t vouching = cut_off();
+
+    fs_session_vouch_refused(&vouching, 2, 1010 * MS);
+    answer(&vouching, 0, 1110 * MS, 1111 * MS);
+    answer(&vouching, 1, 1110 * MS, 1111 * MS);
+    ck_assert_uint_eq(count_up(&vouching), 0); /* it may have come back since */
+    fs_session_vouch_sent(&vouching, 2, 1112 * MS);
+    fs_session_vouch_refused(&vouching, 2, 1112 * MS);
+    fs_session_vouching_step(&vouching, 1113 * MS);
+    ck_assert_uint_eq(count_up(&vouching), 2);
+}
+END_TEST
+
 static Suite *session_take_suite(void)
 {
     Suite *suite = suite_create("session take");
@@ -395,6 +484,9 @@ static Suite *session_take_suite(void)
 
     tcase_add_test(take, what_the_bank_grants_is_taken);
     tcase_add_test(take, a_silent_candidate_is_asked_again_until_it_is_down);
+    tcase_add_test(take, a_host_that_returns_waits_for_all_servers);
+    tcase_add_test(take, a_server_that_is_gone_is_waited_for_no_longer_than_a_lease);
+    tcase_add_test(take, a_server_that_refuses_isnt_waited_for);
     tcase_add_test(take, a_living_owner_is_asked);
     tcase_add_test(take, what_was_released_to_who_asks_is_his);
     tcase_add_test(take, servers_that_are_behind_are_enough_with_all_hosts);
