@@ -140,9 +140,10 @@ void fs_session_vouching_step(fs_session_vouching_t *vouching, fs_usec_t now)
         if (is_up && vouch->sent + vouching->lease < until)
             until = vouch->sent + vouching->lease;
     }
-    if (vouching->changed || (trusted->alone && up))
+    if (vouching->changed || (trusted->alone && answer))
         trusted->generation++;
-    trusted->alone = !up && !vouching->parted && (trusted->alone || asked_in_vain(vouching, now));
+    trusted->alone =
+        !answer && !vouching->parted && (trusted->alone || asked_in_vain(vouching, now));
     trusted->until = up ? until : trusted->alone ? now + vouching->lease : 0;
 }
 

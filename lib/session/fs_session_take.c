@@ -417,8 +417,10 @@ fs_session_hand_t fs_session_hand_over(const fs_session_mine_t *mine, const char
         return FS_SESSION_HAND_TAKING;
     if (!mine->there)
         return FS_SESSION_HAND_NONE;
+    /* Again, for the answer was lost; but who has had it learns nothing from it: another one may
+     * have it since. */
     if (same(mine->released, asker))
-        return FS_SESSION_HAND_GIVE; /* again: the answer was lost */
+        return is_news(mine) ? FS_SESSION_HAND_GIVE : FS_SESSION_HAND_NONE;
     if (mine->released[0])
         return FS_SESSION_HAND_NAME;
     /* Who was told a moment ago that it may be served is at it, though it is in doubt by now. */

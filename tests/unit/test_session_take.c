@@ -120,6 +120,11 @@ START_TEST(what_was_released_to_who_asks_is_his)
     ck_assert_int_eq(fs_session_hand_over(&mine, "web1", 0), FS_SESSION_HAND_GIVE);
     mine.asker_version = &newer; /* he had it, and gives it back: that is on its way */
     ck_assert_int_eq(fs_session_hand_over(&mine, "web1", 0), FS_SESSION_HAND_TAKING);
+    /* He had it, and was cut off since: this says nothing about who has it now. */
+    mine.taking = 0;
+    ck_assert_int_eq(fs_session_hand_over(&mine, "web1", 0), FS_SESSION_HAND_NONE);
+    mine.asker_version = &mine.version;
+    ck_assert_int_eq(fs_session_hand_over(&mine, "web1", 0), FS_SESSION_HAND_GIVE);
 }
 END_TEST
 
