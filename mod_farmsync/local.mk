@@ -2,7 +2,7 @@
 apachemod_LTLIBRARIES += mod_farmsync/mod_farmsync.la
 mod_farmsync_mod_farmsync_la_SOURCES = \
 	mod_farmsync/mod_farmsync.c mod_farmsync/module.h \
-	mod_farmsync/settings.c mod_farmsync/settings.h \
+	mod_farmsync/settings.c mod_farmsync/settings.h mod_farmsync/settings_read.c \
 	mod_farmsync/agent_process.c mod_farmsync/agent_process.h \
 	mod_farmsync/child.c mod_farmsync/child.h \
 	mod_farmsync/view.c mod_farmsync/view.h \

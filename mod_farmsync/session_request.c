@@ -15,7 +15,8 @@
 #define COOKIES_TRIED 8 /* of our name, in one request */
 #define TABLE_SPARE   4
 
-request_rec *fs_session_first_request(request_rec *r)
+/* The first request of a chain of subrequests and internal redirects. */
+static request_rec *first_request(request_rec *r)
 {
     while (r->main || r->prev)
         r = r->main ? r->main : r->prev;
@@ -24,8 +25,7 @@ request_rec *fs_session_first_request(request_rec *r)
 
 fs_session_request_t *fs_session_loaded(request_rec *r)
 {
-    return ap_get_module_config(fs_session_first_request(r)->request_config,
-                                &session_farmsync_module);
+    return ap_get_module_config(first_request(r)->request_config, &session_farmsync_module);
 }
 
 /* --- the id -------------------------------------------------------------------------------------
@@ -247,7 +247,7 @@ static void mark_response(request_rec *r, fs_session_request_t *session)
 fs_session_request_t *fs_session_load(request_rec *r)
 {
     const fs_session_place_t *place = fs_session_place(r);
-    request_rec *first = fs_session_first_request(r);
+    request_rec *first = first_request(r);
     fs_session_request_t *session;
 
     if (!place->cookie)

@@ -84,8 +84,6 @@ typedef struct fs_session_request_t {
     struct fs_session_request_t *next; /* of another cookie */
 } fs_session_request_t;
 
-/* The first request of a chain of subrequests and internal redirects. */
-request_rec *fs_session_first_request(request_rec *r);
 /* The session of the request, looked up if it wasn't; NULL: sessions aren't ours here. */
 fs_session_request_t *fs_session_load(request_rec *r);
 /* Those that were looked up, as a list; NULL: none. */
