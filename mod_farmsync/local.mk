@@ -28,6 +28,7 @@ mod_farmsync_mod_farmsync_la_SOURCES = \
 	mod_farmsync/route_arrive.c mod_farmsync/route_decide.c mod_farmsync/route_send.c \
 	mod_farmsync/route_request.c mod_farmsync/route_status.c \
 	mod_farmsync/route_settings.c mod_farmsync/route_settings.h \
+	mod_farmsync/route_settings_read.c \
 	mod_farmsync/session_cookie.c mod_farmsync/session_cookie.h \
 	mod_farmsync/handler_data.c mod_farmsync/handler_data.h \
 	mod_farmsync/facts.c mod_farmsync/facts.h \
