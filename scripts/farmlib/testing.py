@@ -9,7 +9,7 @@
     dist    make distcheck
 
 Each stage has its own build tree (build-test, build-san, build-clang), so that nothing is rebuilt
-for nothing and a farm that is up is not disturbed.
+for nothing and a farm that is up is not disturbed. What failed is said again at the end, in few lines.
 """
 
 import argparse
@@ -31,6 +31,12 @@ STAGES = ("unit", "san", "clang", "check", "farm", "dist")
 GROUPS = {"all": STAGES, "quick": ("unit", "check")}
 
 Count = namedtuple("Count", "passed failed skipped")
+Failure = namedtuple("Failure", "name lines")
+
+LINES_OF_ALL = 60  # that the lines of all failures may be together at the end
+WIDTH = 240
+
+failures = []  # of all stages
 
 
 def tree(name):
@@ -61,6 +67,10 @@ def count_check(directory):
         else:  # a program that crashed after good tests failed, too
             counts.append(Count(total - failed, max(failed, 1), 0))
             print(f"--- {path[:-len('.trs')]}.log\n" + "\n".join(log.splitlines()[-60:]))
+            said = [line for line in log.splitlines()
+                    if re.search(r":[FE]:|ERROR: |runtime error:|SUMMARY: ", line)]
+            failures.append(Failure(os.path.relpath(path[:-len(".trs")], directory),
+                                    said or log.splitlines()[-6:]))
     return add(counts)
 
 
@@ -68,10 +78,45 @@ def count_junit(path):
     """Counts of pytest's JUnit file."""
     counts = []
     for suite in ElementTree.parse(path).getroot().iter("testsuite"):
-        tests, failures, errors, skipped = (int(suite.get(key, 0)) for key in
-                                            ("tests", "failures", "errors", "skipped"))
-        counts.append(Count(tests - failures - errors - skipped, failures + errors, skipped))
+        for case in suite.iter("testcase"):
+            name = f"{case.get('classname', '').replace('.', '/')}.py::{case.get('name')}"
+            failures.extend(Failure(name, told_by(one.text or one.get("message", "")))
+                            for one in case if one.tag in ("failure", "error"))
+        tests, failed, errors, skipped = (int(suite.get(key, 0)) for key in
+                                          ("tests", "failures", "errors", "skipped"))
+        counts.append(Count(tests - failed - errors - skipped, failed + errors, skipped))
     return add(counts)
+
+
+def told_by(text):
+    """The lines of pytest's report that tell the cause: where it was, and what the error says."""
+    lines = [line.rstrip() for line in text.splitlines()]
+    errors = [number for number, line in enumerate(lines) if line.startswith("E ")]
+    if not errors:
+        return lines
+    where = [line for line in lines[:errors[0]] if re.match(r"\S+:\d+: ", line)][-1:]
+    return where + [lines[number][1:].strip() for number in errors if lines[number][1:].strip()]
+
+
+def excerpt(lines, room):
+    """As many lines as there is room for, of the beginning and of the end, which both tell much."""
+    if len(lines) > room:
+        ahead = (room + 1) // 2
+        lines = [*lines[:ahead], f"... ({len(lines) - room} lines)", *lines[ahead - room or len(lines):]]
+    return [line if len(line) <= WIDTH else line[:WIDTH - 3] + "..." for line in lines]
+
+
+def show_failures(found):
+    """The cause of each failure in few lines, for whoever sees only a part of the output."""
+    if not found:
+        return
+    room = min(8, max(2, LINES_OF_ALL // len(found)))
+    print(f"=== FAILURES ({len(found)})")
+    for one in found:
+        print(f"FAILED {one.name}")
+        for line in excerpt(one.lines, room):
+            print(f"    {line}")
+    sys.stdout.flush()
 
 
 def _text(path):
@@ -94,6 +139,7 @@ def make_check(directory, title):
     count = count_check(directory)
     if done.returncode != 0 and count.failed == 0:
         print(f"--- {log}\n" + "\n".join(_text(log).splitlines()[-60:]))
+        failures.append(Failure(title, _text(log).splitlines()[-6:]))
         count = Count(count.passed, 1, count.skipped)
     return count
 
@@ -126,6 +172,7 @@ def stage_check(_):
         skipped = done.returncode == 77  # as automake has it
         if done.returncode and not skipped:
             print(f"--- {os.path.relpath(path, paths.REPO)}\n{done.stdout}")
+            failures.append(Failure(os.path.relpath(path, paths.REPO), done.stdout.splitlines()[-6:]))
         counts.append(Count(int(done.returncode == 0), int(done.returncode != 0 and not skipped), int(skipped)))
     return add(counts)
 
@@ -145,7 +192,6 @@ BESIDE = {"whole": ("switch", "load", "failures", "clock", "cli", "valgrind", "m
                     "operation", "roll_back"),
           "visitors": ("session*", "bank", "reuse*", "avail*", "backplane*", "notices", "monitors",
                        "calendar", "route*")}
-SEEN = "whole"  # whose output is shown as it comes; that of the others follows
 
 
 def split_farm(paths_of_tests):
@@ -181,21 +227,32 @@ def stage_farm(options):
         runs = []
         for name, files in split_farm(sorted(glob.glob(os.path.join(paths.REPO, "tests", "farm",
                                                                     "test_*.py")))).items():
-            if name == SEEN:
-                runs.append(("", *run_pytest(name, files)))
-                continue
             log = os.path.join(tree("test"), f"farm-{name}.out")
             with open(log, "wb") as output:
                 runs.append((log, *run_pytest(name, files, output)))
-    for _, process, _ in runs:
-        process.wait()
-    counts = []
+    wait_for_farm(runs)
+    counts, before = [], len(failures)
     for log, process, results in runs:
-        print(_text(log) if log else "", end="", flush=True)
         if not os.path.exists(results):
+            print(_text(log) if log else "", end="", flush=True)
             raise FarmError(f"pytest ended with status {process.returncode} and left no result")
         counts.append(count_junit(results))
+    show_failures(failures[before:])
+    for log, _, _ in runs:
+        print(_text(log) if log else "", end="", flush=True)
     return add(counts)
+
+
+def wait_for_farm(runs):
+    """Until all have ended; meanwhile the file that each is at is told."""
+    if not runs[0][0]:  # it shows its output itself
+        runs[0][1].wait()
+        return
+    with step("Farm tests") as shown:
+        while any(process.poll() is None for _, process, _ in runs):
+            shown.say(", ".join((re.findall(r"^tests/farm/test_(\w+)\.py", _text(log), re.MULTILINE)
+                                 or ["?"])[-1] for log, _, _ in runs))
+            time.sleep(0.5)
 
 
 def stage_dist(_):
@@ -207,6 +264,8 @@ def stage_dist(_):
                               check=False)
     if done.returncode:
         print(f"--- {log}\n" + "\n".join(_text(log).splitlines()[-40:]))
+        failures.append(Failure("make distcheck", [line for line in _text(log).splitlines()
+                                                   if re.search(r"error|Error|FAIL|\*\*\*", line)]))
     return Count(int(done.returncode == 0), int(done.returncode != 0), 0)
 
 
@@ -237,11 +296,13 @@ def run(options):
             results[name] = globals()["stage_" + name](options)
         except FarmError as error:
             print(error)
+            failures.append(Failure(name, str(error).splitlines()))
             results[name] = Count(0, 1, 0)
         count = results[name]
         print(f"=== {name}: {count.passed} passed, {count.failed} failed, {count.skipped} skipped, "
               f"{time.monotonic() - began:.0f} s", flush=True)
     total = add(list(results.values()))
+    show_failures(failures)
     print(f"{total.passed} passed, {total.failed} failed")
     return 1 if total.failed else 0
 

@@ -4,7 +4,8 @@
 A module says what farm it wants in a constant FARM = dict(servers=2, mpm="event", ...), the arguments
 of Farm.create. Waiting is always for a condition with a deadline (farmlib.part.wait_until), and every
 test has a limit of its own: 300 s, or what @pytest.mark.limit(seconds) says if that is more. When it is passed, all
-stacks are printed and the test fails. When a test fails, the ends of the farm's logs are shown.
+stacks are printed and the test fails. When a test fails, the ends of the farm's logs are shown; of a
+long error its beginning and its end.
 """
 
 import faulthandler
@@ -24,6 +25,7 @@ from farmlib.farm import Farm  # noqa: E402
 from farmlib.part import tail  # noqa: E402
 
 LIMIT_S = 300  # for what hangs: a busy machine must not come near it
+LINES = 40  # of an error that are shown
 LONG = os.environ.get("FARMSYNC_TEST_LONG") == "1"  # the durations that the issue names
 
 
@@ -53,10 +55,19 @@ def pytest_runtest_protocol(item, nextitem):
         signal.signal(signal.SIGALRM, previous)
 
 
+def _shorten(report):
+    """A page or a log in an assertion hides all that comes after it."""
+    for entry in getattr(getattr(report.longrepr, "reprtraceback", None), "reprentries", []):
+        if len(entry.lines) > LINES:
+            entry.lines[LINES // 2:-LINES // 2] = [f"E   ... ({len(entry.lines) - LINES} lines)"]
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     outcome = yield
     report = outcome.get_result()
+    if report.failed:
+        _shorten(report)
     if not report.failed or call.when not in ("setup", "call"):
         return
     for farm in item.session.__dict__.get("_farms", []):
