@@ -57,6 +57,7 @@ farmsync_agent_SOURCES = \
 	mod_farmsync/agent/session.c mod_farmsync/agent/session.h \
 	mod_farmsync/agent/session_ack.c \
 	mod_farmsync/agent/session_admin.c mod_farmsync/agent/session_admin.h \
+	mod_farmsync/agent/session_admin_act.c mod_farmsync/agent/session_admin_internal.h \
 	mod_farmsync/agent/session_ahead.c mod_farmsync/agent/session_ahead.h \
 	mod_farmsync/agent/session_alternate.c \
 	mod_farmsync/agent/session_ask.c \
