@@ -3,6 +3,7 @@ noinst_LTLIBRARIES += lib/session/libfs_session.la
 lib_session_libfs_session_la_SOURCES = \
 	lib/session/fs_session_id.c lib/session/fs_session_id.h \
 	lib/session/fs_session_record.c lib/session/fs_session_record.h \
+	lib/session/fs_session_record_read.c lib/session/fs_session_record_internal.h \
 	lib/session/fs_session_merge.c lib/session/fs_session_merge.h \
 	lib/session/fs_session_mix.h \
 	lib/session/fs_session_bank.c lib/session/fs_session_bank.h \
