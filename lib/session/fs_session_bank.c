@@ -18,8 +18,8 @@ struct fs_session_bank_t {
 
 static uint64_t score(const place_t *place, const fs_session_key_t *key)
 {
-    return fs_session_mix(fs_session_mix(place->name ^ fs_session_load(key->bytes)) +
-                          fs_session_load(key->bytes + 8));
+    return fs_session_mix(fs_session_mix(place->name ^ fs_session_mix_load(key->bytes)) +
+                          fs_session_mix_load(key->bytes + 8));
 }
 
 /* The rack's number: that of the first server in it. */
@@ -52,7 +52,7 @@ apr_status_t fs_session_bank_make(fs_session_bank_t **bank, const fs_session_ser
                                      "the session bank lists the server %s twice; remove one",
                                      servers[i].name);
         fs_digest_of(&digest, servers[i].name, strlen(servers[i].name));
-        (*bank)->places[i].name = fs_session_load(digest.bytes);
+        (*bank)->places[i].name = fs_session_mix_load(digest.bytes);
         (*bank)->places[i].rack = find_rack(servers, i);
     }
     return APR_SUCCESS;

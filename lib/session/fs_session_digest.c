@@ -11,9 +11,9 @@ unsigned fs_session_bucket(const fs_session_key_t *key)
 void fs_session_digest_flip(fs_session_digest_t *digest, const fs_session_key_t *key,
                             const fs_session_stamp_t *version)
 {
-    uint64_t hash = fs_session_mix(fs_session_load(key->bytes) + UINT64_C(0x9e3779b97f4a7c15));
+    uint64_t hash = fs_session_mix(fs_session_mix_load(key->bytes) + UINT64_C(0x9e3779b97f4a7c15));
 
-    hash = fs_session_mix(hash ^ fs_session_load(key->bytes + 8));
+    hash = fs_session_mix(hash ^ fs_session_mix_load(key->bytes + 8));
     hash = fs_session_mix(hash + version->epoch);
     hash = fs_session_mix(hash ^ version->sequence);
     hash = fs_session_mix(hash + version->writer);
@@ -47,6 +47,6 @@ apr_status_t fs_session_digest_read(fs_session_digest_t *digest, const void *byt
                              "all hosts",
                              length, FS_SESSION_DIGEST_BYTES);
     for (unsigned i = 0; i < FS_SESSION_BUCKETS; i++)
-        digest->buckets[i] = fs_session_load((const uint8_t *)bytes + (size_t)i * 8);
+        digest->buckets[i] = fs_session_mix_load((const uint8_t *)bytes + (size_t)i * 8);
     return APR_SUCCESS;
 }

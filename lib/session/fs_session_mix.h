@@ -16,7 +16,7 @@ static inline uint64_t fs_session_mix(uint64_t x)
 }
 
 /* 8 bytes, little endian. */
-static inline uint64_t fs_session_load(const uint8_t bytes[8])
+static inline uint64_t fs_session_mix_load(const uint8_t bytes[8])
 {
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
     uint64_t number;

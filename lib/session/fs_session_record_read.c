@@ -64,7 +64,7 @@ static const uint8_t *get_bytes(reading_t *in, uint64_t length)
 
 static uint64_t writer_at(const reading_t *in, uint64_t index)
 {
-    return fs_session_load(in->writers + index * 8);
+    return fs_session_mix_load(in->writers + index * 8);
 }
 
 static uint64_t get_writer(reading_t *in)

@@ -63,7 +63,7 @@ void fs_bases_free(fs_bases_t *bases)
 
 static note_t *place_of(const fs_bases_t *bases, const fs_session_key_t *key)
 {
-    return &bases->notes[(fs_session_load(key->bytes) & bases->mask) * WAYS];
+    return &bases->notes[(fs_session_mix_load(key->bytes) & bases->mask) * WAYS];
 }
 
 static note_t *find(const fs_bases_t *bases, const fs_session_key_t *key)

@@ -5,7 +5,7 @@
 
 static unsigned place_of(const fs_session_key_t *key)
 {
-    return (unsigned)(fs_session_load(key->bytes) % FS_PACE_COUNT);
+    return (unsigned)(fs_session_mix_load(key->bytes) % FS_PACE_COUNT);
 }
 
 void fs_pace_sent(fs_pace_t *pace, const fs_session_key_t *key, fs_usec_t now)

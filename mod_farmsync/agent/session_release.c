@@ -75,7 +75,7 @@ int fs_release_is_told(const fs_releases_t *releases, const fs_session_key_t *ke
 
 static unsigned place_of(const fs_session_key_t *key)
 {
-    return (unsigned)(fs_session_load(key->bytes) % FS_DISCLAIMED_COUNT);
+    return (unsigned)(fs_session_mix_load(key->bytes) % FS_DISCLAIMED_COUNT);
 }
 
 /* Where a host stands among those who were told of this session, else who was told first. */

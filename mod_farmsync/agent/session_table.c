@@ -23,7 +23,7 @@ void fs_key_table_end(fs_key_table_t *table)
 
 static fs_keyed_t **head_of(const fs_key_table_t *table, const fs_session_key_t *key)
 {
-    return &table->heads[fs_session_load(key->bytes) & table->mask];
+    return &table->heads[fs_session_mix_load(key->bytes) & table->mask];
 }
 
 fs_keyed_t *fs_key_table_find(const fs_key_table_t *table, const fs_session_key_t *key)

@@ -5,7 +5,7 @@
 
 static unsigned place_of(const fs_session_key_t *key)
 {
-    return (unsigned)(fs_session_load(key->bytes) % FS_UNKNOWN_COUNT);
+    return (unsigned)(fs_session_mix_load(key->bytes) % FS_UNKNOWN_COUNT);
 }
 
 void fs_unknown_add(fs_unknown_t *unknown, const fs_session_key_t *key, fs_usec_t now)
