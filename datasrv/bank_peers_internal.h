@@ -41,6 +41,9 @@ struct fs_bank_peers_t {
     fs_bank_peer_t peers[FS_BANK_PEERS];
 };
 
+/* bank_poll.c: */
+/* Makes the client anew, with the latest key. 0: out of memory. */
+int fs_bank_connect(fs_bank_peers_t *peers);
 /* One exchange; the caller frees *answer (malloc'ed bytes, which `reader` uses) on success. */
 apr_status_t fs_bank_ask(fs_bank_peers_t *peers, const fs_bank_peer_t *peer, const char *resource,
                          const fs_session_batch_writer_t *body, fs_session_batch_kind_t kind,

@@ -27,7 +27,7 @@ datasrv_datasrv_SOURCES = \
 	datasrv/bank_store.c datasrv/bank_store.h \
 	datasrv/bank_open.c datasrv/bank_internal.h \
 	datasrv/bank_slot.c datasrv/bank_slot.h datasrv/bank_answer.c \
-	datasrv/bank_peers.c datasrv/bank_peers.h \
+	datasrv/bank_peers.c datasrv/bank_peers.h datasrv/bank_poll.c \
 	datasrv/bank_pull.c datasrv/bank_cover.c datasrv/bank_peers_internal.h \
 	datasrv/bank_page.c \
 	datasrv/service.c datasrv/service.h \
