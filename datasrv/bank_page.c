@@ -3,7 +3,7 @@
 #include <event2/buffer.h>
 #include <inttypes.h>
 
-#include "health.h"
+#include "html.h"
 #include "service.h"
 
 #define SECONDS(usec) ((double)(usec) / FS_USEC_PER_SEC)
@@ -134,7 +134,7 @@ static void print_sync(struct evbuffer *out, const look_t *look)
         evbuffer_add_printf(out, "<span class=\"good\">in sync</span>");
     } else if (look->sync.behind) {
         evbuffer_add_printf(out, "<span class=\"warn\">not in sync, waits for ");
-        fs_service_print_escaped(out, look->sync.waits_for);
+        fs_html_text(out, look->sync.waits_for);
         evbuffer_add_printf(out, " for %.0f s</span>", SECONDS(lag_of(look)));
     } else {
         evbuffer_add_printf(out, "<span class=\"soft\">no web server has brought sessions "
@@ -151,14 +151,13 @@ static void print_peer_rows(struct evbuffer *out, const look_t *look)
         const fs_bank_peer_facts_t *peer = &look->peers[i];
 
         evbuffer_add_printf(out, "<tr><td>");
-        fs_service_print_escaped(out, peer->name);
+        fs_html_text(out, peer->name);
         evbuffer_add_printf(out, "</td><td class=\"%s\">", peer->up ? "good" : "bad");
         if (peer->up)
             evbuffer_add_printf(out, "%s",
                                 peer->done ? "answers" : "answers; being read for what it has");
         else
-            fs_service_print_escaped(out, peer->problem.detail[0] ? peer->problem.detail
-                                                                  : "not heard yet");
+            fs_html_text(out, peer->problem.detail[0] ? peer->problem.detail : "not heard yet");
         evbuffer_add_printf(
             out, "</td><td class=\"n\">%" PRIu64 "</td><td class=\"n\">%" PRIu64 "</td></tr>\n",
             peer->received, peer->sent);

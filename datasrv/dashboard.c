@@ -1,11 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * GET /: the dashboard, one page without anything from elsewhere. The page is written whole here,
- * in plain HTML that any browser and any curl can read; a few lines of script fetch it again each
- * second and let the countdown run in farm time, whatever the clock of the browser says. Without
- * script it refreshes itself. Every text that isn't ours is escaped, and the policy header forbids
- * all but the page's own script.
- */
+/* GET /: the dashboard, what stands on it. html.c makes it a page. */
 #include "service.h"
 
 #include <event2/buffer.h>
@@ -17,71 +11,8 @@
 #include <config.h>
 
 #include "health.h"
+#include "html.h"
 #include "sync/fs_cycle.h"
-
-#define POLICY                                                                                     \
-    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src "      \
-    "'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-
-static const char page_head[] =
-    "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
-    "<meta name=\"viewport\" content=\"width=device-width\">\n"
-    "<noscript><meta http-equiv=\"refresh\" content=\"3\"></noscript>\n"
-    "<title>farmsync</title>\n<style>\n"
-    ":root{color-scheme:light "
-    "dark;--line:#8884;--soft:#888;--good:#2a8a3e;--bad:#c62828;--warn:#b26a00}\n"
-    "body{font:15px/1.45 system-ui,sans-serif;margin:1.5rem auto;max-width:72rem;padding:0 1rem}\n"
-    "h1{font-size:1.4rem;margin:0}h2{font-size:1.1rem;margin:2rem 0 .4rem}\n"
-    "p{margin:.3rem 0}small,.soft{color:var(--soft)}\n"
-    "table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}\n"
-    "th{text-align:left;font-weight:600;color:var(--soft);font-size:.85rem}\n"
-    "td,th{padding:.25rem .8rem .25rem 0;border-bottom:1px solid var(--line);vertical-align:top}\n"
-    "td.n,th.n{text-align:right}.good{color:var(--good)}.bad{color:var(--bad)}.warn{color:var(--"
-    "warn)}\n"
-    ".count{font-size:1.6rem;font-variant-numeric:tabular-nums}code{font-size:.85em}\n"
-    "</style></head>\n";
-
-/* The countdown: farm time at the fetch plus what performance.now(), a monotonic clock, has gone on
- * since. */
-static const char page_script[] =
-    "<script>\n"
-    "var base=0,at=0;\n"
-    "function sync(){base=+document.body.dataset.farm;at=performance.now()}\n"
-    "function two(n){return(n<10?'0':'')+n}\n"
-    "function tick(){if(!base)return;var now=base+(performance.now()-at)*1000;\n"
-    "document.querySelectorAll('[data-until]').forEach(function(e){\n"
-    "var s=(+e.dataset.until-now)/1e6,d=s<0;s=Math.abs(s);var t=s<60?s.toFixed(1)+' s':\n"
-    "(s>=3600?Math.floor(s/3600)+':'+two(Math.floor(s/60)%60):Math.floor(s/"
-    "60))+':'+two(Math.floor(s%60));\n"
-    "e.textContent=d?t+' ago':'in '+t})}\n"
-    "function load(){fetch('/',{cache:'no-store'}).then(function(r){return "
-    "r.text()}).then(function(t){\n"
-    "var b=new DOMParser().parseFromString(t,'text/html').body;\n"
-    "document.getElementById('all').replaceWith(b.querySelector('#all'));\n"
-    "document.body.dataset.farm=b.dataset.farm;sync();tick()}).catch(function(){\n"
-    "document.getElementById('state').textContent='this data server does not answer'})}\n"
-    "sync();tick();setInterval(tick,100);setInterval(load,1000);\n"
-    "</script>\n";
-
-void fs_service_print_escaped(struct evbuffer *out, const char *text)
-{
-    for (; text && *text; text++) {
-        size_t plain = strcspn(text, "&<>\"'");
-
-        evbuffer_add(out, text, plain);
-        text += plain;
-        if (!*text)
-            return;
-        evbuffer_add_printf(out, "&#%d;", *text);
-    }
-}
-
-static void cell(struct evbuffer *out, const char *class, const char *text)
-{
-    evbuffer_add_printf(out, "<td class=\"%s\">", class);
-    fs_service_print_escaped(out, text);
-    evbuffer_add_printf(out, "</td>");
-}
 
 /* "1.2 MB" for people. */
 static const char *size_text(uint64_t bytes, char out[24])
@@ -108,9 +39,9 @@ static void print_health(struct evbuffer *out, const fs_health_t *health)
 
         evbuffer_add_printf(out, "<p class=\"%s\"><code>%s</code> ",
                             finding->failing ? "bad" : "warn", finding->what.problem);
-        fs_service_print_escaped(out, finding->group);
+        fs_html_text(out, finding->group);
         evbuffer_add_printf(out, "%s", finding->group[0] ? ": " : "");
-        fs_service_print_escaped(out, finding->what.detail);
+        fs_html_text(out, finding->what.detail);
         evbuffer_add_printf(out, "</p>\n");
     }
 }
@@ -126,7 +57,7 @@ static void print_clock(struct evbuffer *out, fs_service_t *service)
     }
     evbuffer_add_printf(out, "<p>Farm time <b>%s</b> <span class=\"soft\">&plusmn; %.3f ms, by ",
                         fs_time_format(now + offset, stamp), (double)bound / FS_USEC_PER_MSEC);
-    fs_service_print_escaped(out, source);
+    fs_html_text(out, source);
     evbuffer_add_printf(out, "</span></p>\n");
 }
 
@@ -140,7 +71,7 @@ static void print_datasets(struct evbuffer *out, fs_service_t *service,
         int here = fs_store_has(service->store, &dataset->digest);
 
         evbuffer_add_printf(out, "<tr><td>%s %" PRId64 "</td>", role, version->version);
-        cell(out, "", dataset->name);
+        fs_html_cell(out, "", dataset->name);
         evbuffer_add_printf(out,
                             "<td class=\"n\">%" PRIu64 "</td><td class=\"n\">%s</td>"
                             "<td><code>%.12s</code></td><td class=\"%s\">%s</td></tr>\n",
@@ -196,7 +127,7 @@ static void print_group(struct evbuffer *out, fs_service_t *service, const fs_gr
     unsigned count;
 
     evbuffer_add_printf(out, "<h2>Group ");
-    fs_service_print_escaped(out, facts->name);
+    fs_html_text(out, facts->name);
     evbuffer_add_printf(out, "</h2>\n");
     if (!published) {
         evbuffer_add_printf(out, "<p class=\"soft\">Not known yet.</p>\n");
@@ -220,7 +151,7 @@ static void print_group(struct evbuffer *out, fs_service_t *service, const fs_gr
     print_activation(out, manifest);
     if (manifest->reason[0]) {
         evbuffer_add_printf(out, "<p class=\"warn\">");
-        fs_service_print_escaped(out, manifest->reason);
+        fs_html_text(out, manifest->reason);
         evbuffer_add_printf(out, "</p>\n");
     }
     evbuffer_add_printf(out, "<table><tr><th>Version</th><th>Dataset</th><th class=\"n\">Rows</th>"
@@ -258,20 +189,20 @@ static void print_members(struct evbuffer *out, const fs_table_t *members)
         double silent = number_at(members, i, FS_MEMBER_SILENT) / FS_USEC_PER_SEC;
 
         evbuffer_add_printf(out, "<tr>");
-        cell(out, "", at(members, i, FS_MEMBER_NAME));
-        cell(out, "", at(members, i, FS_MEMBER_KIND));
-        cell(out, "", at(members, i, FS_MEMBER_GROUP));
-        cell(out, "", at(members, i, FS_MEMBER_ADDRESS));
-        cell(out, "n", at(members, i, FS_MEMBER_ACTIVE));
-        cell(out, "n", at(members, i, FS_MEMBER_STAGED));
+        fs_html_cell(out, "", at(members, i, FS_MEMBER_NAME));
+        fs_html_cell(out, "", at(members, i, FS_MEMBER_KIND));
+        fs_html_cell(out, "", at(members, i, FS_MEMBER_GROUP));
+        fs_html_cell(out, "", at(members, i, FS_MEMBER_ADDRESS));
+        fs_html_cell(out, "n", at(members, i, FS_MEMBER_ACTIVE));
+        fs_html_cell(out, "n", at(members, i, FS_MEMBER_STAGED));
         if (at(members, i, FS_MEMBER_BOUND))
             evbuffer_add_printf(out, "<td class=\"n\">%.3f ms</td>",
                                 number_at(members, i, FS_MEMBER_BOUND) / FS_USEC_PER_MSEC);
         else
-            cell(out, "n warn", "unknown");
+            fs_html_cell(out, "n warn", "unknown");
         evbuffer_add_printf(out, "<td class=\"n %s\">%.0f s ago</td>", silent > 30 ? "bad" : "",
                             silent > 0 ? silent : 0);
-        cell(out, "warn", at(members, i, FS_MEMBER_PROBLEM));
+        fs_html_cell(out, "warn", at(members, i, FS_MEMBER_PROBLEM));
         evbuffer_add_printf(out, "</tr>\n");
     }
     evbuffer_add_printf(out, "</table>\n");
@@ -291,13 +222,13 @@ static void print_history(struct evbuffer *out, const fs_table_t *history)
         const char *action = at(history, i, FS_HISTORY_ACTION);
 
         evbuffer_add_printf(out, "<tr>");
-        cell(out, "", at(history, i, FS_HISTORY_AT));
-        cell(out, "", at(history, i, FS_HISTORY_GROUP));
-        cell(out, action && !strcmp(action, "refused") ? "bad" : "", action);
-        cell(out, "n", at(history, i, FS_HISTORY_VERSION));
-        cell(out, "", at(history, i, FS_HISTORY_WHO));
-        cell(out, "n", at(history, i, FS_HISTORY_ROWS));
-        cell(out, "", at(history, i, FS_HISTORY_DETAIL));
+        fs_html_cell(out, "", at(history, i, FS_HISTORY_AT));
+        fs_html_cell(out, "", at(history, i, FS_HISTORY_GROUP));
+        fs_html_cell(out, action && !strcmp(action, "refused") ? "bad" : "", action);
+        fs_html_cell(out, "n", at(history, i, FS_HISTORY_VERSION));
+        fs_html_cell(out, "", at(history, i, FS_HISTORY_WHO));
+        fs_html_cell(out, "n", at(history, i, FS_HISTORY_ROWS));
+        fs_html_cell(out, "", at(history, i, FS_HISTORY_DETAIL));
         evbuffer_add_printf(out, "</tr>\n");
     }
     evbuffer_add_printf(out, "</table>\n");
@@ -328,12 +259,9 @@ static void print_page(struct evbuffer *out, fs_service_t *service, const fs_hea
     fs_usec_t now = fs_board_farm_time(service->board);
     unsigned count = fs_board_groups(service->board, facts, published);
 
-    evbuffer_add(out, page_head, sizeof(page_head) - 1);
-    evbuffer_add_printf(out,
-                        "<body data-farm=\"%" PRId64 "\"><div id=\"all\">\n<h1>farmsync "
-                        "<small>data server ",
-                        now);
-    fs_service_print_escaped(out, service->name);
+    fs_html_begin(out, now);
+    evbuffer_add_printf(out, "<h1>farmsync <small>data server ");
+    fs_html_text(out, service->name);
     evbuffer_add_printf(out, ", " PACKAGE_VERSION "</small></h1>\n");
     print_health(out, health);
     print_clock(out, service);
@@ -343,9 +271,7 @@ static void print_page(struct evbuffer *out, fs_service_t *service, const fs_hea
     }
     fs_bank_print_page(service, out);
     print_glance(out, service);
-    evbuffer_add_printf(out, "</div>\n");
-    evbuffer_add(out, page_script, sizeof(page_script) - 1);
-    evbuffer_add_printf(out, "</body></html>\n");
+    fs_html_end(out);
 }
 
 void fs_service_dashboard(void *baton, fs_http_call_t *call)
@@ -357,7 +283,7 @@ void fs_service_dashboard(void *baton, fs_http_call_t *call)
     if (health && out) {
         print_page(out, service, health);
         service->counts.pages++;
-        fs_http_call_set_header(call, "Content-Security-Policy", POLICY);
+        fs_http_call_set_header(call, "Content-Security-Policy", FS_HTML_POLICY);
         fs_http_call_set_header(call, "X-Content-Type-Options", "nosniff");
         fs_http_call_set_header(call, "Cache-Control", "no-store");
         fs_http_call_answer(call, 200, "text/html; charset=utf-8", evbuffer_pullup(out, -1),

@@ -2,8 +2,6 @@
 #include "health.h"
 
 #include <jansson.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,26 +9,6 @@
 
 #define SILENT_AFTER (5 * FS_USEC_PER_SEC) /* the database thread hears from it each 250 ms */
 #define LATE_AFTER   (5 * FS_USEC_PER_SEC) /* after an activation by which it should be promoted */
-
-void fs_health_find(fs_health_t *health, int failing, const char *group, const char *number,
-                    const char *format, ...)
-{
-    fs_finding_t *finding = &health->findings[health->count];
-    char text[FS_DETAIL_SIZE];
-    va_list args;
-
-    if (health->count == FS_HEALTH_FINDINGS)
-        return;
-    va_start(args, format);
-    vsnprintf(text, sizeof(text), format, args);
-    va_end(args);
-    health->count++;
-    finding->failing = failing;
-    snprintf(finding->group, sizeof(finding->group), "%s", group);
-    fs_result_set(&finding->what, APR_EGENERAL, number, "%s", text);
-    if (failing)
-        health->ok = 0;
-}
 
 static void look_at_database(fs_service_t *service, fs_health_t *health)
 {

@@ -2,6 +2,7 @@ sbin_PROGRAMS += datasrv/datasrv
 datasrv_datasrv_SOURCES = \
 	datasrv/main.c \
 	datasrv/server.c datasrv/server.h \
+	datasrv/server_parts.c datasrv/server_internal.h \
 	datasrv/settings.c datasrv/settings.h \
 	datasrv/logfile.c datasrv/logfile.h \
 	datasrv/daemon.c datasrv/daemon.h \
@@ -34,8 +35,10 @@ datasrv_datasrv_SOURCES = \
 	datasrv/waiters.c \
 	datasrv/images.c \
 	datasrv/health.c datasrv/health.h \
+	datasrv/finding.c datasrv/finding.h \
 	datasrv/metrics.c \
-	datasrv/dashboard.c
+	datasrv/dashboard.c \
+	datasrv/html.c datasrv/html.h
 datasrv_datasrv_CPPFLAGS = $(AM_CPPFLAGS) $(EVENT_CFLAGS) $(JANSSON_CFLAGS) $(LMDB_CFLAGS) \
 	-DFS_SYSCONFDIR='"$(sysconfdir)"'
 datasrv_datasrv_LDADD = \

@@ -2,58 +2,25 @@
 #include "server.h"
 
 #include <event2/event.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <config.h>
 
 #include "base/fs_log.h"
-#include "bank_peers.h"
 #include "daemon.h"
-#include "follower.h"
 #include "logfile.h"
 #include "net/fs_sql.h"
-#include "scribe.h"
-#include "service.h"
-#include "settings.h"
+#include "server_internal.h"
 
-#define STOP_WITHIN  (10 * FS_USEC_PER_SEC) /* a promotion under way may end within this */
-#define ADDRESS_SIZE 128
-#define OTHER_FILES  256 /* besides connections and transfers: images, database, logs */
-
-typedef struct server_t {
-    fs_settings_t *settings; /* as read at the start: what others hold pointers into */
-    fs_keyring_t ring;       /* as of the latest reload; HTTP thread */
-    fs_board_t *board;
-    fs_store_t *store;
-    fs_deltas_t *deltas;
-    fs_bank_t *bank; /* NULL: it could not be opened */
-    fs_bank_peers_t *bank_peers;
-    fs_bank_peer_setting_t peers[FS_SETTINGS_PEERS];
-    fs_agents_t *agents;
-    fs_relay_t *relay;
-    fs_crier_t *crier;
-    fs_roster_t *roster;
-    fs_overview_t *overview;
-    fs_groups_t *groups;
-    fs_follower_t *follower;
-    fs_scribe_t *scribe;
-    fs_bell_t changed, looked;
-    fs_service_t service;
-    fs_http_server_t *http;
-    struct event *on_stop[2], *on_reload, *watchdog;
-    char address[ADDRESS_SIZE];
-    int pid_fd, ready_fd;
-} server_t;
+#define STOP_WITHIN (10 * FS_USEC_PER_SEC) /* a promotion under way may end within this */
 
 /* A start that fails says so on standard error even when there is a log file. */
-static int failed(const server_t *server, const fs_result_t *result)
+static int failed(const fs_server_t *server, const fs_result_t *result)
 {
     fs_log_result(FS_LOG_ERROR, result);
     if (server->settings && server->settings->log_file)
@@ -131,7 +98,7 @@ static void say_restart(const char *setting)
 }
 
 /* The key is never dropped while running: that would open the server to everybody at once. */
-static void take_ring(server_t *server, const fs_keyring_t *ring)
+static void take_ring(fs_server_t *server, const fs_keyring_t *ring)
 {
     if (server->ring.count && !ring->count) {
         say_restart("KeyFile");
@@ -146,7 +113,7 @@ static void take_ring(server_t *server, const fs_keyring_t *ring)
 
 static void reload(int signal_number, short what, void *baton)
 {
-    server_t *server = baton;
+    fs_server_t *server = baton;
     fs_settings_t *settings = NULL;
     fs_keyring_t ring;
     fs_result_t result;
@@ -182,7 +149,7 @@ static void reload(int signal_number, short what, void *baton)
 
 static void stop(int signal_number, short what, void *baton)
 {
-    server_t *server = baton;
+    fs_server_t *server = baton;
 
     fs_log(FS_LOG_NOTICE, "FS0821", "stopping on signal %s", strsignal(signal_number));
     fs_notify("STOPPING=1");
@@ -194,7 +161,7 @@ static void stop(int signal_number, short what, void *baton)
 }
 
 /* Ends the threads. A statement that still runs is given up: the database rolls it back. */
-static void end_threads(server_t *server)
+static void end_threads(fs_server_t *server)
 {
     fs_usec_t until = fs_time_mono() + STOP_WITHIN;
 
@@ -217,21 +184,7 @@ static void alive(int fd, short what, void *baton)
     fs_notify("WATCHDOG=1");
 }
 
-static void published(void *baton)
-{
-    server_t *server = baton;
-
-    fs_http_server_post(server->http, fs_service_published, &server->service);
-}
-
-static void image_made(void *baton)
-{
-    server_t *server = baton;
-
-    fs_http_server_post(server->http, fs_service_image_made, &server->service);
-}
-
-static void watch_signals(server_t *server)
+static void watch_signals(fs_server_t *server)
 {
     struct event_base *base = fs_http_server_base(server->http);
     unsigned long long watchdog = fs_notify_watchdog() / 2;
@@ -250,7 +203,7 @@ static void watch_signals(server_t *server)
     }
 }
 
-static void forget_signals(server_t *server)
+static void forget_signals(fs_server_t *server)
 {
     struct event *events[] = {server->on_stop[0], server->on_stop[1], server->on_reload,
                               server->watchdog};
@@ -260,222 +213,7 @@ static void forget_signals(server_t *server)
             event_free(events[i]);
 }
 
-/* A connection is a file, and so is what is being sent on it. */
-static void raise_file_limit(const fs_settings_t *settings)
-{
-    rlim_t need = (rlim_t)settings->max_connections + settings->max_transfers + OTHER_FILES;
-    struct rlimit limit;
-
-    if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur >= need)
-        return;
-    limit.rlim_cur = limit.rlim_max < need ? limit.rlim_max : need;
-    if (setrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur < need)
-        fs_log(FS_LOG_WARNING, "FS0870",
-               "this process may open %llu files, %u connections can take %llu; raise its limit "
-               "(LimitNOFILE), or lower MaxConnections",
-               (unsigned long long)limit.rlim_cur, settings->max_connections,
-               (unsigned long long)need);
-}
-
-static apr_status_t make_http(server_t *server, fs_result_t *result)
-{
-    const fs_settings_t *settings = server->settings;
-    fs_http_server_settings_t http = {
-        .listen = settings->listen,
-        .ring = &server->ring,
-        .cert_file = settings->tls_certificate_file,
-        .key_file = settings->tls_key_file,
-        .client_ca_file = settings->client_ca_file,
-        .max_connections = settings->max_connections,
-        .idle_timeout_s = settings->idle_timeout,
-    };
-    unsigned count;
-    const fs_http_route_t *routes = fs_service_routes(&count);
-    apr_status_t status =
-        fs_http_server_create(&server->http, &http, routes, count, &server->service, result);
-    const char *port = strrchr(settings->listen, ':');
-
-    if (status != APR_SUCCESS)
-        return status;
-    raise_file_limit(settings);
-    snprintf(server->address, sizeof(server->address), "%s://%.*s:%u",
-             settings->tls_certificate_file ? "https" : "http",
-             port ? (int)(port - settings->listen) : (int)strlen(settings->listen),
-             settings->listen, fs_http_server_port(server->http));
-    return APR_SUCCESS;
-}
-
-static fs_worker_shared_t shared_parts(server_t *server)
-{
-    return (fs_worker_shared_t){server->board,
-                                server->store,
-                                server->settings->database,
-                                server->settings->name,
-                                &server->changed,
-                                image_made,
-                                server};
-}
-
-/* Without its bank a data server still serves data. */
-static void open_bank(server_t *server)
-{
-    const fs_settings_t *settings = server->settings;
-    fs_bank_setup_t setup = {
-        .dir = settings->session_dir,
-        .name = settings->session_name,
-        .rack = settings->session_rack,
-        .limits = {(uint64_t)settings->session_memory << 20, settings->session_limit,
-                   (int)settings->session_sync},
-        .copies = settings->session_copies,
-        .peers = server->peers,
-        .peer_count = settings->peer_count,
-        .board = server->board,
-    };
-    fs_result_t result;
-
-    for (unsigned i = 0; i < settings->peer_count; i++)
-        server->peers[i] = (fs_bank_peer_setting_t){settings->peers[i].url, settings->peers[i].name,
-                                                    settings->peers[i].rack};
-    fs_result_clear(&result);
-    if (fs_bank_create(&server->bank, &setup, &result) != APR_SUCCESS)
-        fs_log_result(FS_LOG_ERROR, &result);
-}
-
-static apr_status_t make_agents(server_t *server)
-{
-    const fs_agents_settings_t agents = {
-        .ring = &server->ring,
-        .origin = server->settings->name,
-        .ca_file = server->settings->client_ca_file,
-        .cert_file = server->settings->tls_certificate_file,
-        .key_file = server->settings->tls_key_file,
-    };
-
-    server->agents = fs_agents_create(&agents);
-    return server->agents ? APR_SUCCESS : APR_ENOMEM;
-}
-
-static apr_status_t make_parts(server_t *server, fs_result_t *result)
-{
-    fs_worker_shared_t shared;
-    apr_status_t status = fs_store_open(&server->store, server->settings->image_dir, result);
-
-    if (status != APR_SUCCESS)
-        return status;
-    fs_bell_init(&server->changed);
-    fs_bell_init(&server->looked);
-    server->board = fs_board_create(server->settings->keep_images);
-    server->roster = fs_roster_create();
-    server->overview = fs_overview_create();
-    server->deltas = fs_deltas_create(server->store, image_made, server);
-    if (!server->board || !server->roster || !server->overview || !server->deltas)
-        return APR_ENOMEM;
-    shared = shared_parts(server);
-    server->groups = fs_groups_create(&shared, published, server);
-    if (!server->groups)
-        return APR_ENOMEM;
-    fs_groups_set_wanted(server->groups, server->settings);
-    if (make_agents(server) != APR_SUCCESS)
-        return APR_ENOMEM;
-    open_bank(server);
-    server->service = (fs_service_t){
-        .board = server->board,
-        .store = server->store,
-        .deltas = server->deltas,
-        .bank = server->bank,
-        .max_transfers = server->settings->max_transfers,
-        .roster = server->roster,
-        .overview = server->overview,
-        .looked = &server->looked,
-        .name = server->settings->name,
-        .signed_members = server->ring.count > 0,
-        .started = fs_time_mono(),
-    };
-    status = make_http(server, result);
-    server->service.server = server->http;
-    return status;
-}
-
-static apr_status_t start_bank(server_t *server, fs_result_t *result)
-{
-    const fs_bank_peers_setup_t peers = {
-        .bank = server->bank,
-        .ring = &server->ring,
-        .ca_file = server->settings->client_ca_file,
-        .cert_file = server->settings->tls_certificate_file,
-        .key_file = server->settings->tls_key_file,
-    };
-    apr_status_t status = fs_bank_start(server->bank, server->http, result);
-
-    if (status == APR_SUCCESS)
-        status = fs_bank_peers_start(&server->bank_peers, &peers, result);
-    server->service.bank_peers = server->bank_peers;
-    return status;
-}
-
-static apr_status_t start_tellers(server_t *server, const fs_worker_shared_t *shared,
-                                  fs_result_t *result)
-{
-    apr_status_t status;
-
-    fs_http_global_init();
-    status = fs_relay_start(&server->relay, server->agents, result);
-
-    if (status != APR_SUCCESS)
-        return status;
-    fs_relay_set_server(server->relay, server->http);
-    server->service.relay = server->relay;
-    server->service.agents = server->agents;
-    return fs_crier_start(&server->crier, shared, server->agents, result);
-}
-
-static apr_status_t start_threads(server_t *server, fs_result_t *result)
-{
-    const fs_worker_shared_t shared = shared_parts(server);
-    const fs_follower_parts_t follower = {shared, server->groups};
-    const fs_scribe_parts_t scribe = {shared,           server->deltas,  server->roster,
-                                      server->overview, &server->looked, server->address};
-    sigset_t blocked, before;
-    apr_status_t status;
-
-    /* Signals are the main thread's: the others inherit this mask. */
-    sigfillset(&blocked);
-    pthread_sigmask(SIG_BLOCK, &blocked, &before);
-    status = server->bank ? start_bank(server, result) : APR_SUCCESS;
-    if (status == APR_SUCCESS)
-        status = fs_scribe_start(&server->scribe, &scribe, result);
-    if (status == APR_SUCCESS) {
-        status = start_tellers(server, &shared, result);
-        if (status == APR_SUCCESS)
-            status = fs_follower_start(&server->follower, &follower, result);
-        if (status != APR_SUCCESS) { /* they have nothing to do yet */
-            fs_crier_stop(server->crier);
-            fs_crier_join(server->crier, INT64_MAX);
-            fs_scribe_stop(server->scribe);
-            fs_scribe_join(server->scribe, INT64_MAX);
-        }
-    }
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return status;
-}
-
-static void free_parts(server_t *server)
-{
-    fs_deltas_destroy(server->deltas); /* its thread posts to the HTTP thread */
-    fs_bank_peers_stop(server->bank_peers);
-    fs_bank_destroy(server->bank); /* as its threads do */
-    fs_relay_stop(server->relay);
-    if (server->http)
-        fs_http_server_destroy(server->http);
-    fs_agents_destroy(server->agents);
-    fs_groups_destroy(server->groups);
-    fs_overview_destroy(server->overview);
-    fs_roster_destroy(server->roster);
-    fs_board_destroy(server->board);
-    fs_store_close(server->store);
-}
-
-static apr_status_t prepare(server_t *server, const char *config, int background,
+static apr_status_t prepare(fs_server_t *server, const char *config, int background,
                             fs_result_t *result)
 {
     apr_status_t status = fs_settings_read(&server->settings, config, result);
@@ -495,7 +233,7 @@ static apr_status_t prepare(server_t *server, const char *config, int background
     return status;
 }
 
-static void serve(server_t *server)
+static void serve(fs_server_t *server)
 {
     watch_signals(server);
     fs_log(FS_LOG_NOTICE, "FS0820", "datasrv %s of farmsync %s is ready at %s",
@@ -510,7 +248,7 @@ static void serve(server_t *server)
 
 int fs_server_run(const char *config, int background)
 {
-    server_t server = {.pid_fd = -1, .ready_fd = -1};
+    fs_server_t server = {.pid_fd = -1, .ready_fd = -1};
     fs_result_t result;
     apr_status_t status;
     int code = EXIT_SUCCESS;
@@ -521,14 +259,14 @@ int fs_server_run(const char *config, int background)
     fs_sql_global_init();
     status = prepare(&server, config, background, &result);
     if (status == APR_SUCCESS)
-        status = make_parts(&server, &result);
+        status = fs_server_make(&server, &result);
     if (status == APR_SUCCESS)
-        status = start_threads(&server, &result);
+        status = fs_server_start(&server, &result);
     if (status == APR_SUCCESS)
         serve(&server);
     else
         code = failed(&server, &result);
-    free_parts(&server);
+    fs_server_free(&server);
     if (server.pid_fd >= 0)
         fs_pid_file_remove(server.settings->pid_file, server.pid_fd);
     if (status == APR_SUCCESS)

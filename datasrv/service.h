@@ -11,6 +11,7 @@
 
 #include "board.h"
 #include "deltas.h"
+#include "finding.h"
 #include "net/fs_http_server.h"
 #include "overview.h"
 #include "roster.h"
@@ -85,8 +86,8 @@ void fs_service_changes(void *service, fs_http_call_t *call);
 struct evbuffer;
 void fs_bank_print_metrics(fs_service_t *service, struct evbuffer *out);
 void fs_bank_print_page(fs_service_t *service, struct evbuffer *out);
-/* Text in HTML. NULL is fine. */
-void fs_service_print_escaped(struct evbuffer *out, const char *text);
+/* Nothing of it makes the data server fail. */
+void fs_bank_find(fs_service_t *service, fs_health_t *health);
 
 /* Answers with a problem and counts it. */
 void fs_service_refuse(fs_service_t *service, fs_http_call_t *call, int status, const char *number,
