@@ -198,7 +198,7 @@ def demo(options):
         change(farm, datasets)
         version = countdown(farm, log, before)
         wait_until(lambda: len([event for event in prober.switches if event["to"] == version])
-                   >= len(farm.webs), 10, "every server to have switched")
+                   >= len(farm.webs), 30, "every server to have switched")
         time.sleep(0.2)  # a little of the new version, for the picture
     finally:
         prober.stop()

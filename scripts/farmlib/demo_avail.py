@@ -3,7 +3,7 @@
 
 import time
 
-from .demo_ctl import command
+from .demo_ctl import command, wait_reached
 from .part import http_get, wait_until
 
 APPLICATION = "sample-shop"  # of httpd.py's configuration
@@ -15,11 +15,12 @@ def answers(farm, wanted):
 
 
 def show(farm):
+    wait_reached(farm)
     print("\nThe shop must be closed for a moment. One command, on one server:\n")
     command(farm.webs[0], "down", APPLICATION, "--until", "+10m", "--reason", "planned", "--message",
             "We are counting our stock.")
     began = time.monotonic()
-    wait_until(lambda: answers(farm, 503), 10, "every server to say that the shop is closed")
+    wait_until(lambda: answers(farm, 503), 30, "every server to say that the shop is closed")
     print(f"\n{len(farm.webs)} servers answer 503, as seen {(time.monotonic() - began) * 1000:.0f} ms after the "
           f"command; {farm.webs[-1].name} to a visitor without a browser:\n")
     _, headers, body = http_get(farm.webs[-1].url + PAGE, headers={"Accept": "text/plain"})
@@ -27,5 +28,5 @@ def show(farm):
         print(f"  {line}".rstrip())
     print()
     command(farm.webs[0], "up", APPLICATION)
-    wait_until(lambda: answers(farm, 200), 10, "every server to serve the shop")
+    wait_until(lambda: answers(farm, 200), 30, "every server to serve the shop")
     print(f"\n{len(farm.webs)} servers serve it again.", flush=True)

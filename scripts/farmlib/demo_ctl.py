@@ -9,6 +9,7 @@ from farmctl.errors import CtlError
 
 from . import paths
 from .errors import FarmError
+from .part import wait_until
 
 CTL = os.path.join(paths.REPO, "scripts", "farmsyncctl")
 
@@ -35,3 +36,22 @@ def asked(web, path):
         return Agent(agent_socket(web)).ask("GET", path)[1]
     except CtlError as error:
         raise FarmError(f"the agent of {web.name}: {error}") from error
+
+
+def unreached(web):
+    """What keeps this server's agent from telling all others that run at once; None if nothing does."""
+    running = {one.name for one in web.farm.webs if one.pid and one is not web}
+    try:
+        peers = {one["name"]: one for one in asked(web, "/v1/backplane")["peers"]}
+    except FarmError as error:
+        return str(error)
+    bad = [f"{name} ({peers[name]['state']})" if name in peers else name for name in sorted(running)
+           if name not in peers or peers[name]["failures"] or peers[name]["state"] != "alive"]
+    return f"{web.name} doesn't reach {', '.join(bad)}" if bad else None
+
+
+def wait_reached(farm):
+    """Until the agents of all servers that run reach each other: a command tells all of them then."""
+    running = [web for web in farm.webs if web.pid]
+    wait_until(lambda: not any(map(unreached, running)), 60, "the agents to reach each other",
+               lambda: "; ".join(filter(None, map(unreached, running))), pace=0.1)

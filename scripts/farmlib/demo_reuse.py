@@ -52,6 +52,6 @@ def show(farm, browser):
 def first_visit(farm):
     """A browser that holds the page as it is now."""
     browser = Browser()
-    wait_until(lambda: browser.ask(farm.webs[0])[0] == 200 and browser.tag, 10,
+    wait_until(lambda: browser.ask(farm.webs[0])[0] == 200 and browser.tag, 30,
                f"{farm.webs[0].name} to give the shop's page a check value")
     return browser

@@ -8,7 +8,7 @@ import os
 import time
 
 from .cli import table
-from .demo_ctl import asked, command
+from .demo_ctl import asked, command, wait_reached
 from .errors import FarmError
 from .part import http_get, wait_until
 
@@ -56,18 +56,40 @@ def possible(farm):
 def states(web):
     try:
         said = json.loads(http_get(web.url + "/farmsync/status?json")[2])
-    except (OSError, ValueError):
-        return {}
-    return {one["name"]: one["state"] for one in said["routing"]["servers"]}
+        return {one["name"]: one["state"] for one in said["routing"]["servers"]}
+    except (OSError, ValueError, LookupError, TypeError):
+        return {}  # it has only just been started
 
 
-def wait_states(farm, wanted):
-    """Until every server that runs takes each of them for one of `wanted`."""
+def wait_states(farm, wanted, of=None):
+    """Until the request processes of every server that runs take each of them, or `of`, for one of `wanted`."""
     running = [web for web in farm.webs if web.pid]
-    names = [web.name for web in running]
-    wait_until(lambda: all(states(web).get(name) in wanted for web in running for name in names)
-               and all(not one["failures"] for web in running for one in asked(web, "/v1/backplane")["peers"]), 60,
-               "the servers to know of each other", lambda: str([states(web) for web in running]), pace=0.1)
+    names = [of.name] if of else [web.name for web in running]
+    wait_until(lambda: all(states(web).get(name) in wanted for web in running for name in names), 60,
+               f"every server to know that {', '.join(names)} is {' or '.join(wanted)}",
+               lambda: str([states(web) for web in running]), pace=0.1)
+
+
+class Counts:
+    """What a server knows of how many visitors each has, beside what was there before the demo's came."""
+
+    def __init__(self, web):
+        self.web = web
+        self.before = self.known()
+
+    def known(self):
+        return {one["name"]: (one["primaries"], one["alternates"]) for one in asked(self.web, "/v1/route")["servers"]}
+
+    def expected(self, visitors):
+        return {name: (primaries + sum(one.home == name for one in visitors),
+                       alternates + sum(one.alternate == name for one in visitors))
+                for name, (primaries, alternates) in self.before.items()}
+
+    def wait(self, visitors):
+        """Until it knows of these. Those of before may leave at any time: then it isn't waited for ever."""
+        deadline = time.monotonic() + 10
+        while self.known() != self.expected(visitors) and time.monotonic() < deadline:
+            time.sleep(0.05)
 
 
 def all_come(farm, visitors):
@@ -84,7 +106,7 @@ def homes(visitors):
     return {one.name: one.home for one in visitors}
 
 
-def arrive(farm):
+def arrive(farm, counts):
     visitors = [Visitor(name) for name in NAMES]
     all_come(farm, visitors)
     first = [[one.name, one.reached, one.home, one.alternate] for one in visitors]
@@ -99,6 +121,7 @@ def arrive(farm):
         raise FarmError(f"visitors didn't stay at home: {before}, {homes(visitors)}")
     print(f"\nEach comes three times more. {elsewhere} of these {3 * len(visitors)} requests reached another server, "
           "and were passed on to the\nvisitor's home, where his session is in memory:\n")
+    counts.wait(visitors)
     command(farm.webs[0], "servers")
     return visitors
 
@@ -125,33 +148,28 @@ def kill(farm, visitors):
             shown=f"client {alice.cookies['farmsync'][:12]}….{alice.home}")
     home.start()
     wait_states(farm, ("alive", "ramping"))
+    wait_reached(farm)
     all_come(farm, visitors)
     print(f"\n{home.name} is back. Before it took part it compared with the others, who was taken over meanwhile; it "
           "gets its share\nof new visitors little by little.", flush=True)
 
 
-def wait_emptied(at, name):
-    """Until that server says that nobody is at home there, if nobody is: visitors of before may be."""
-    deadline = time.monotonic() + 3
-    while time.monotonic() < deadline and any(
-            one["name"] == name and one["primaries"] for one in asked(at, "/v1/route")["servers"]):
-        time.sleep(0.1)
-
-
-def drain(farm, visitors):
+def drain(farm, visitors, counts):
     web = farm.part(visitors[0].home)
     left = [one.name for one in visitors if one.home == web.name]
     print(f"\n{web.name} is to be emptied for maintenance:\n")
     command(farm.webs[0], "drain", web.name)
+    wait_states(farm, ("draining",), web)
     all_come(farm, visitors)
     if any(one.home == web.name for one in visitors):
         raise FarmError(f"{web.name} is still home to somebody: {homes(visitors)}")
     print(f"\n{' and '.join([', '.join(left[:-1]), left[-1]] if len(left) > 1 else left)} came again and "
           f"{'are' if len(left) > 1 else 'is'} at home elsewhere, with nothing lost:\n")
-    wait_emptied(farm.webs[0], web.name)
+    counts.wait(visitors)
     command(farm.webs[0], "servers")
     print()
     command(farm.webs[0], "undrain", web.name)
+    wait_states(farm, ("alive", "ramping"))
     all_come(farm, visitors)
     print(f"\n{len(visitors)} visitors, {sum(one.visits for one in visitors)} visits: every one was answered, by a "
           "server that had counted all before.", flush=True)
@@ -162,6 +180,8 @@ def show(farm):
         print("\nThis farm has no balancer, or no sessions, so there is no more to show.", flush=True)
         return
     wait_states(farm, ("alive", "ramping"))
-    visitors = arrive(farm)
+    wait_reached(farm)
+    counts = Counts(farm.webs[0])
+    visitors = arrive(farm, counts)
     kill(farm, visitors)
-    drain(farm, visitors)
+    drain(farm, visitors, counts)
