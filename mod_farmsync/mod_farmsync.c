@@ -67,7 +67,9 @@ static int check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, 
 
 /*
  * At the first start this runs twice, and the first time everything is thrown away again; at a
- * graceful restart it runs once. Only a server that is going to run starts an agent.
+ * graceful restart it runs once. Only a server that is going to run starts an agent: after all that
+ * is prepared here and in other modules, for the agent uses the same files, and as some module may
+ * still say that this configuration can't run.
  */
 static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *server)
 {
@@ -82,7 +84,7 @@ static void register_hooks(apr_pool_t *pool)
     ap_hook_pre_config(pre_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_check_config(check_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_test_config(fs_status_dump, NULL, NULL, APR_HOOK_MIDDLE);
-    ap_hook_post_config(post_config, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_post_config(post_config, NULL, NULL, APR_HOOK_REALLY_LAST);
     ap_hook_child_init(fs_child_init, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_child_init(fs_agent_child_init, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_expr_lookup(fs_expr_lookup, NULL, NULL, APR_HOOK_MIDDLE);

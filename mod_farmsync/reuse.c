@@ -13,6 +13,7 @@
 #include <openssl/crypto.h>
 #include <unixd.h>
 
+#include "agent_process.h"
 #include "module.h"
 #include "net/fs_key.h"
 #include "settings.h"
@@ -131,6 +132,21 @@ static void prepare_store(server_rec *server, apr_pool_t *pool)
                      result.detail);
 }
 
+/* Before the agent starts, which has the same files open. */
+static void prepare_files(server_rec *server, apr_pool_t *pool)
+{
+    apr_uid_t uid = geteuid() ? (apr_uid_t)-1 : ap_unixd_config.user_id;
+    apr_gid_t gid = geteuid() ? (apr_gid_t)-1 : ap_unixd_config.group_id;
+    const fs_settings_t *settings = fs_settings(server);
+    fs_result_t result;
+
+    if (settings->state_dir && fs_agent_make_state_dir(settings, &result) != APR_SUCCESS)
+        return; /* whoever starts the agent says so */
+    prepare_store(server, pool);
+    fs_reuse_known_prepare(server, pool, uid, gid);
+    fs_reuse_mirror_prepare(server, pool, uid, gid);
+}
+
 static void child_init(apr_pool_t *pchild, server_rec *server)
 {
     const fs_settings_t *settings = fs_settings(server);
@@ -139,6 +155,7 @@ static void child_init(apr_pool_t *pchild, server_rec *server)
     store = NULL;
     if (!key || !settings->state_dir)
         return;
+    prepare_store(server, pchild); /* by the parent, but it may have been removed since */
     if (store_size(settings) &&
         fs_reuse_store_open(&store, store_path(settings, pchild), &result) != APR_SUCCESS)
         ap_log_error(APLOG_MARK, APLOG_WARNING, result.status, server, "%s: %s", result.problem,
@@ -160,11 +177,7 @@ static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, s
     if (!used_anywhere(server))
         return OK;
     read_key(server);
-    prepare_store(server, ptemp);
-    fs_reuse_known_prepare(server, ptemp, geteuid() ? (uid_t)-1 : ap_unixd_config.user_id,
-                           geteuid() ? (gid_t)-1 : ap_unixd_config.group_id);
-    fs_reuse_mirror_prepare(server, ptemp, geteuid() ? (uid_t)-1 : ap_unixd_config.user_id,
-                            geteuid() ? (gid_t)-1 : ap_unixd_config.group_id);
+    prepare_files(server, ptemp);
     status = apr_shm_create(&memory, sizeof(*shared), NULL, pconf);
     if (status == APR_SUCCESS)
         shared = memset(apr_shm_baseaddr_get(memory), 0, sizeof(*shared));

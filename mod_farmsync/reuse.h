@@ -87,6 +87,7 @@ typedef enum fs_reuse_count_t {
     FS_REUSE_LARGE,      /* ... because they were above the limit */
     FS_REUSE_MIRRORED,   /* answers "use what you have" by a mirror */
     FS_REUSE_DICTIONARY, /* dictionaries that clients named and this server hasn't */
+    FS_REUSE_REMAPPED,   /* files that were replaced under a process, which maps them anew */
     FS_REUSE_COUNTS
 } fs_reuse_count_t;
 

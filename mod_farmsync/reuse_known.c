@@ -40,8 +40,8 @@ typedef struct request_t {
     apr_array_header_t *read; /* of const char *, datasets */
 } request_t;
 
-/* Each child's own. */
-static fs_reuse_names_t *names;
+/* Each child's own. Names that were replaced stay mapped: other threads may be reading there. */
+static _Atomic(fs_reuse_names_t *) names;
 static fs_reuse_pages_t *pages;
 static const char *names_path;
 static _Atomic int64_t look_again; /* mono, when to see whether the file is still the same */
@@ -70,25 +70,53 @@ void fs_reuse_known_prepare(server_rec *server, apr_pool_t *pool, apr_uid_t uid,
         complain(server, &result);
 }
 
+/* The parent prepared both; a process that starts later may find that they were removed. */
 void fs_reuse_known_child_init(apr_pool_t *pchild, server_rec *server)
 {
+    const char *pages_path = path_of(server, pchild, "reuse-pages");
+    fs_reuse_names_t *mapped = NULL;
     fs_result_t result;
 
-    names = NULL;
     pages = NULL;
     names_path = path_of(server, pchild, "reuse-names");
-    if (fs_reuse_names_open_reader(&names, names_path, &result) ||
-        fs_reuse_pages_open(&pages, path_of(server, pchild, "reuse-pages"), &result))
+    fs_reuse_known_prepare(server, pchild, (apr_uid_t)-1, (apr_gid_t)-1);
+    if (fs_reuse_names_open_reader(&mapped, names_path, &result) ||
+        fs_reuse_pages_open(&pages, pages_path, &result))
         complain(server, &result);
+    atomic_store(&names, mapped);
 }
 
-/* Whether the agent that runs is the one that writes into the file which this process has. */
+/* The names that are to be read, if their file was replaced or removed; the agent makes it again.
+ */
+static void follow_names(const fs_child_t *child)
+{
+    fs_reuse_names_t *mapped = atomic_load(&names);
+    fs_result_t result;
+
+    if (mapped && fs_reuse_names_current(mapped, names_path)) {
+        atomic_store(&names_lost, 0);
+        return;
+    }
+    atomic_store(&names_lost, 1);
+    if (fs_reuse_names_open_reader(&mapped, names_path, &result) != APR_SUCCESS)
+        return;
+    atomic_store(&names, mapped);
+    atomic_store(&names_lost, 0);
+    fs_reuse_count(FS_REUSE_REMAPPED, 1);
+    ap_log_error(APLOG_MARK, APLOG_INFO, 0, child->server,
+                 "FS1713: %s is another file than before: this process reads that one now",
+                 names_path);
+}
+
+/* Whether the agent that runs is the one that writes what this process reads. */
 static int names_are_told(const fs_child_t *child)
 {
+    const fs_reuse_names_t *mapped = atomic_load(&names);
     char server[128];
 
-    return fs_reuse_names_current(names, names_path) &&
-           fs_reuse_names_writer(names) == fs_control_agent(child->control, server, sizeof(server));
+    return mapped && !atomic_load(&names_lost) &&
+           fs_reuse_names_writer(mapped) ==
+               fs_control_agent(child->control, server, sizeof(server));
 }
 
 /* Whether what was invalidated is heard of here. */
@@ -96,15 +124,14 @@ static int is_informed(void)
 {
     const fs_child_t *child = fs_child();
     fs_usec_t now = fs_time_mono(), beaten;
+    int64_t look = atomic_load_explicit(&look_again, memory_order_relaxed);
 
-    if (!child || !names || !pages)
+    if (!child || !pages)
         return 0;
-    if (now >= atomic_load_explicit(&look_again, memory_order_relaxed)) {
-        atomic_store(&names_lost, !names_are_told(child));
-        atomic_store(&look_again, now + LOOK_AGAIN);
-    }
+    if (now >= look && atomic_compare_exchange_strong(&look_again, &look, now + LOOK_AGAIN))
+        follow_names(child);
     beaten = fs_control_beaten(child->control);
-    return !atomic_load(&names_lost) && beaten && now - beaten < SILENT_AFTER;
+    return beaten && now - beaten < SILENT_AFTER && names_are_told(child);
 }
 
 static request_t *request_of(request_rec *r)
@@ -117,13 +144,14 @@ static request_t *request_of(request_rec *r)
 
 void fs_reuse_known_begin(request_rec *r)
 {
+    const fs_reuse_names_t *mapped = atomic_load(&names);
     request_rec *first = fs_view_first_request(r);
     request_t *request;
 
-    if (!names || request_of(r))
+    if (!mapped || request_of(r))
         return;
     request = apr_pcalloc(first->pool, sizeof(*request));
-    request->begun = fs_reuse_names_sequence(names);
+    request->begun = fs_reuse_names_sequence(mapped);
     request->read = apr_array_make(first->pool, 4, sizeof(const char *));
     apr_pool_userdata_setn(request, NOTE, NULL, first->pool);
 }
@@ -132,7 +160,7 @@ void fs_reuse_known_read(request_rec *r, const char *dataset, apr_size_t length)
 {
     request_t *request;
 
-    if (!names)
+    if (!atomic_load(&names))
         return;
     /* Expressions may read before the request knows its place. */
     fs_reuse_known_begin(r);
@@ -267,13 +295,14 @@ static uint64_t data_now(request_rec *r, const char *depends)
 
 static int names_changed(const char *depends, uint64_t since)
 {
+    const fs_reuse_names_t *mapped = atomic_load(&names);
     size_t length;
 
     for (const char *at = depends; (at = next_word(at, &length)) != NULL; at += length)
-        if (fs_reuse_names_number(names, at, length) > since)
+        if (fs_reuse_names_number(mapped, at, length) > since)
             return 1;
     /* What was said by nobody by name, but may have been missed. */
-    return fs_reuse_names_number(names, "", 0) > since;
+    return fs_reuse_names_number(mapped, "", 0) > since;
 }
 
 /* --- which page it is ---------------------------------------------------------------------------

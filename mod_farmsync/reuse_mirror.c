@@ -12,6 +12,7 @@
  */
 #include "reuse.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 #include <apr_strings.h>
@@ -24,16 +25,20 @@
 #include "settings.h"
 #include "view.h"
 
-#define HAVE  "FarmSync-Have"
-#define USE   "FarmSync-Use"
-#define ENTRY "farmsync-mirror"
+#define HAVE       "FarmSync-Have"
+#define USE        "FarmSync-Use"
+#define ENTRY      "farmsync-mirror"
+#define LOOK_AGAIN FS_USEC_PER_SEC /* for a file that can't be had */
 
 static APR_OPTIONAL_FN_TYPE(ap_session_load) * session_load;
 static APR_OPTIONAL_FN_TYPE(ap_session_get) * session_get;
 static APR_OPTIONAL_FN_TYPE(ap_session_set) * session_set;
 static APR_OPTIONAL_FN_TYPE(farmsync_visitor) * visitor_of;
-/* Each child's own; NULL: no places with mirrors, or the file can't be had. */
-static fs_reuse_mirrors_t *mirrors;
+/* Each child's own; NULL: no places with mirrors, or the file can't be had. One that was replaced
+ * stays mapped: other threads may be reading there. */
+static _Atomic(fs_reuse_mirrors_t *) mirrors;
+static const char *mirrors_path;   /* NULL: no places with mirrors */
+static _Atomic int64_t look_again; /* mono */
 
 void fs_reuse_mirror_functions(void)
 {
@@ -76,13 +81,49 @@ void fs_reuse_mirror_prepare(server_rec *server, apr_pool_t *pool, apr_uid_t uid
         complain(server, &result);
 }
 
-void fs_reuse_mirror_child_init(apr_pool_t *pchild, server_rec *server)
+/* The parent prepared it; a process that starts later may find that it was removed. */
+static fs_reuse_mirrors_t *make_and_map(server_rec *server)
 {
+    fs_reuse_mirrors_t *mapped = NULL;
     fs_result_t result;
 
-    mirrors = NULL;
-    if (used_anywhere(server) && fs_reuse_mirrors_open(&mirrors, path_of(server, pchild), &result))
+    if (fs_reuse_mirrors_prepare(mirrors_path, (uint32_t)-1, (uint32_t)-1, &result) ||
+        fs_reuse_mirrors_open(&mapped, mirrors_path, &result))
         complain(server, &result);
+    return mapped;
+}
+
+void fs_reuse_mirror_child_init(apr_pool_t *pchild, server_rec *server)
+{
+    mirrors_path = used_anywhere(server) ? path_of(server, pchild) : NULL;
+    atomic_store(&mirrors, mirrors_path ? make_and_map(server) : NULL);
+}
+
+/*
+ * What holds now. In a file that was replaced, by an operator or at a restart with another release,
+ * stands what clients were sent once: other processes note elsewhere what they send them.
+ */
+static fs_reuse_mirrors_t *current_mirrors(server_rec *server)
+{
+    fs_reuse_mirrors_t *mapped = atomic_load(&mirrors);
+    fs_usec_t now;
+    int64_t look;
+
+    if (!mirrors_path || (mapped && fs_reuse_mirrors_current(mapped, mirrors_path)))
+        return mapped;
+    now = fs_time_mono();
+    look = atomic_load(&look_again);
+    if (now < look || !atomic_compare_exchange_strong(&look_again, &look, now + LOOK_AGAIN))
+        return NULL; /* another thread is at it, or it failed */
+    mapped = make_and_map(server);
+    atomic_store(&mirrors, mapped);
+    if (!mapped)
+        return NULL;
+    fs_reuse_count(FS_REUSE_REMAPPED, 1);
+    ap_log_error(APLOG_MARK, APLOG_INFO, 0, server,
+                 "FS1713: %s is another file than before: this process reads that one now",
+                 mirrors_path);
+    return mapped;
 }
 
 int fs_reuse_wants_mirror(const request_rec *r, const fs_reuse_place_t *place)
@@ -92,10 +133,10 @@ int fs_reuse_wants_mirror(const request_rec *r, const fs_reuse_place_t *place)
 
 /* Where a client's mirror is kept, and what it says. */
 typedef struct kept_t {
-    int by_visitor;           /* else by its session */
-    fs_reuse_client_t client; /* by_visitor */
-    session_rec *session;     /* NULL: it has none, or none but for a mirror */
-    int begun;                /* there is a mirror */
+    fs_reuse_mirrors_t *mirrors; /* by visitor; NULL: by its session, or nowhere */
+    fs_reuse_client_t client;    /* by visitor */
+    session_rec *session;        /* NULL: it has none, or none but for a mirror */
+    int begun;                   /* there is a mirror */
     fs_reuse_mirror_t mirror;
 } kept_t;
 
@@ -104,14 +145,16 @@ static int read_visitor(request_rec *r, const fs_reuse_place_t *place, kept_t *k
 {
     farmsync_visitor_t visitor;
 
-    if (!mirrors || !visitor_of || !visitor_of(r, &visitor) || !visitor.here)
+    if (!mirrors_path || !visitor_of || !visitor_of(r, &visitor) || !visitor.here)
         return 0;
+    kept->mirrors = current_mirrors(r->server);
+    if (!kept->mirrors)
+        return 1; /* not by its session: what that says may be older than what was here */
     memcpy(kept->client.id, visitor.id, sizeof(kept->client.id));
     kept->client.generation = visitor.generation;
     kept->client.alternate = visitor.alternate;
     kept->client.each = place->mirror == FS_REUSE_MIRROR_END ? FS_REUSE_AT_END : place->mirror;
-    kept->by_visitor = 1;
-    kept->begun = fs_reuse_mirrors_get(mirrors, &kept->client, &kept->mirror);
+    kept->begun = fs_reuse_mirrors_get(kept->mirrors, &kept->client, &kept->mirror);
     return 1;
 }
 
@@ -161,8 +204,8 @@ static void write_mirror(request_rec *r, kept_t *kept, const char *url, const ch
 {
     char text[FS_REUSE_MIRROR_SIZE];
 
-    if (kept->by_visitor) {
-        fs_reuse_mirrors_put(mirrors, &kept->client, url, tag, fs_time_mono());
+    if (kept->mirrors) {
+        fs_reuse_mirrors_put(kept->mirrors, &kept->client, url, tag, fs_time_mono());
         return;
     }
     if (!kept->session || !fs_reuse_mirror_put(&kept->mirror, url, tag))

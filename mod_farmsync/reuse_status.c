@@ -32,6 +32,8 @@ static void fill_lines(line_t lines[LINES], const apr_uint64_t counts[FS_REUSE_C
         {"pages_too_large", "pages left alone because they were above the limit", FS_REUSE_LARGE},
         {"dictionaries_unknown", "dictionaries that clients named and this server hasn't",
          FS_REUSE_DICTIONARY},
+        {"files_remapped", "files that were replaced under a process, which mapped them anew",
+         FS_REUSE_REMAPPED},
     };
 
     fs_reuse_totals_t kept = {0, 0, 0};

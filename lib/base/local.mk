@@ -10,6 +10,7 @@ lib_base_libfs_base_la_SOURCES = \
 	lib/base/fs_json_scan.c lib/base/fs_json_scan.h \
 	lib/base/fs_name.c lib/base/fs_name.h \
 	lib/base/fs_file.c lib/base/fs_file.h \
+	lib/base/fs_once.c lib/base/fs_once.h \
 	lib/base/fs_apart.c lib/base/fs_apart.h \
 	lib/base/fs_boot.c lib/base/fs_boot.h \
 	lib/base/fs_unix.c lib/base/fs_unix.h

@@ -11,6 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/fs_once.h"
+
 static void fill_head(fs_page_head_t *head, const char *magic, size_t size)
 {
     memset(head, 0, sizeof(*head));
@@ -105,39 +107,45 @@ fs_mapping_t *fs_page_map(const char *state_dir, const char *name, const fs_page
  * Reserves the space, so that a full disk is an error here and not a SIGBUS later, and writes the
  * head.
  */
-static int fill_file(int fd, const fs_page_head_t *head)
+static int fill_file(int fd, void *baton)
 {
+    const fs_page_head_t *head = baton;
     int error = posix_fallocate(fd, 0, (off_t)head->size);
 
-    if (error)
-        return error;
-    if (pwrite(fd, head, sizeof(*head), 0) != (ssize_t)sizeof(*head) || fchmod(fd, 0640))
-        return errno ? errno : EIO;
-    return 0;
+    if (!error && pwrite(fd, head, sizeof(*head), 0) != (ssize_t)sizeof(*head))
+        error = errno ? errno : EIO;
+    return error;
+}
+
+static int has_head(int fd, void *baton)
+{
+    const fs_page_head_t *expected = baton;
+    fs_page_head_t head;
+    struct stat info;
+
+    return !fstat(fd, &info) && S_ISREG(info.st_mode) &&
+           (unsigned long long)info.st_size == expected->size &&
+           pread(fd, &head, sizeof(head), 0) == (ssize_t)sizeof(head) &&
+           !memcmp(&head, expected, sizeof(head));
 }
 
 apr_status_t fs_page_create(const char *state_dir, const char *name, const fs_page_head_t *head,
                             fs_result_t *result)
 {
-    char path[PATH_MAX], temporary[PATH_MAX];
-    int fd, error;
+    fs_once_t how = {has_head, fill_file, (void *)head, 0640, (uid_t)-1, (gid_t)-1};
+    char path[PATH_MAX];
+    int fd;
 
-    if (!path_of(path, state_dir, name) ||
-        snprintf(temporary, sizeof(temporary), "%s/.%s.XXXXXX", state_dir, name) >= PATH_MAX)
+    if (!path_of(path, state_dir, name))
         return fs_result_set(result, APR_ENAMETOOLONG, "FS0501", "%s: path too long", state_dir);
-    fd = mkostemp(temporary, O_CLOEXEC);
-    error = fd < 0 ? errno : fill_file(fd, head);
-    if (fd >= 0)
-        close(fd);
-    if (!error && rename(temporary, path))
-        error = errno;
-    if (!error)
-        return APR_SUCCESS;
-    if (fd >= 0)
-        unlink(temporary);
-    return fs_result_set(result, APR_FROM_OS_ERROR(error), "FS0501",
-                         "cannot make %s: %s; check owner and free space of the state directory",
-                         path, strerror(error));
+    fd = fs_once_open(path, &how);
+    if (fd < 0)
+        return fs_result_set(result, APR_FROM_OS_ERROR(errno), "FS0501",
+                             "cannot make %s: %s; check owner and free space of the state "
+                             "directory",
+                             path, strerror(errno));
+    close(fd);
+    return APR_SUCCESS;
 }
 
 int fs_page_is_current(const char *state_dir, const char *name, const fs_mapping_t *mapping)

@@ -106,7 +106,10 @@ void fs_page_head_marks(fs_page_head_t *head);
  */
 fs_mapping_t *fs_page_map(const char *state_dir, const char *name, const fs_page_head_t *expected,
                           int writable, const char *problem, fs_result_t *result);
-/* Makes a new zeroed file with this head, its space reserved, and renames it into place. */
+/*
+ * Makes a zeroed file with this head, its space reserved, and puts it in its place, unless there is
+ * one by now: somebody else may do so at the same time (base/fs_once.h).
+ */
 apr_status_t fs_page_create(const char *state_dir, const char *name, const fs_page_head_t *head,
                             fs_result_t *result);
 /* 1 if `state_dir/name` is still the file that is mapped. */

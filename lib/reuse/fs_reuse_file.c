@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/fs_once.h"
+
 #define MAGIC_SIZE 8
 #define BOOT_SIZE  40
 
@@ -97,51 +99,24 @@ static int fill(int fd, void *baton)
     return error;
 }
 
-int fs_reuse_file_make(const char *path, fs_reuse_fill_fn *write, void *baton, uint32_t uid,
-                       uint32_t gid)
+static int is_good(int fd, void *baton)
 {
-    char *fresh = malloc(strlen(path) + 8);
-    int fd, error;
+    const filling_t *filling = baton;
 
-    if (!fresh)
-        return -1;
-    sprintf(fresh, "%s.XXXXXX", path);
-    fd = mkstemp(fresh);
-    error = fd < 0 ? errno : write(fd, baton);
-    if (!error && (fchown(fd, uid, gid) || rename(fresh, path)))
-        error = errno;
-    if (error && fd >= 0) {
-        unlink(fresh);
-        close(fd);
-        fd = -1;
-    }
-    free(fresh);
-    errno = error;
-    return fd;
-}
-
-static apr_status_t make(const char *path, const char *magic, uint64_t size, uint32_t uid,
-                         uint32_t gid, fs_result_t *result)
-{
-    filling_t filling = {magic, size};
-    int fd = fs_reuse_file_make(path, fill, &filling, uid, gid);
-
-    if (fd < 0)
-        return failed(result, "make", path, errno);
-    close(fd);
-    return APR_SUCCESS;
+    return is_ours(fd, filling->magic, filling->size);
 }
 
 apr_status_t fs_reuse_file_prepare(const char *path, const char *magic, uint64_t size, uint32_t uid,
                                    uint32_t gid, fs_result_t *result)
 {
-    int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW), good;
+    filling_t filling = {magic, size};
+    fs_once_t how = {is_good, fill, &filling, 0600, uid, gid};
+    int fd = fs_once_open(path, &how);
 
     if (fd < 0)
-        return make(path, magic, size, uid, gid, result);
-    good = is_ours(fd, magic, size);
+        return failed(result, "make", path, errno);
     close(fd);
-    return good ? APR_SUCCESS : make(path, magic, size, uid, gid, result);
+    return APR_SUCCESS;
 }
 
 apr_status_t fs_reuse_file_open(fs_reuse_file_t *file, const char *path, const char *magic,
@@ -157,6 +132,8 @@ apr_status_t fs_reuse_file_open(fs_reuse_file_t *file, const char *path, const c
         error = EINVAL;
     if (!error) {
         file->size = (uint64_t)info.st_size;
+        file->device = info.st_dev;
+        file->inode = info.st_ino;
         file->base = mmap(NULL, file->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
         error = file->base == MAP_FAILED ? errno : 0;
     }
@@ -167,6 +144,13 @@ apr_status_t fs_reuse_file_open(fs_reuse_file_t *file, const char *path, const c
 void fs_reuse_file_close(fs_reuse_file_t *file)
 {
     munmap(file->base, file->size);
+}
+
+int fs_reuse_file_current(const fs_reuse_file_t *file, const char *path)
+{
+    struct stat info;
+
+    return stat(path, &info) == 0 && info.st_dev == file->device && info.st_ino == file->inode;
 }
 
 int fs_reuse_file_lock(const fs_reuse_file_t *file)

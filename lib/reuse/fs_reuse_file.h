@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A mapped file of fixed size that all request processes of a host share, with a lock in it that
- * outlives the death of its holder; and how a file is made that others may have mapped. Not for
- * users of the library.
+ * outlives the death of its holder. Not for users of the library.
  *
  * A file of an earlier boot is made anew: who held its lock then can't be told from one who does.
  */
@@ -11,6 +10,7 @@
 
 #include <pthread.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/fs_result.h"
 
@@ -19,11 +19,13 @@
 typedef struct fs_reuse_file_t {
     void *base; /* of the mapping; what is the user's begins FS_REUSE_FILE_HEAD further on */
     uint64_t size;
+    dev_t device;
+    ino_t inode;
 } fs_reuse_file_t;
 
 /*
  * Makes `path` (mode 0600) of `size` bytes with its space reserved, zeroed, unless it is one with
- * this magic, of 8 characters. Errors: FS1711.
+ * this magic, of 8 characters; whoever does so at the same time (fs_once.h). Errors: FS1711.
  */
 apr_status_t fs_reuse_file_prepare(const char *path, const char *magic, uint64_t size, uint32_t uid,
                                    uint32_t gid, fs_result_t *result);
@@ -32,13 +34,8 @@ apr_status_t fs_reuse_file_open(fs_reuse_file_t *file, const char *path, const c
                                 fs_result_t *result);
 void fs_reuse_file_close(fs_reuse_file_t *file);
 
-/*
- * Makes a file beside `path`, which old processes may still have mapped, has `fill` write into it
- * (0 or an error of the system), and puts it in its place. The open file, or -1 with errno set.
- */
-typedef int fs_reuse_fill_fn(int fd, void *baton);
-int fs_reuse_file_make(const char *path, fs_reuse_fill_fn *fill, void *baton, uint32_t uid,
-                       uint32_t gid);
+/* 1 if `path` is still the file that is mapped. */
+int fs_reuse_file_current(const fs_reuse_file_t *file, const char *path);
 
 static inline void *fs_reuse_file_own(const fs_reuse_file_t *file)
 {

@@ -69,6 +69,11 @@ apr_status_t fs_reuse_mirrors_open(fs_reuse_mirrors_t **made, const char *path, 
     return APR_SUCCESS;
 }
 
+int fs_reuse_mirrors_current(const fs_reuse_mirrors_t *mirrors, const char *path)
+{
+    return fs_reuse_file_current(&mirrors->file, path);
+}
+
 void fs_reuse_mirrors_close(fs_reuse_mirrors_t *mirrors)
 {
     if (!mirrors)
@@ -177,15 +182,19 @@ static uint64_t next_version(uint64_t version)
     return now > version ? now : version + 1;
 }
 
-/* Who is to have it, and how often. */
-static void note_client(slot_t *slot, const fs_reuse_client_t *client)
+/*
+ * Who is to have it, and how often. What another alternate has, if anything, is of an older
+ * generation. But of a client that isn't known here (any more) its alternate may have a mirror of
+ * this one.
+ */
+static void note_client(slot_t *slot, const fs_reuse_client_t *client, int known)
 {
     const char *alternate = client->alternate ? client->alternate : "";
 
     if (strncmp(slot->to, alternate, sizeof(slot->to)) != 0) {
         snprintf(slot->to, sizeof(slot->to), "%s", alternate);
-        slot->carried = 0; /* whatever that one has is of an older generation */
-        slot->told = 0;
+        slot->carried = 0;
+        slot->told = known;
     }
     slot->each = client->each;
 }
@@ -194,18 +203,19 @@ void fs_reuse_mirrors_put(fs_reuse_mirrors_t *mirrors, const fs_reuse_client_t *
                           const char *url, const char *tag, fs_usec_t now)
 {
     slot_t *slot;
-    int fresh;
+    int known, fresh;
 
     if (fs_reuse_file_lock(&mirrors->file))
         return;
     slot = find_or_make(mirrors->table, client->id);
-    fresh = !slot->used || !counts(slot, client->generation);
+    known = slot->used;
+    fresh = !known || !counts(slot, client->generation);
     begin_change(slot);
     if (fresh)
         slot->mirror.count = 0;
     slot->open = 0;
     slot->seen = now;
-    note_client(slot, client);
+    note_client(slot, client, known);
     if (fs_reuse_mirror_put(&slot->mirror, url, tag) || slot->generation != client->generation) {
         slot->generation = client->generation;
         slot->version = next_version(slot->version);
@@ -230,7 +240,7 @@ static int fill_carry(const slot_t *slot, fs_usec_t now, int all, fs_reuse_carry
 {
     int due = is_due(slot, now, all);
 
-    if (!due && (slot->told || !slot->carried))
+    if (!due && slot->told)
         return 0;
     memset(carry, 0, sizeof(*carry));
     memcpy(carry->id, slot->id, sizeof(carry->id));

@@ -9,7 +9,8 @@
  * A client that says "I have what you sent me last" must never be told so by an older mirror. So
  *
  *   open        before the first change that isn't carried at once, the alternate is told that
- *               what it has is outdated until more comes
+ *               what it has is outdated until more comes; also if it is not known here whether it
+ *               has anything, for this file may be new, or the client was forgotten
  *   generation  of the client's home (+1 with each move): a mirror counts in the one that it was
  *               written in and in the next: not at a server that was home once, and is again
  *
@@ -33,12 +34,17 @@
 
 typedef struct fs_reuse_mirrors_t fs_reuse_mirrors_t;
 
-/* Makes the file unless it is there. Before the request processes are. Errors: FS1711. */
+/* Makes the file unless it is there. Errors: FS1711. */
 apr_status_t fs_reuse_mirrors_prepare(const char *path, uint32_t uid, uint32_t gid,
                                       fs_result_t *result);
 /* Maps it. Errors: FS1711. */
 apr_status_t fs_reuse_mirrors_open(fs_reuse_mirrors_t **mirrors, const char *path,
                                    fs_result_t *result);
+/*
+ * 1 if `path` is still the file that is mapped. Who asks one that isn't may be told what was true
+ * once: everybody looks before each use.
+ */
+int fs_reuse_mirrors_current(const fs_reuse_mirrors_t *mirrors, const char *path);
 void fs_reuse_mirrors_close(fs_reuse_mirrors_t *mirrors);
 
 /* --- the client's home ------------------------------------------------------------------------ */

@@ -13,7 +13,8 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#include "reuse/fs_reuse_file.h"
+#include "base/fs_once.h"
+#include "base/fs_time.h"
 
 #define MAGIC  "fsnames1"
 #define SLOTS  65536
@@ -48,16 +49,25 @@ static apr_status_t failed(fs_result_t *result, const char *path, int error)
                          path, strerror_r(error, text, sizeof(text)));
 }
 
+/*
+ * Numbers only grow, also over a file that was lost: pages are remembered elsewhere, with numbers
+ * of the file before. More than a name a microsecond isn't invalidated.
+ */
 static int fill(int fd, void *unused)
 {
+    uint64_t first = (uint64_t)fs_time_wall();
+    struct {
+        char magic[8];
+        uint64_t sequence, floor;
+    } head = {MAGIC, first, first};
     int error = posix_fallocate(fd, 0, sizeof(table_t));
 
-    if (!error && pwrite(fd, MAGIC, 8, 0) != 8)
+    if (!error && pwrite(fd, &head, sizeof(head), 0) != (ssize_t)sizeof(head))
         error = errno;
     return error;
 }
 
-static int is_table(int fd)
+static int is_table(int fd, void *unused)
 {
     struct stat info;
     char magic[8];
@@ -68,86 +78,119 @@ static int is_table(int fd)
 }
 
 /* Closes fd. */
-static apr_status_t map(fs_reuse_names_t **made, int fd, int writes, const char *path,
+static apr_status_t map(fs_reuse_names_t *names, int fd, int writes, const char *path,
                         fs_result_t *result)
 {
-    fs_reuse_names_t *names = calloc(1, sizeof(*names));
     struct stat info;
     void *base = MAP_FAILED;
-    int error = names ? 0 : ENOMEM;
+    int error = fstat(fd, &info) ? errno : 0;
 
-    *made = NULL;
-    if (!error && fstat(fd, &info))
-        error = errno;
     if (!error)
         base = mmap(NULL, sizeof(table_t), writes ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED,
                     fd, 0);
     if (!error && base == MAP_FAILED)
         error = errno;
     close(fd);
-    if (error) {
-        free(names);
+    if (error)
         return failed(result, path, error);
-    }
     *names = (fs_reuse_names_t){base, info.st_dev, info.st_ino};
-    *made = names;
     return APR_SUCCESS;
+}
+
+static int use_or_make(const char *path, uint32_t uid, uint32_t gid)
+{
+    fs_once_t how = {is_table, fill, NULL, 0600, uid, gid};
+
+    return fs_once_open(path, &how);
 }
 
 apr_status_t fs_reuse_names_prepare(const char *path, uint32_t uid, uint32_t gid,
                                     fs_result_t *result)
 {
-    int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    int fd = use_or_make(path, uid, gid);
 
-    if (fd >= 0 && !is_table(fd)) {
-        close(fd);
-        fd = -1;
-    }
-    if (fd < 0)
-        fd = fs_reuse_file_make(path, fill, NULL, uid, gid);
     if (fd < 0)
         return failed(result, path, errno);
     close(fd);
     return APR_SUCCESS;
 }
 
-apr_status_t fs_reuse_names_open_writer(fs_reuse_names_t **names, const char *path,
+/* All names count as invalidated from here on. `before`: the last number of the file before. */
+static apr_status_t map_writer(fs_reuse_names_t *names, const char *path, uint64_t before,
+                               fs_result_t *result)
+{
+    int fd = use_or_make(path, (uint32_t)-1, (uint32_t)-1);
+    apr_status_t status = fd < 0 ? failed(result, path, errno) : map(names, fd, 1, path, result);
+    uint64_t next;
+
+    if (status != APR_SUCCESS)
+        return status;
+    next = atomic_load(&names->table->sequence);
+    next = (next > before ? next : before) + 1;
+    atomic_store(&names->table->floor, next);
+    atomic_store(&names->table->sequence, next);
+    atomic_store(&names->table->writer, getpid());
+    return APR_SUCCESS;
+}
+
+apr_status_t fs_reuse_names_open_writer(fs_reuse_names_t **made, const char *path,
                                         fs_result_t *result)
 {
-    int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-    apr_status_t status;
+    fs_reuse_names_t *names = calloc(1, sizeof(*names));
+    apr_status_t status = names ? map_writer(names, path, 0, result) : failed(result, path, ENOMEM);
 
-    if (fd >= 0 && !is_table(fd)) {
-        close(fd);
-        fd = -1;
-    }
-    if (fd < 0)
-        fd = fs_reuse_file_make(path, fill, NULL, (uint32_t)-1, (uint32_t)-1);
-    if (fd < 0)
-        return failed(result, path, errno);
-    status = map(names, fd, 1, path, result);
-    if (status == APR_SUCCESS) {
-        uint64_t next = atomic_load(&(*names)->table->sequence) + 1;
-
-        atomic_store(&(*names)->table->floor, next);
-        atomic_store(&(*names)->table->sequence, next);
-        atomic_store(&(*names)->table->writer, getpid());
+    *made = names;
+    if (status != APR_SUCCESS) {
+        free(names);
+        *made = NULL;
     }
     return status;
 }
 
-apr_status_t fs_reuse_names_open_reader(fs_reuse_names_t **names, const char *path,
+apr_status_t fs_reuse_names_follow(fs_reuse_names_t *names, const char *path, int *anew,
+                                   fs_result_t *result)
+{
+    fs_reuse_names_t fresh;
+    apr_status_t status;
+    uint64_t before;
+
+    *anew = 0;
+    if (fs_reuse_names_current(names, path))
+        return APR_SUCCESS;
+    before = atomic_load(&names->table->sequence);
+    /* Whoever still reads there finds nothing unchanged any more. */
+    atomic_store(&names->table->floor, UINT64_MAX);
+    atomic_store(&names->table->writer, 0);
+    status = map_writer(&fresh, path, before, result);
+    if (status != APR_SUCCESS)
+        return status;
+    munmap(names->table, sizeof(table_t));
+    *names = fresh;
+    *anew = 1;
+    return APR_SUCCESS;
+}
+
+apr_status_t fs_reuse_names_open_reader(fs_reuse_names_t **made, const char *path,
                                         fs_result_t *result)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    fs_reuse_names_t *names;
+    apr_status_t status;
 
-    *names = NULL;
+    *made = NULL;
     if (fd < 0)
         return failed(result, path, errno);
-    if (is_table(fd))
-        return map(names, fd, 0, path, result);
-    close(fd);
-    return failed(result, path, EINVAL);
+    names = is_table(fd, NULL) ? calloc(1, sizeof(*names)) : NULL;
+    if (!names) {
+        close(fd);
+        return failed(result, path, EINVAL);
+    }
+    status = map(names, fd, 0, path, result);
+    if (status == APR_SUCCESS)
+        *made = names;
+    else
+        free(names);
+    return status;
 }
 
 void fs_reuse_names_close(fs_reuse_names_t *names)

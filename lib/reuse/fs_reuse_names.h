@@ -25,8 +25,8 @@
 typedef struct fs_reuse_names_t fs_reuse_names_t;
 
 /*
- * Makes the file unless it is there, for this user and group ((uint32_t)-1: as they are): before
- * the request processes, so that they and the agent have the same one. Errors: FS1712.
+ * Makes the file unless it is there, for this user and group ((uint32_t)-1: as they are). Whoever
+ * makes it, at whatever time: all have the same one. Errors: FS1712.
  */
 apr_status_t fs_reuse_names_prepare(const char *path, uint32_t uid, uint32_t gid,
                                     fs_result_t *result);
@@ -36,7 +36,14 @@ apr_status_t fs_reuse_names_prepare(const char *path, uint32_t uid, uint32_t gid
  */
 apr_status_t fs_reuse_names_open_writer(fs_reuse_names_t **names, const char *path,
                                         fs_result_t *result);
-/* Maps it for reading. Errors: FS1712; APR_ENOENT: no agent has made it yet. */
+/*
+ * The writer, now and then: if its file isn't the one at `path` any more, maps that one, making it
+ * if need be (`anew` is 1 then); all names count as invalidated, and those who still read the
+ * former find nothing unchanged in it. Errors: FS1712; then the former stays, and stays so.
+ */
+apr_status_t fs_reuse_names_follow(fs_reuse_names_t *names, const char *path, int *anew,
+                                   fs_result_t *result);
+/* Maps it for reading. Errors: FS1712; APR_ENOENT: nobody has made it yet. */
 apr_status_t fs_reuse_names_open_reader(fs_reuse_names_t **names, const char *path,
                                         fs_result_t *result);
 void fs_reuse_names_close(fs_reuse_names_t *names);

@@ -19,7 +19,10 @@
 #define LIFE (INT64_C(24) * 3600 * FS_USEC_PER_SEC)
 
 struct fs_agent_reuse_t {
-    fs_reuse_names_t *names;
+    char path[1024];
+    pthread_mutex_t lock;    /* for all below */
+    fs_reuse_names_t *names; /* NULL: the file can't be had yet */
+    fs_log_gate_t gate;
 };
 
 /* One POST on its way to all servers. */
@@ -37,9 +40,11 @@ static void on_changed(void *baton, const fs_record_t *records, unsigned count)
 {
     fs_agent_reuse_t *reuse = baton;
 
-    for (unsigned i = 0; i < count; i++)
+    pthread_mutex_lock(&reuse->lock);
+    for (unsigned i = 0; i < count && reuse->names; i++)
         if (!records[i].removed && fs_reuse_name_ok(records[i].key, strlen(records[i].key)))
             fs_reuse_names_invalidate(reuse->names, records[i].key, strlen(records[i].key));
+    pthread_mutex_unlock(&reuse->lock);
 }
 
 static void refuse(fs_http_call_t *call, int status, apr_status_t problem, const char *number,
@@ -175,18 +180,60 @@ static const fs_http_route_t routes[] = {
  * Without the file pages are made each time, which is no reason for an agent not to run: the
  * request processes see that it isn't the one who writes there.
  */
+static void complain(fs_agent_reuse_t *reuse, const fs_result_t *result)
+{
+    const char *kept = fs_log_gate(&reuse->gate, fs_time_mono());
+
+    if (kept)
+        fs_log(FS_LOG_WARNING, result->problem, "%s%s", result->detail, kept);
+}
+
+/* The lock is held. */
+static void open_names(fs_agent_reuse_t *reuse)
+{
+    fs_result_t result;
+
+    if (fs_reuse_names_open_writer(&reuse->names, reuse->path, &result) != APR_SUCCESS)
+        complain(reuse, &result);
+}
+
+/* The lock is held. */
+static void follow_names(fs_agent_reuse_t *reuse)
+{
+    int anew = 0;
+    fs_result_t result;
+
+    if (fs_reuse_names_follow(reuse->names, reuse->path, &anew, &result) != APR_SUCCESS)
+        complain(reuse, &result);
+    if (anew)
+        fs_log(FS_LOG_NOTICE, "FS1725",
+               "%s was replaced or removed while it was in use; the one that is there now is used "
+               "from here on, and each page is made once before its clients are told that they "
+               "have it",
+               reuse->path);
+}
+
+void fs_reuse_look(fs_agent_t *agent)
+{
+    fs_agent_reuse_t *reuse = agent->reuse;
+
+    pthread_mutex_lock(&reuse->lock);
+    if (reuse->names)
+        follow_names(reuse);
+    else
+        open_names(reuse);
+    pthread_mutex_unlock(&reuse->lock);
+}
+
 apr_status_t fs_reuse_open(fs_agent_t *agent, fs_result_t *result)
 {
-    char path[1024];
-
     agent->reuse = calloc(1, sizeof(*agent->reuse));
     if (!agent->reuse)
         return fs_result_set(result, APR_ENOMEM, "FS1721", "the agent has no memory; try again");
-    snprintf(path, sizeof(path), "%s/reuse-names", agent->config.state_dir);
-    if (fs_reuse_names_open_writer(&agent->reuse->names, path, result) != APR_SUCCESS) {
-        fs_log_result(FS_LOG_WARNING, result);
-        return APR_SUCCESS;
-    }
+    pthread_mutex_init(&agent->reuse->lock, NULL);
+    snprintf(agent->reuse->path, sizeof(agent->reuse->path), "%s/reuse-names",
+             agent->config.state_dir);
+    open_names(agent->reuse);
     if (fs_backplane_watch(agent, KIND, on_changed, agent->reuse, result) != APR_SUCCESS)
         return result->status;
     return fs_agent_listen_add(agent, routes, sizeof(routes) / sizeof(*routes), result);

@@ -16,5 +16,7 @@ apr_status_t fs_reuse_open(fs_agent_t *agent, fs_result_t *result);
 apr_status_t fs_reuse_start(fs_agent_t *agent, fs_result_t *result);
 void fs_reuse_wake(fs_agent_t *agent);
 int fs_reuse_join(fs_agent_t *agent);
+/* Now and then, in any one thread: sees that what is written is still what is read. */
+void fs_reuse_look(fs_agent_t *agent);
 
 #endif

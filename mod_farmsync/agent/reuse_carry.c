@@ -6,7 +6,8 @@
  *   POST /v1/reuse/mirrors   from another agent (FarmSyncListen; signed)
  *
  * One thread; at most one batch is on its way to each server, so that one that is slow or away
- * delays nobody else. What didn't arrive is shown again by the file.
+ * delays nobody else. What didn't arrive is shown again by the file. The thread also looks after
+ * the files of reuse that may be replaced while this agent runs.
  */
 #include "reuse_carry.h"
 
@@ -20,14 +21,16 @@
 #include "listen.h"
 #include "net/fs_http_fan.h"
 #include "parts.h"
+#include "reuse.h"
 #include "reuse/fs_reuse_mirrors.h"
 #include "route.h"
 
 #define PATH       "/v1/reuse/mirrors"
 #define TYPE       "application/octet-stream"
 #define PERIOD     (50 * FS_USEC_PER_MSEC)
-#define LOOK_AGAIN (5 * FS_USEC_PER_SEC) /* whether the file is there now */
-#define REST       FS_USEC_PER_SEC       /* for a server that didn't answer */
+#define LOOK_AGAIN FS_USEC_PER_SEC        /* at the files */
+#define REST       FS_USEC_PER_SEC        /* for a server that didn't answer */
+#define LONG_REST  (10 * FS_USEC_PER_SEC) /* for one that has no mirrors, or none yet */
 #define TIMEOUT_MS 2000
 #define LAST_MS    500 /* for what is carried when this server stops */
 #define STEP       64  /* shown by the file at a time */
@@ -43,16 +46,45 @@ typedef struct target_t {
 struct fs_reuse_carrier_t {
     fs_agent_t *agent;
     char path[1024];
-    _Atomic(fs_reuse_mirrors_t *) mirrors; /* never closed: the loop uses it, too */
-    fs_usec_t look_again;
+    pthread_mutex_t lock;
+    fs_reuse_mirrors_t *mirrors; /* never closed: the other thread may be using it */
+    fs_usec_t look_again;        /* at the names */
     fs_http_fan_t *fan;
     pthread_t thread;
     int runs;
     unsigned target_count;
     target_t *targets[FS_PEERS_MAX];
     unsigned arrived; /* batches, in the last run of the fan */
-    fs_log_gate_t gate;
+    fs_log_gate_t gate, unusable;
 };
+
+/* --- the file -----------------------------------------------------------------------------------
+ */
+
+/*
+ * What httpd's processes use now; NULL: nothing. They make the file: before the agent is started,
+ * with a later configuration, or again when it was removed.
+ */
+static fs_reuse_mirrors_t *mapped(fs_reuse_carrier_t *carrier)
+{
+    fs_reuse_mirrors_t *mirrors;
+    fs_result_t result;
+
+    pthread_mutex_lock(&carrier->lock);
+    if (!carrier->mirrors || !fs_reuse_mirrors_current(carrier->mirrors, carrier->path)) {
+        carrier->mirrors = NULL;
+        if (fs_reuse_mirrors_open(&carrier->mirrors, carrier->path, &result) != APR_SUCCESS &&
+            !APR_STATUS_IS_ENOENT(result.status)) {
+            const char *kept = fs_log_gate(&carrier->unusable, fs_time_mono());
+
+            if (kept)
+                fs_log(FS_LOG_WARNING, result.problem, "%s%s", result.detail, kept);
+        }
+    }
+    mirrors = carrier->mirrors;
+    pthread_mutex_unlock(&carrier->lock);
+    return mirrors;
+}
 
 /* --- to others ----------------------------------------------------------------------------------
  */
@@ -115,19 +147,24 @@ static void start(fs_reuse_carrier_t *carrier, unsigned number, unsigned timeout
         target->count = 0;
 }
 
-/* A server that has no mirrors (404) needs none. */
+/*
+ * A server that has no mirrors (404) may be about to have them: it has just been started, or is yet
+ * to be given the same configuration.
+ */
 static void arrived(void *baton, uint64_t id, apr_status_t status, const fs_http_answer_t *answer,
                     const fs_result_t *result)
 {
     fs_reuse_carrier_t *carrier = baton;
+    fs_reuse_mirrors_t *mirrors = mapped(carrier);
     target_t *target = carrier->targets[id];
-    int good = status == APR_SUCCESS && (answer->status == 200 || answer->status == 404);
-    const char *kept = good ? NULL : fs_log_gate(&carrier->gate, fs_time_mono());
+    int good = status == APR_SUCCESS && answer->status == 200;
+    int none = status == APR_SUCCESS && answer->status == 404;
+    const char *kept = good || none ? NULL : fs_log_gate(&carrier->gate, fs_time_mono());
 
-    for (unsigned i = 0; good && i < target->count; i++)
-        fs_reuse_mirrors_carried(carrier->mirrors, &target->carries[i]);
+    for (unsigned i = 0; good && mirrors && i < target->count; i++)
+        fs_reuse_mirrors_carried(mirrors, &target->carries[i]);
     if (!good)
-        target->rests = fs_time_mono() + REST;
+        target->rests = fs_time_mono() + (none ? LONG_REST : REST);
     if (kept && !fs_agent_stopping(carrier->agent))
         fs_log(
             FS_LOG_INFO, "FS1724",
@@ -141,7 +178,7 @@ static void arrived(void *baton, uint64_t id, apr_status_t status, const fs_http
 
 static void carry(fs_reuse_carrier_t *carrier, int all, unsigned timeout_ms)
 {
-    fs_reuse_mirrors_t *mirrors = carrier->mirrors;
+    fs_reuse_mirrors_t *mirrors = mapped(carrier);
 
     if (!mirrors)
         return;
@@ -149,21 +186,6 @@ static void carry(fs_reuse_carrier_t *carrier, int all, unsigned timeout_ms)
     for (unsigned i = 0; i < carrier->target_count; i++)
         if (carrier->targets[i]->count && !carrier->targets[i]->busy)
             start(carrier, i, timeout_ms);
-}
-
-/* httpd makes the file, before it starts the agent or with a later configuration. */
-static void look_for_file(fs_reuse_carrier_t *carrier)
-{
-    fs_reuse_mirrors_t *mirrors;
-    fs_result_t result;
-
-    if (carrier->mirrors || fs_time_mono() < carrier->look_again)
-        return;
-    carrier->look_again = fs_time_mono() + LOOK_AGAIN;
-    if (fs_reuse_mirrors_open(&mirrors, carrier->path, &result) == APR_SUCCESS)
-        carrier->mirrors = mirrors;
-    else if (!APR_STATUS_IS_ENOENT(result.status))
-        fs_log_result(FS_LOG_WARNING, &result);
 }
 
 /* What is left goes before this server does: full batches, until nothing more arrives. */
@@ -179,18 +201,28 @@ static void carry_last(fs_reuse_carrier_t *carrier)
     } while ((carrier->arrived || fs_http_fan_count(carrier->fan)) && fs_time_mono() < until);
 }
 
+static void look_at_names(fs_reuse_carrier_t *carrier)
+{
+    fs_usec_t now = fs_time_mono();
+
+    if (now < carrier->look_again)
+        return;
+    carrier->look_again = now + LOOK_AGAIN;
+    fs_reuse_look(carrier->agent);
+}
+
 static void *carry_run(void *baton)
 {
     fs_reuse_carrier_t *carrier = baton;
 
     while (!fs_agent_stopping(carrier->agent)) {
         carrier->arrived = 0;
-        look_for_file(carrier);
+        look_at_names(carrier);
         carry(carrier, fs_route_drains(carrier->agent), TIMEOUT_MS);
         if (fs_http_fan_count(carrier->fan))
             fs_http_fan_run(carrier->fan, PERIOD / FS_USEC_PER_MSEC, arrived, carrier);
         if (!carrier->arrived)
-            fs_agent_sleep(carrier->agent, carrier->mirrors ? PERIOD : LOOK_AGAIN);
+            fs_agent_sleep(carrier->agent, mapped(carrier) ? PERIOD : LOOK_AGAIN);
     }
     carry_last(carrier);
     return NULL;
@@ -203,7 +235,7 @@ static void answer_mirrors(void *baton, fs_http_call_t *call)
 {
     static fs_reuse_carry_t came[FS_REUSE_CARRY_MOST]; /* handlers never run at the same time */
     fs_agent_t *agent = baton;
-    fs_reuse_mirrors_t *mirrors = agent->carrier->mirrors;
+    fs_reuse_mirrors_t *mirrors = mapped(agent->carrier);
     size_t length;
     const char *body = fs_http_call_body(call, &length);
     int count = fs_reuse_carry_read(body ? body : "", body ? length : 0, came);
@@ -250,7 +282,7 @@ apr_status_t fs_reuse_carry_open(fs_agent_t *agent, fs_result_t *result)
         return fs_result_set(result, APR_ENOMEM, "FS1721", "the agent has no memory; try again");
     carrier->agent = agent;
     snprintf(carrier->path, sizeof(carrier->path), "%s/reuse-mirrors", agent->config.state_dir);
-    look_for_file(carrier);
+    pthread_mutex_init(&carrier->lock, NULL);
     return fs_agent_listen_add(agent, routes, sizeof(routes) / sizeof(*routes), result);
 }
 

@@ -103,6 +103,8 @@ START_TEST(each_n_changes_the_alternate_knows_that_it_is_behind)
     fs_reuse_client_t client = client_of(1, 7, 3), moved = client_of(1, 8, 3);
 
     fs_reuse_mirrors_put(here, &client, "/a", "1", 1000);
+    ck_assert_uint_eq(carry(1000, 0), 1); /* should it have anything: that is outdated */
+    ck_assert(carries[0].open && !carries[0].mirror.count);
     fs_reuse_mirrors_put(here, &client, "/b", "1", 1000);
     ck_assert_uint_eq(carry(1000, 0), 0);
     fs_reuse_mirrors_put(here, &client, "/c", "1", 1000);
@@ -126,6 +128,8 @@ START_TEST(at_the_end)
     fs_reuse_client_t moved = client_of(1, 8, FS_REUSE_AT_END);
 
     fs_reuse_mirrors_put(here, &client, "/a", "1", 1000);
+    ck_assert_uint_eq(carry(1000, 0), 1);
+    ck_assert(carries[0].open);
     ck_assert_uint_eq(carry(FS_REUSE_END_AFTER, 0), 0);
     ck_assert_uint_eq(carry(1000 + FS_REUSE_END_AFTER, 0), 1);
     ck_assert(holds(there, &moved, "/a", "1"));
@@ -135,6 +139,28 @@ START_TEST(at_the_end)
     ck_assert_uint_eq(carry(2000 + FS_REUSE_END_AFTER, 0), 0);
     ck_assert_uint_eq(carry(2000 + FS_REUSE_END_AFTER, 1), 1); /* this server stops */
     ck_assert(holds(there, &moved, "/a", "2"));
+}
+END_TEST
+
+/* The alternate has a mirror of a client that is forgotten here, as when the file was removed. */
+START_TEST(who_forgot_a_client_tells_his_alternate)
+{
+    fs_reuse_client_t client = client_of(1, 7, FS_REUSE_AT_END);
+    fs_reuse_client_t moved = client_of(1, 8, FS_REUSE_AT_END);
+    char path[600];
+
+    fs_reuse_mirrors_put(here, &client, "/a", "1", 1000);
+    carry(1000, 1);
+    ck_assert(holds(there, &moved, "/a", "1"));
+    snprintf(path, sizeof(path), "%s/here", directory);
+    ck_assert_int_eq(unlink(path), 0);
+    ck_assert(!fs_reuse_mirrors_current(here, path));
+    fs_reuse_mirrors_close(here);
+    here = open_one("here");
+    ck_assert(fs_reuse_mirrors_current(here, path));
+    fs_reuse_mirrors_put(here, &client, "/a", "2", 2000);
+    ck_assert_uint_eq(carry(2000, 0), 1);
+    ck_assert(!holds(there, &moved, "/a", "1"));
 }
 END_TEST
 
@@ -278,6 +304,7 @@ static Suite *mirrors_suite(void)
     tcase_add_test(tests, at_each_change);
     tcase_add_test(tests, each_n_changes_the_alternate_knows_that_it_is_behind);
     tcase_add_test(tests, at_the_end);
+    tcase_add_test(tests, who_forgot_a_client_tells_his_alternate);
     tcase_add_test(tests, who_was_home_once_says_nothing);
     tcase_add_test(tests, another_alternate_gets_it_whole);
     tcase_add_test(tests, a_change_while_it_is_carried_isnt_lost);
