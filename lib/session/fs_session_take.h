@@ -126,7 +126,8 @@ typedef struct fs_session_peer_t {
 typedef struct fs_session_taking_t {
     const char *self;
     const char *released; /* to whom this host has released what it has; NULL, "": nobody */
-    /* Hosts that it told lately that it has nothing: they may be taking it because of that. */
+    /* Hosts that it told lately that it has nothing, and that have not said so to this one since:
+     * they may be taking it because of that, whatever they ask meanwhile. */
     const char (*told)[FS_SESSION_NAME_SIZE];
     unsigned told_count;
     fs_usec_t deadline;                       /* SessionFarmSyncTimeout from the request on */

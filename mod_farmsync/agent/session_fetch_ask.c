@@ -256,6 +256,8 @@ void fs_fetch_said(fs_sessions_t *sessions, fs_fetch_t *fetch, unsigned round, c
         if (strcmp(peer->name, name) != 0)
             continue;
         peer->said = said_what(item);
+        if (peer->said == FS_SESSION_SAID_NONE)
+            fs_disclaimed_drop(&sessions->disclaimed, &fetch->keyed.key, name);
         if (peer->said == FS_SESSION_SAID_NAMED)
             memcpy(peer->named, item->owner, sizeof(peer->named));
         if (peer->said == FS_SESSION_SAID_TAKING)

@@ -198,8 +198,6 @@ static fs_session_hand_t decide(const fs_asked_t *asked, const handing_t *handin
     hand = fs_session_hand_over(mine, asked->from, fs_session_clock());
     if (mine->taking && hand == FS_SESSION_HAND_GIVE && !fs_fetch_void(sessions, &handing->key))
         hand = FS_SESSION_HAND_WAIT;
-    if (hand != FS_SESSION_HAND_WAIT)
-        fs_disclaimed_drop(&sessions->disclaimed, &handing->key, asked->from);
     pthread_mutex_unlock(&sessions->lock);
     return hand;
 }

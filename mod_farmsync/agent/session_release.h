@@ -39,7 +39,7 @@ typedef struct fs_disclaimed_t {
 
 void fs_disclaimed_add(fs_disclaimed_t *disclaimed, const fs_session_key_t *key, const char *to,
                        fs_usec_t until);
-/* He asks anew: what he was told before doesn't count any more. */
+/* He says that he neither has nor takes it: what he was told before doesn't count any more. */
 void fs_disclaimed_drop(fs_disclaimed_t *disclaimed, const fs_session_key_t *key, const char *to);
 /* Who was told so. Returns how many. */
 unsigned fs_disclaimed_to(const fs_disclaimed_t *disclaimed, const fs_session_key_t *key,

@@ -72,7 +72,6 @@ static void hear_hand(unsigned self, const message_t *asked)
     answer.round = asked->round;
     if (host->own)
         mine.version = host->own->version;
-    host->told_none[asked->from] = 0; /* he asks anew: it is forgotten */
     switch (fs_session_hand_over(&mine, sim_names[asked->from], world.now)) {
     case FS_SESSION_HAND_GIVE:
         let_go(host, sim_names[asked->from]);
@@ -179,12 +178,13 @@ static void hear_offered(unsigned self, const message_t *answer)
         act_on(self, server, &held);
 }
 
+/* What a server said before this host lost it counts no more: it may have returned empty since. */
 static unsigned copies_of(const host_t *host)
 {
     unsigned copies = 0;
 
     for (unsigned i = 0; i < SERVERS; i++)
-        copies += host->own && host->known[i] &&
+        copies += host->own && host->known[i] && host->vouching.servers[i].up &&
                   !fs_session_stamp_compare(&host->base[i], &host->own->version);
     return copies;
 }

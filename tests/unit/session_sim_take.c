@@ -250,6 +250,8 @@ void sim_hear_handed(unsigned self, const message_t *answer)
         if (host->again || answer->round != host->round)
             return;
         peer->said = (fs_session_said_t)answer->what;
+        if (peer->said == FS_SESSION_SAID_NONE) /* and isn't taking it: nothing that he was told */
+            host->told_none[answer->from] = 0;
         peer->rank = (unsigned)answer->flag;
         peer->has = answer->copy != NULL;
         memcpy(peer->named, answer->name, sizeof(peer->named));

@@ -22,6 +22,9 @@
 #define RUNS 10000
 #define CALM (2500 * MS)
 
+/* What went wrong in one of a hundred thousand runs, in each `make check`. */
+static const unsigned rare[] = {56509, 182102, 288251};
+
 static unsigned faultless, given_up;
 
 /* Where the visitor goes: a balancer that sticks for a while. */
@@ -152,20 +155,27 @@ static void choose_runs(unsigned *first, unsigned *end)
     sim.told = getenv("FARMSYNC_TEST_TRACE") != NULL;
 }
 
+static void run(unsigned number)
+{
+    sim.run = number;
+    sim_begin();
+    live();
+    check_world();
+    count_given_up();
+    apr_pool_clear(sim.pool);
+}
+
 START_TEST(a_session_has_one_owner_and_loses_nothing)
 {
     unsigned first, end;
 
     choose_runs(&first, &end);
-    for (sim.run = first; sim.run < end; sim.run++) {
-        sim_begin();
-        live();
-        check_world();
-        count_given_up();
-        apr_pool_clear(sim.pool);
-    }
+    for (unsigned i = first; i < end; i++)
+        run(i);
     if (first || end < RUNS)
         return;
+    for (unsigned i = 0; i < sizeof(rare) / sizeof(*rare); i++)
+        run(rare[i]);
     /* The runs have done something. */
     ck_assert_uint_gt(sim.served, RUNS * 10);
     ck_assert_uint_gt(sim.confirmed, RUNS * 10);
