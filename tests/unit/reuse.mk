@@ -1,7 +1,7 @@
 check_PROGRAMS += tests/unit/test_reuse tests/unit/test_reuse_store \
-	tests/unit/test_reuse_mirrors
+	tests/unit/test_reuse_mirrors tests/unit/test_once
 TESTS += tests/unit/test_reuse tests/unit/test_reuse_store \
-	tests/unit/test_reuse_mirrors
+	tests/unit/test_reuse_mirrors tests/unit/test_once
 tests_unit_test_reuse_SOURCES = tests/unit/test_reuse.c tests/unit/fs_test.h
 tests_unit_test_reuse_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS) $(ZSTD_CFLAGS)
 tests_unit_test_reuse_LDADD = lib/reuse/libfs_reuse.la lib/base/libfs_base.la $(CHECK_LIBS)
@@ -13,3 +13,8 @@ tests_unit_test_reuse_store_LDADD = lib/reuse/libfs_reuse.la lib/base/libfs_base
 tests_unit_test_reuse_mirrors_SOURCES = tests/unit/test_reuse_mirrors.c tests/unit/fs_test.h
 tests_unit_test_reuse_mirrors_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_reuse_mirrors_LDADD = lib/reuse/libfs_reuse.la lib/base/libfs_base.la $(CHECK_LIBS)
+
+tests_unit_test_once_SOURCES = tests/unit/test_once.c tests/unit/fs_test.h
+tests_unit_test_once_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_once_LDADD = lib/reuse/libfs_reuse.la lib/control/libfs_control.la \
+	lib/base/libfs_base.la $(CHECK_LIBS)
