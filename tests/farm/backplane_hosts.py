@@ -103,8 +103,9 @@ class Host:
     def peer(self, other):
         return next((peer for peer in self.backplane()["peers"] if peer["name"] == other.name), None)
 
-    def down(self, application, **more):
-        status, answer = self.ask("POST", "/v1/notices",
+    def down(self, application, wait=10000, **more):
+        """Told to all within so many ms, of which a busy machine may need many; less if somebody is away."""
+        status, answer = self.ask("POST", f"/v1/notices?wait={wait}",
                                   {"application": application, "state": "down", **more})
         assert status == 200, answer
         return answer

@@ -50,6 +50,8 @@ def ctl(web, *arguments, code=0):
 
 
 def run_ctl(web, command, *arguments):
+    if command in ("down", "up") and "--wait" not in arguments:
+        arguments = (*arguments, "--wait", "10000")  # a busy machine may let a server stand still for more than the usual
     done = subprocess.run([CTL, command, "--agent", socket_of(web), *arguments], text=True,
                           capture_output=True, stdin=subprocess.DEVNULL, timeout=60, check=False)
     assert "Traceback" not in done.stderr, done.stderr

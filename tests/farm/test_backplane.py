@@ -64,7 +64,7 @@ def test_who_is_not_reached_is_named_and_told_on_return(farm):
     farm = farm(4, suspect_ms=1500, dead_ms=2500)
     *others, dead = farm.hosts
     dead.kill()
-    answer = farm.hosts[0].down("shop")
+    answer = farm.hosts[0].down("shop", 3000)
     assert answer["told"] == 3 and answer["of"] == 4
     assert [server["name"] for server in answer["servers"] if not server["told"]] == ["web4"]
     farm.know(["shop"], others)
@@ -80,7 +80,7 @@ def test_a_paused_server_catches_up_and_accuses_nobody(farm):
     paused = farm.hosts[2]
     paused.pause()
     try:
-        farm.hosts[0].down("shop")
+        farm.hosts[0].down("shop", 0)
         wait_until(lambda: farm.hosts[0].peer(paused)["state"] == "dead", SECONDS, "web3 to be dead")
     finally:
         paused.go_on()
@@ -143,7 +143,7 @@ def test_graceful_restarts_lose_nothing_and_no_connection(farm):
         for number in range(100 if LONG else 10):
             due = time.monotonic() + 0.2
             told.append(f"app{number}")
-            assert farm.hosts[1 + number % 2].down(told[-1])["act"] == "told"
+            assert farm.hosts[1 + number % 2].down(told[-1], 1000)["act"] == "told"
             host.begin()
             wait_until(lambda: time.monotonic() >= due, SECONDS, "the next restart")
     finally:
@@ -375,9 +375,12 @@ def test_its_state_is_shown(farm):
     farm = farm(2)
     state = farm.hosts[0].backplane()
     assert state["server"] == "web1" and state["state"] == "ready" and state["records"] == 2
-    [peer] = state["peers"]
-    assert peer["name"] == "web2" and peer["state"] == "alive" and peer["same"]
-    assert peer["age_ms"] < 3000 and peer["waiting"] == 0 and not peer["problem"]
+
+    def well():
+        [peer] = farm.hosts[0].backplane()["peers"]
+        return (peer["name"] == "web2" and peer["state"] == "alive" and peer["same"] and peer["age_ms"] < 3000
+                and peer["waiting"] == 0 and not peer["problem"])
+    wait_until(well, SECONDS, "web2 to be heard", lambda: json.dumps(farm.hosts[0].backplane()))
     path = os.path.join(farm.hosts[0].state, "notices", "peers")
     wait_until(lambda: os.path.exists(path) and "peer web2 alive" in open(path, encoding="ascii").read(),
                SECONDS, "what children are told")

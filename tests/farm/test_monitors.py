@@ -53,6 +53,7 @@ def all_well(farm):
         works(farm, web)
         farm.write_file(f"{web.name}/htdocs/mail/index.html", f"mail on {web.name}\n")
     first = farm.web(1)
+    wait_until(lambda: monitors(first), 60, "the agent of web1, which may be a new one")
     for key in [key for key, one in notices(first).items() if one["role"] == "operator"]:
         raw(first, "DELETE", "/v1/notices/" + key)
     for web in farm.webs:
@@ -215,8 +216,15 @@ def test_tcp_and_the_whole_farm(farm):
     for one in farm.webs:
         os.unlink(os.path.join(one.directory, "conf", "extra", "share.conf"))
         one.graceful()
-    raw(web, "DELETE", "/v1/notices/mail/monitor.port.web2")
+    wait_until(lambda: taken_back(web, "mail/monitor.port.web2"), 60, "an agent that takes it back")
     wait_status(farm.webs, 200, "/mail/")
+
+
+def taken_back(web, key):
+    try:
+        return raw(web, "DELETE", "/v1/notices/" + key)[0] in (200, 404)
+    except Exception:  # noqa: BLE001  # it is being replaced
+        return False
 
 
 def monitors(web):
