@@ -19,6 +19,7 @@ EXTRA_DIST += scripts/farm scripts/test scripts/bench scripts/packages.txt scrip
 	scripts/farmlib/demo_ctl.py \
 	scripts/farmlib/demo_reuse.py \
 	scripts/farmlib/demo_visitors.py \
+	scripts/farmlib/ending.py \
 	scripts/farmlib/errors.py \
 	scripts/farmlib/farm.py \
 	scripts/farmlib/httpd.py \

@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 
-from . import bench_avail, bench_image, bench_sessions, paths, setup
+from . import bench_avail, bench_image, bench_sessions, ending, paths, setup
 from .errors import FarmError
 from .farm import Farm
 from .part import http_get, wait_until
@@ -315,6 +315,7 @@ def main():
     options = parser().parse_args()
     if options.quick:
         options.rounds, options.seconds = 2, 1
+    ending.by_exception()
     try:
         if not os.environ.get("FARMSYNC_BUILD"):
             setup.install_packages()

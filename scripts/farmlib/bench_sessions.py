@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 
-from . import paths
+from . import ending, paths
 from .errors import FarmError
 
 LOSS_TITLE = "Sessions when servers fail"
@@ -32,8 +32,8 @@ PARTS = {"semantics": "Parallel updates of one session",
 def printed_by(name, arguments=()):
     """What a program of tests/bench prints; its progress goes where ours goes."""
     program = os.path.join(paths.REPO, "tests", "bench", name)
-    done = subprocess.run([sys.executable, program, *arguments], text=True, stdout=subprocess.PIPE,
-                          env=dict(os.environ, FARMSYNC_BUILD=paths.BUILD), check=False)
+    done = ending.run([sys.executable, program, *arguments], text=True, stdout=subprocess.PIPE,
+                      env=dict(os.environ, FARMSYNC_BUILD=paths.BUILD))
     if done.returncode:
         raise FarmError(f"{name} ended with status {done.returncode}")
     return done.stdout.strip()
@@ -52,9 +52,8 @@ def loss_section(seeds, problems):
     program = os.path.join(paths.REPO, "tests", "farm", "session_harness.py")
     with tempfile.TemporaryDirectory(prefix="fsbench-") as directory:
         out = os.path.join(directory, "loss.json")
-        done = subprocess.run([sys.executable, program, "--seeds", str(seeds), "--json", out],
-                              text=True, stdout=subprocess.PIPE,
-                              env=dict(os.environ, FARMSYNC_BUILD=paths.BUILD), check=False)
+        done = ending.run([sys.executable, program, "--seeds", str(seeds), "--json", out],
+                          text=True, stdout=subprocess.PIPE, env=dict(os.environ, FARMSYNC_BUILD=paths.BUILD))
         if not os.path.exists(out):
             raise FarmError(f"the loss harness ended with status {done.returncode}")
     if done.returncode:

@@ -22,7 +22,7 @@ sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, "..", "..", "scripts"), os.path.join(HERE, "..", "farm")]
 
-from farmlib import paths  # noqa: E402
+from farmlib import ending, paths  # noqa: E402
 from lone_httpd import LoneHttpd, as_httpd_user  # noqa: E402
 
 PAGE = "x" * 1024
@@ -185,4 +185,5 @@ def main():
 
 
 if __name__ == "__main__":
+    ending.by_exception()
     main()

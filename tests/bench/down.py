@@ -27,7 +27,7 @@ sys.path.insert(0, os.path.join(HERE, "..", "..", "scripts"))
 sys.path.insert(0, os.path.join(HERE, "..", "farm"))
 sys.dont_write_bytecode = True
 
-from farmlib import paths, setup  # noqa: E402
+from farmlib import ending, paths, setup  # noqa: E402
 from farmlib.farm import Farm  # noqa: E402
 from notice_farm import agent, prepare, socket_of, wait_until  # noqa: E402
 
@@ -154,4 +154,5 @@ def main():
 
 
 if __name__ == "__main__":
+    ending.by_exception()
     main()

@@ -30,7 +30,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "..", "scripts"))
 sys.dont_write_bytecode = True
 
-from farmlib import paths, ports  # noqa: E402
+from farmlib import ending, paths, ports  # noqa: E402
 from farmlib.mariadb import MariaDB  # noqa: E402
 from farmlib.part import http_get, tail, wait_until  # noqa: E402
 
@@ -282,4 +282,5 @@ def main(argv):
 
 
 if __name__ == "__main__":
+    ending.by_exception()
     sys.exit(main(sys.argv[1:]))

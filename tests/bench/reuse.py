@@ -23,7 +23,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, "..", "..", "scripts"), os.path.join(HERE, "..", "farm")]
 
 from availability import median_and_half  # noqa: E402
-from farmlib import paths, ports  # noqa: E402
+from farmlib import ending, paths, ports  # noqa: E402
 import reuse_browser  # noqa: E402
 from lone_httpd import LoneHttpd, wait_for  # noqa: E402
 from test_reuse_difference import make_server  # noqa: E402
@@ -65,7 +65,6 @@ def make_site():
     with open(site.path("made.lua"), "w", encoding="ascii") as file:
         file.write(LUA.format(rows=700))
     site.configure()
-    site.start()
     return site
 
 
@@ -106,6 +105,7 @@ def early(site, tag):
 def cost(rounds, seconds):
     site = make_site()
     try:
+        site.start()
         order = list(variants(site))
         found = {one[0]: [] for one in order}
         shown = list(found)
@@ -171,4 +171,5 @@ def main():
 
 
 if __name__ == "__main__":
+    ending.by_exception()
     main()

@@ -25,7 +25,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, "..", "..", "scripts"), os.path.join(HERE, "..", "farm")]
 
 from availability import median_and_half  # noqa: E402
-from farmlib import paths, proc  # noqa: E402
+from farmlib import ending, paths, proc  # noqa: E402
 from farmlib.bench import processor_seconds  # noqa: E402
 from lone_httpd import LoneHttpd  # noqa: E402
 from route_httpd import Affinity, RouteHttpd, ask  # noqa: E402
@@ -252,4 +252,5 @@ def main():
 
 
 if __name__ == "__main__":
+    ending.by_exception()
     sys.exit(main())

@@ -23,7 +23,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, "..", "..", "scripts"), os.path.join(HERE, "..", "farm")]
 
 from availability import median_and_half  # noqa: E402
-from farmlib import paths  # noqa: E402
+from farmlib import ending, paths  # noqa: E402
 from route_httpd import RouteHttpd, ask  # noqa: E402
 
 SIZES = {"1 KB": 1, "100 KB": 100}
@@ -68,13 +68,16 @@ def make_sites():
     front = RouteHttpd("front", route="proxy",
                        modules=("slotmem_shm", "proxy_balancer", "lbmethod_byrequests"))
     front.own_settings = COMMON.format(dir=front.directory) + FRONT.format(module=module, home=home.url)
+    return front, home
+
+
+def start(front, home):
     for site in (home, front):
         site.configure()
         site.start()
     servers = {"front": {"url": front.url, "capacity": 0}, "web2": {"url": home.url, "capacity": 10000}}
     for site in (home, front):
         site.publish(servers)
-    return front, home
 
 
 def load(site, path, cookie, script, seconds):
@@ -107,6 +110,7 @@ def variants(front, home, directory):
 def measure(rounds, seconds):
     front, home = make_sites()
     try:
+        start(front, home)
         with tempfile.TemporaryDirectory(prefix="farmsync-bench-") as directory:
             cookie = ask(home, "/1.txt").cookie
             ask(home, "/1.txt", cookie=cookie)
@@ -148,4 +152,5 @@ def main():
 
 
 if __name__ == "__main__":
+    ending.by_exception()
     main()

@@ -21,7 +21,7 @@ import tempfile
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "..", "scripts"))
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "farm"))
 
-from farmlib import paths, ports, setup  # noqa: E402
+from farmlib import ending, paths, ports, setup  # noqa: E402
 from farmlib.errors import FarmError  # noqa: E402
 from farmlib.part import wait_until  # noqa: E402
 from farmlib.progress import step  # noqa: E402
@@ -169,4 +169,5 @@ def section(quick=False, rounds=5, values=VALUES):
 
 
 if __name__ == "__main__":
+    ending.by_exception()
     print(section("--quick" in sys.argv))

@@ -23,7 +23,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 
 import sessions_sites as sites  # noqa: E402
-from farmlib import paths  # noqa: E402
+from farmlib import ending, paths  # noqa: E402
 from farmlib.bench import processor_seconds  # noqa: E402
 from farmlib.errors import FarmError  # noqa: E402
 from farmlib.progress import step  # noqa: E402
@@ -253,4 +253,5 @@ def section(quick=False, with_ours=True, rounds=ROUNDS, seconds=1):
 
 
 if __name__ == "__main__":
+    ending.by_exception()
     print(section("--quick" in sys.argv, "--rivals" not in sys.argv))

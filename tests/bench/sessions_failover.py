@@ -17,7 +17,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 
 import sessions_sites as sites  # noqa: E402
-from farmlib import paths, proc  # noqa: E402
+from farmlib import ending, paths, proc  # noqa: E402
 from farmlib.part import wait_until  # noqa: E402
 from farmlib.progress import step  # noqa: E402
 
@@ -255,4 +255,5 @@ def section(with_ours=True):
 
 
 if __name__ == "__main__":
+    ending.by_exception()
     print(section("--rivals" not in sys.argv))

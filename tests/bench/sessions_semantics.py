@@ -20,6 +20,7 @@ from collections import namedtuple
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 
 import sessions_sites as sites  # noqa: E402
+from farmlib import ending  # noqa: E402
 from farmlib.progress import step  # noqa: E402
 
 CLIENTS, TIMES, HOLD_MS = 8, 50, 5
@@ -179,4 +180,5 @@ def section(quick=False, with_ours=True):
 
 
 if __name__ == "__main__":
+    ending.by_exception()
     print(section("--quick" in sys.argv, "--rivals" not in sys.argv))

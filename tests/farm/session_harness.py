@@ -20,7 +20,6 @@ import os
 import random
 import re
 import shutil
-import signal
 import sys
 import tempfile
 import threading
@@ -33,6 +32,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 import netns  # noqa: E402
 import session_report  # noqa: E402
+from farmlib import ending  # noqa: E402
 from farmlib.part import tail, wait_until  # noqa: E402
 from loss_hosts import FLUSH_MS, MODES, WEB_PORT, Ground, HostFarm  # noqa: E402
 from session_clients import Flood, Visitor, Wire, read  # noqa: E402
@@ -396,13 +396,9 @@ def parser():
     return top
 
 
-def end_well(_number, _frame):
-    sys.exit(130)  # so that what was started is ended
-
-
 def main():
     options = parser().parse_args()
-    signal.signal(signal.SIGTERM, end_well)
+    ending.by_exception()
     if options.list:
         print("\n".join(BY_NAME))
         return 0
