@@ -85,7 +85,7 @@ class Database(Part):
         finally:
             os.environ.pop(proc.PART_VARIABLE, None)
         # Between fork and exec it can't be told from this very process yet.
-        started = wait_until(lambda: proc.identify(self.server.pid()), 10, f"{self.name} to start",
+        started = wait_until(lambda: proc.identify(self.server.pid()), 60, f"{self.name} to start",
                              self.server.log_tail, pace=0.005)
         self.record.update(pid=started.pid, start=started.start, stopped=False)
         self.farm.save()

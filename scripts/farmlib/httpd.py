@@ -69,6 +69,7 @@ FarmSyncApplication   sample-shop /shop.shtml
 # The page depends on nothing but the farm's data, which it reads through farmsync.
 <Location "/shop.shtml">
     FarmSyncReuse On
+    FarmSyncReuseWait 1000
     Header set FarmSync-Depends ""
 </Location>
 <Location "/farmsync/status">
@@ -247,7 +248,7 @@ class WebServer(Part):
         self._check_configuration()
         before = self._generation()
         proc.send(self.process, signal.SIGUSR1)
-        wait_until(lambda: self._generation() != before, 20,
+        wait_until(lambda: self._generation() != before, 60,
                    f"{self.name} to restart gracefully")
 
     def _check_configuration(self):

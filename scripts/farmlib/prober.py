@@ -90,7 +90,7 @@ def switch_bounds(web, version, group="default"):
         facts = json.loads(http_get(web.url + "/farmsync/status?json")[2])
         one = next(one for one in facts["groups"] if one["name"] == group)
         return one if one["newest_served"] == version else None
-    one = wait_until(noted, 10, f"{web.name} to tell of its switch to version {version}")
+    one = wait_until(noted, 60, f"{web.name} to tell of its switch to version {version}")
     return Bounds(one["last_old_bound_us"], one["first_new_bound_us"])
 
 

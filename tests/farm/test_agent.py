@@ -753,7 +753,7 @@ def test_takeover_of_one_that_hangs(agents, data):
     first.process.send_signal(signal.SIGSTOP)
     second = agents(database=data.options, state=first.state).start()
     second.wait_log("FS0613")
-    first.process.wait(10)
+    first.process.wait(SECONDS)
     second.wait_value(data.change())
 
 
@@ -867,7 +867,7 @@ def test_configuration_errors(agents, data, change, number):
     agent.config.update(change)
     agent.start()
     if number:
-        assert agent.process.wait(10) == 2
+        assert agent.process.wait(SECONDS) == 2
         assert agent.lines(number)
         return
     agent.wait(lambda: (agent.group() or {}).get("problem") == "FS0301", "the problem published")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is down on a real httpd, over time, restarts, damage and thousands of changes."""
 
+import contextlib
 import datetime
 import http.client
 import os
@@ -172,9 +173,9 @@ def resident(httpd):
     """Most kilobytes of any request process."""
     most = 0
     for pid in httpd.children():
-        with open(f"/proc/{pid}/status", encoding="utf-8") as file:
-            sizes = [int(line.split()[1]) for line in file if line.startswith("VmRSS")]
-        most = max([most, *sizes])
+        with contextlib.suppress(OSError):  # of the generation before, which ends
+            with open(f"/proc/{pid}/status", encoding="utf-8") as file:
+                most = max([most, *(int(line.split()[1]) for line in file if line.startswith("VmRSS"))])
     return most
 
 

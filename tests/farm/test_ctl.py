@@ -206,7 +206,7 @@ def test_an_act_waits_for_a_promotion_under_way(ctl, shop, connect):
     promoter.run("CALL farmsync.promote('default', %s, 'slow')", shop.epoch())
     with subprocess.Popen([CTL, *ctl.where, "hold"], stdout=subprocess.PIPE) as act:
         # InnoDB's tables are made anew only for who hasn't looked for a tenth of a second.
-        wait_until(lambda: int(shop.one("SELECT COUNT(*) FROM information_schema.innodb_lock_waits")), 20,
+        wait_until(lambda: int(shop.one("SELECT COUNT(*) FROM information_schema.innodb_lock_waits")), 60,
                    "the act to wait", pace=0.25)
         promoter.run("COMMIT")
         assert act.wait(30) == 0

@@ -48,7 +48,7 @@ def stage(farm):
     version = sync_row(farm)["version"]
     wait_until(lambda: int(farm.sql(
         f"SELECT COUNT(*) FROM member WHERE kind = 'agent' AND version_staged >= {version}")[0][0])
-        == len(farm.webs), 20, "all agents to have retrieved it")
+        == len(farm.webs), 60, "all agents to have retrieved it")
     return stamp, version
 
 

@@ -176,7 +176,7 @@ def test_a_group_that_does_not_exist_is_named_and_the_others_go_on(farm):
     try:
         log.wait("nosuch")
         wait_until(lambda: any("FarmSyncGroup" in line and "nosuch" in line
-                               for line in log.text().splitlines()), 20, "the remedy", log.text)
+                               for line in log.text().splitlines()), 60, "the remedy", log.text)
         flows(farm)
         groups = {group["name"]: group for group in status_of(web)["groups"]}
         assert groups["nosuch"]["version"] == 0 and groups["default"]["version"] > 0

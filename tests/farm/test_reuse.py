@@ -174,6 +174,7 @@ Listen 127.0.0.1:{other}
     {"FarmSyncReuseMirror On" if mirror else ""}
     <Location "/">
         FarmSyncReuse On
+        FarmSyncReuseWait 5000
     </Location>
 </VirtualHost>
 """
@@ -391,7 +392,7 @@ def test_the_tag_is_the_same_on_servers_with_one_key(server, tmp_path):
         key = tmp_path / "farm.key"
         key.write_text(f"k1 {secret}\n")
         key.chmod(0o640)
-        other = LoneHttpd("event", settings=f'FarmSyncKeyFile "{key}"\nFarmSyncReuse On\n')
+        other = LoneHttpd("event", settings=f'FarmSyncKeyFile "{key}"\nFarmSyncReuse On\nFarmSyncReuseWait 5000\n')
         with open(other.path("htdocs", "page.shtml"), "w", encoding="ascii") as file:
             file.write(PAGE)
         other.start()

@@ -29,6 +29,7 @@ Listen 127.0.0.1:{tls}
 </VirtualHost>
 <Location "/">
     FarmSyncReuse On
+    FarmSyncReuseWait 5000
     SetOutputFilter DEFLATE
     Header set Cache-Control "private, max-age=60"
 </Location>

@@ -94,7 +94,7 @@ def settle(farm, web, query, **headers):
         assert status == 200
         known.tag = tag
         return visit(farm, web, query, tag, **headers) == (304, tag, False)
-    wait_until(known, 20, "a 304 before the page is made")
+    wait_until(known, 60, "a 304 before the page is made")
     return known.tag
 
 
@@ -174,7 +174,7 @@ def test_a_name_that_changes_while_the_page_is_made(farm):
     thread = threading.Thread(target=lambda: answers.append(get(web, "gate")))
     before = made(farm, web)
     thread.start()
-    wait_until(lambda: made(farm, web) > before, 20, "the page to be begun")
+    wait_until(lambda: made(farm, web) > before, 60, "the page to be begun")
     assert ctl(farm, web, "shipping")[0] == 0
     with open(os.path.join(farm.directory, web.name, "gate"), "w", encoding="ascii") as gate:
         gate.write("\n")
@@ -185,7 +185,7 @@ def test_a_name_that_changes_while_the_page_is_made(farm):
                                                                    If_None_Match=fields["ETag"])))
     before = made(farm, web)
     with_gate.start()
-    wait_until(lambda: made(farm, web) > before, 20, "the page to be made again")
+    wait_until(lambda: made(farm, web) > before, 60, "the page to be made again")
     with open(os.path.join(farm.directory, web.name, "gate"), "w", encoding="ascii") as gate:
         gate.write("\n")
     with_gate.join()
@@ -212,7 +212,7 @@ def test_after_the_agent_was_away_everything_is_made_anew(farm):
     web = farm.webs[1]
     tag = settle(farm, web, "away")
     os.kill(farm.part("agent2").pid, signal.SIGKILL)
-    wait_until(lambda: visit(farm, web, "away", tag) == (304, tag, True), 20, "the page to be made")
+    wait_until(lambda: visit(farm, web, "away", tag) == (304, tag, True), 60, "the page to be made")
     assert settle(farm, web, "away") == tag
     assert json.loads(http_get(web.url + "/farmsync/status?json")[2])["reuse"]["not_modified_early"] > 0
 

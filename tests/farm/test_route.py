@@ -557,7 +557,7 @@ def test_subrequests_and_error_documents_belong_to_their_request(webs):
 def over_http2(url, *options):
     return subprocess.run(["curl", "-sS", "--http2-prior-knowledge", "-o", os.devnull, "-w",
                            "%{http_version} %{http_code} %header{location} %header{set-cookie}", *options, url],
-                          text=True, capture_output=True, timeout=20, check=True).stdout
+                          text=True, capture_output=True, timeout=60, check=True).stdout
 
 
 def test_http2(webs):

@@ -875,7 +875,7 @@ def test_examples_of_the_manual_work(event, tmp_path, language, program, expecte
     visitor = session_of(event, a=1)
     environment = dict(os.environ, FARMSYNC_SESSIONS=f"http://127.0.0.1:{event.port}{REST}")
     done = subprocess.run([*program, str(script), visitor.cookie], env=environment, text=True,
-                          capture_output=True, timeout=20, check=False)
+                          capture_output=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert entries(visitor.get("/app/all")) == {"a": "1", **expected}
     if language == "sh":
