@@ -10,7 +10,7 @@ import tempfile
 import pytest
 
 from farmlib import paths, proc
-from farmlib.part import http_get
+from farmlib.part import http_get, wait_until
 
 SCRIPT = os.path.join(paths.REPO, "scripts", "farm")
 
@@ -18,7 +18,7 @@ SCRIPT = os.path.join(paths.REPO, "scripts", "farm")
 def run(*arguments, check=True):
     environment = {key: value for key, value in os.environ.items() if key != "FARM_DIR"}
     done = subprocess.run([SCRIPT, *arguments], text=True, capture_output=True, env=environment,
-                          stdin=subprocess.DEVNULL, check=False, timeout=120)
+                          stdin=subprocess.DEVNULL, check=False, timeout=280)
     assert not check or done.returncode == 0, done.stderr
     return done
 
@@ -53,9 +53,11 @@ def test_env_is_ready_for_a_shell(farms_by_hand):
     assert "FARM_DATASRV_1" not in second and "FARM_WEB_2" not in second
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+", first["FARM_WEB_1"])
     assert http_get(first["FARM_WEB_1"] + "/farmsync/status")[0] == 200
-    text = subprocess.run(["sh", "-c", first["FARM_SQL"] + " -N -e 'SELECT COUNT(*) FROM member'"],
-                          text=True, capture_output=True, check=True).stdout
-    assert int(text) >= 4  # two agents, two data servers
+
+    def members():
+        return int(subprocess.run(["sh", "-c", first["FARM_SQL"] + " -N -e 'SELECT COUNT(*) FROM member'"],
+                                  text=True, capture_output=True, check=True).stdout)
+    wait_until(lambda: members() >= 4, 60, "two agents and two data servers to have reported")
     for name in ("FARM_PID_WEB_1", "FARM_PID_DS_1", "FARM_PID_DB_1", "FARM_PID_AGENT_1"):
         assert proc.identify(int(first[name]))
 
