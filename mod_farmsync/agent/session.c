@@ -178,7 +178,8 @@ static fs_usec_t do_timers(fs_sessions_t *sessions, apr_pool_t *pool)
     next = sooner(next, fs_ack_step(sessions, now));
     again = fs_flights_again(&sessions->flights, now);
     for (unsigned i = 0; i < sessions->count; i++)
-        fs_send_wake(&sessions->servers[i]);
+        if (fs_flights_has_next(&sessions->flights, i))
+            fs_send_wake(&sessions->servers[i]);
     pthread_mutex_unlock(&sessions->lock);
     next = sooner(next, again);
     return walk == INT64_MAX ? next : sooner(next, now + walk);

@@ -121,7 +121,7 @@ static void renewed(fs_bank_server_t *server, fs_session_batch_reader_t *reader,
 {
     fs_sessions_t *sessions = server->sessions;
     const fs_session_batch_t *head = &reader->head;
-    heard_t *heard = calloc(1, sizeof(*heard));
+    heard_t *heard = reader->left ? calloc(1, sizeof(*heard)) : NULL; /* nearly always nothing */
 
     if (heard) {
         read_renewed(reader, heard);

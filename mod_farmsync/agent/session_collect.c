@@ -6,6 +6,7 @@
 
 #define COLLECT_MOST  512
 #define COLLECT_BYTES (8u << 20)
+#define QUEUE_AT_ONCE 64
 #define PENDING_PACE  (20 * FS_USEC_PER_MSEC) /* while requests are at what has changed */
 #define BUSY_PACE     (5 * FS_USEC_PER_MSEC)
 #define BUSY_PARTS    10 /* of the flush time, while there is always something to send */
@@ -15,6 +16,7 @@ typedef struct due_t {
     fs_session_note_t note;
     void *bytes;
     size_t length;
+    fs_sealed_t *sealed; /* NULL: that failed */
 } due_t;
 
 typedef struct collect_t {
@@ -84,23 +86,35 @@ static int collect_one(void *baton, const fs_session_key_t *key, const fs_sessio
     return ++collect->count == COLLECT_MOST || collect->bytes >= COLLECT_BYTES;
 }
 
-static void send_collected(fs_sessions_t *sessions, const collect_t *collect, apr_pool_t *pool)
+static void seal_one(fs_sessions_t *sessions, due_t *due, apr_pool_t *pool)
 {
-    for (unsigned i = 0; i < collect->count; i++) {
-        const due_t *due = &collect->due[i];
-        int urgent = is_overdue(collect, &due->note);
-        fs_sealed_t *sealed;
-        fs_result_t result;
+    fs_result_t result;
 
-        if (fs_copy_seal(sessions, &due->key, &due->note, due->bytes, due->length, pool, &sealed,
-                         &result)) {
-            fs_log_result(FS_LOG_ERROR, &result);
-            continue;
-        }
+    if (fs_copy_seal(sessions, &due->key, &due->note, due->bytes, due->length, pool, &due->sealed,
+                     &result))
+        fs_log_result(FS_LOG_ERROR, &result);
+}
+
+static void queue_one(fs_sessions_t *sessions, const collect_t *collect, const due_t *due)
+{
+    if (!due->sealed)
+        return;
+    fs_copy_send(sessions, due->sealed, is_overdue(collect, &due->note));
+    fs_pace_sent(&sessions->pace, &due->key, collect->now);
+}
+
+/* Many are queued before the lock is let go: a sender that is woken by the first would begin with
+ * that alone, and each of its requests costs more than what is in it. */
+static void send_collected(fs_sessions_t *sessions, collect_t *collect, apr_pool_t *pool)
+{
+    for (unsigned from = 0, to; from < collect->count; from = to) {
+        to = collect->count - from < QUEUE_AT_ONCE ? collect->count : from + QUEUE_AT_ONCE;
+        for (unsigned i = from; i < to; i++)
+            seal_one(sessions, &collect->due[i], pool);
         pthread_mutex_lock(&sessions->lock);
-        fs_copy_send(sessions, sealed, urgent);
+        for (unsigned i = from; i < to; i++)
+            queue_one(sessions, collect, &collect->due[i]);
         pthread_mutex_unlock(&sessions->lock);
-        fs_pace_sent(&sessions->pace, &due->key, collect->now);
     }
 }
 

@@ -230,6 +230,11 @@ void fs_flight_remove(fs_flights_t *flights, fs_flight_t *flight)
     free(flight);
 }
 
+int fs_flights_has_next(const fs_flights_t *flights, unsigned server)
+{
+    return !TAILQ_EMPTY(&flights->live[server]) || !TAILQ_EMPTY(&flights->low[server]);
+}
+
 unsigned fs_flights_next(fs_flights_t *flights, unsigned server, fs_sealed_t **sealed,
                          unsigned room, size_t bytes)
 {

@@ -91,6 +91,8 @@ fs_flight_t *fs_flight_find(const fs_flights_t *flights, const fs_session_key_t 
 fs_flight_t *fs_flight_put(fs_flights_t *flights, fs_sealed_t *sealed, const unsigned *servers,
                            unsigned count, int low, int urgent);
 
+/* Is anything queued for a server? */
+int fs_flights_has_next(const fs_flights_t *flights, unsigned server);
 /* The next copies for a server, at most `room` and about `bytes`; the caller drops them. Returns
  * how many. They count as sent. */
 unsigned fs_flights_next(fs_flights_t *flights, unsigned server, fs_sealed_t **sealed,
