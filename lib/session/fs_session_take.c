@@ -411,16 +411,14 @@ static int is_news(const fs_session_mine_t *mine)
 fs_session_hand_t fs_session_hand_over(const fs_session_mine_t *mine, const char *asker,
                                        fs_usec_t now)
 {
-    if (mine->taking && mine->there && same(mine->released, asker) && is_news(mine))
-        return FS_SESSION_HAND_GIVE;
+    /* Again, for the answer was lost; unless others may have taken it since. */
+    if (mine->there && same(mine->released, asker) && is_news(mine))
+        return mine->doubt ? FS_SESSION_HAND_NONE : FS_SESSION_HAND_GIVE;
     if (mine->taking && (!mine->there || mine->released[0] || mine->doubt))
         return FS_SESSION_HAND_TAKING;
-    if (!mine->there)
+    /* Who has had it learns nothing from it: another one may have it since. */
+    if (!mine->there || same(mine->released, asker))
         return FS_SESSION_HAND_NONE;
-    /* Again, for the answer was lost; but who has had it learns nothing from it: another one may
-     * have it since. */
-    if (same(mine->released, asker))
-        return is_news(mine) ? FS_SESSION_HAND_GIVE : FS_SESSION_HAND_NONE;
     if (mine->released[0])
         return FS_SESSION_HAND_NAME;
     /* Who was told a moment ago that it may be served is at it, though it is in doubt by now. */

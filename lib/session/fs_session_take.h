@@ -175,7 +175,8 @@ unsigned fs_session_take_rank(const fs_session_taking_t *taking);
 typedef struct fs_session_mine_t {
     int there;
     const char *released; /* to whom; "": it isn't */
-    int doubt;            /* it may not be served: the bank may have given it to another one */
+    int doubt;            /* it may not be served, or not if it weren't released: the bank may have
+                             given it to another one */
     int taking;           /* this host is taking it */
     unsigned rank;        /* fs_session_take_rank */
     fs_session_stamp_t version;              /* of what is there */
@@ -195,7 +196,8 @@ typedef enum fs_session_hand_t {
     FS_SESSION_HAND_TAKING, /* answer TAKING with `rank`, and with what is there: not now, ask again
                              */
     FS_SESSION_HAND_NONE    /* answer NONE; if it is there, release it to `asker` nevertheless and
-                               answer with what is there: the bank says whose it is */
+                               answer with what is there: the bank says whose it is. If it is being
+                               taken: as with GIVE */
 } fs_session_hand_t;
 fs_session_hand_t fs_session_hand_over(const fs_session_mine_t *mine, const char *asker,
                                        fs_usec_t now);

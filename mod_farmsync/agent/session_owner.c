@@ -196,7 +196,9 @@ static fs_session_hand_t decide(const fs_asked_t *asked, const handing_t *handin
     pthread_mutex_lock(&sessions->lock);
     mine->taking = fs_fetch_is_taking(sessions, &handing->key, &mine->rank);
     hand = fs_session_hand_over(mine, asked->from, fs_session_clock());
-    if (mine->taking && hand == FS_SESSION_HAND_GIVE && !fs_fetch_void(sessions, &handing->key))
+    if (mine->taking && mine->there &&
+        (hand == FS_SESSION_HAND_GIVE || hand == FS_SESSION_HAND_NONE) &&
+        !fs_fetch_void(sessions, &handing->key))
         hand = FS_SESSION_HAND_WAIT;
     pthread_mutex_unlock(&sessions->lock);
     return hand;

@@ -43,12 +43,18 @@ static void forget(host_t *host)
     memset(host->told, 0, sizeof(host->told));
 }
 
-int sim_allows(const host_t *host)
+/* May it be served, or could it if it weren't released? */
+static int is_trusted(const host_t *host)
 {
     const fs_session_trusted_t *trusted = &host->vouching.trusted;
 
-    return host->own && !host->released[0] && world.now < trusted->until &&
+    return world.now < trusted->until &&
            (trusted->alone || (host->checked && host->checked == trusted->generation));
+}
+
+int sim_allows(const host_t *host)
+{
+    return host->own && !host->released[0] && is_trusted(host);
 }
 
 /* --- handing over, letting go --------------------------------------------------------------------
@@ -61,7 +67,7 @@ static void hear_hand(unsigned self, const message_t *asked)
                                   .candidate_count = host->candidate_count};
     fs_session_mine_t mine = {.there = host->own != NULL,
                               .released = host->released,
-                              .doubt = host->own && !host->released[0] && !sim_allows(host),
+                              .doubt = host->own && !is_trusted(host),
                               .taking = host->taking,
                               .rank = fs_session_take_rank(&taking),
                               .asker_version = asked->has_base ? &asked->base : NULL,
@@ -94,8 +100,10 @@ static void hear_hand(unsigned self, const message_t *asked)
     case FS_SESSION_HAND_WAIT:
         answer.what = FS_SESSION_SAID_NONE;
         answer.copy = host->own;
-        if (host->own)
+        if (host->own) {
             let_go(host, sim_names[asked->from]);
+            host->taking_generation = 0;
+        }
         host->told_none[asked->from] = world.now;
         break;
     }

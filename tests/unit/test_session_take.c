@@ -103,7 +103,7 @@ END_TEST
 START_TEST(what_was_released_to_who_asks_is_his)
 {
     fs_session_taking_t taking = taking_of(1);
-    fs_session_mine_t mine = {.there = 1, .released = "web1", .doubt = 1, .turn = 1};
+    fs_session_mine_t mine = {.there = 1, .released = "web1", .turn = 1};
     const fs_session_stamp_t older = {4, 9, 9}, newer = {6, 1, 1};
 
     candidates[0] = candidates[1] = heard(FS_SESSION_HEARD_GRANTED, 0, "");
@@ -125,6 +125,11 @@ START_TEST(what_was_released_to_who_asks_is_his)
     ck_assert_int_eq(fs_session_hand_over(&mine, "web1", 0), FS_SESSION_HAND_NONE);
     mine.asker_version = &mine.version;
     ck_assert_int_eq(fs_session_hand_over(&mine, "web1", 0), FS_SESSION_HAND_GIVE);
+    /* It was let go in doubt, or the lease has run out since: another one may have taken it. */
+    mine.doubt = 1;
+    ck_assert_int_eq(fs_session_hand_over(&mine, "web1", 0), FS_SESSION_HAND_NONE);
+    mine.taking = 1;
+    ck_assert_int_eq(fs_session_hand_over(&mine, "web1", 0), FS_SESSION_HAND_NONE);
 }
 END_TEST
 
