@@ -114,11 +114,12 @@ static fs_reuse_mirrors_t *current_mirrors(server_rec *server)
     now = fs_time_mono();
     look = atomic_load(&look_again);
     if (now < look || !atomic_compare_exchange_strong(&look_again, &look, now + LOOK_AGAIN))
-        return NULL; /* another thread is at it, or it failed */
+        return NULL; /* another thread is at it, or it failed a moment ago */
     mapped = make_and_map(server);
     atomic_store(&mirrors, mapped);
     if (!mapped)
         return NULL;
+    atomic_store(&look_again, 0);
     fs_reuse_count(FS_REUSE_REMAPPED, 1);
     ap_log_error(APLOG_MARK, APLOG_INFO, 0, server,
                  "FS1713: %s is another file than before: this process reads that one now",

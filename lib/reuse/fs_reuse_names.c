@@ -16,7 +16,7 @@
 #include "base/fs_once.h"
 #include "base/fs_time.h"
 
-#define MAGIC  "fsnames1"
+#define MAGIC  "fsnames2"
 #define SLOTS  65536
 #define PROBES 8
 
@@ -30,6 +30,7 @@ typedef struct table_t {
     _Atomic uint64_t sequence;
     _Atomic uint64_t floor;
     _Atomic int64_t writer;
+    _Atomic uint64_t inode; /* that the writer has mapped; another one's is a copy of it */
     slot_t slots[SLOTS];
 } table_t;
 
@@ -129,6 +130,7 @@ static apr_status_t map_writer(fs_reuse_names_t *names, const char *path, uint64
     next = (next > before ? next : before) + 1;
     atomic_store(&names->table->floor, next);
     atomic_store(&names->table->sequence, next);
+    atomic_store(&names->table->inode, names->inode);
     atomic_store(&names->table->writer, getpid());
     return APR_SUCCESS;
 }
@@ -203,7 +205,8 @@ void fs_reuse_names_close(fs_reuse_names_t *names)
 
 int64_t fs_reuse_names_writer(const fs_reuse_names_t *names)
 {
-    return atomic_load(&names->table->writer);
+    return atomic_load(&names->table->inode) == names->inode ? atomic_load(&names->table->writer)
+                                                             : 0;
 }
 
 int fs_reuse_names_current(const fs_reuse_names_t *names, const char *path)

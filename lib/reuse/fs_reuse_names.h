@@ -47,7 +47,7 @@ apr_status_t fs_reuse_names_follow(fs_reuse_names_t *names, const char *path, in
 apr_status_t fs_reuse_names_open_reader(fs_reuse_names_t **names, const char *path,
                                         fs_result_t *result);
 void fs_reuse_names_close(fs_reuse_names_t *names);
-/* The process that has it open for writing, or had. */
+/* The process that has this very file open for writing, or had; 0 none. */
 int64_t fs_reuse_names_writer(const fs_reuse_names_t *names);
 /* 1 if `path` is still the file that is mapped. */
 int fs_reuse_names_current(const fs_reuse_names_t *names, const char *path);
