@@ -31,6 +31,49 @@ static void set_aside(const preparing_t *preparing, const char *number, const ch
         preparing->store->name, preparing->dir, why, preparing->dir, preparing->store->instead);
 }
 
+static int check(const fs_lmdb_store_t *store, const char *dir)
+{
+    MDB_dbi tables[FS_LMDB_TABLES];
+    MDB_env *env;
+    int error = store->open(&env, tables, dir, 0);
+
+    if (!error) {
+        error = store->check(env, tables);
+        mdb_env_close(env);
+    }
+    return error;
+}
+
+static int fill(const fs_lmdb_store_t *store, MDB_env *env, MDB_dbi meta)
+{
+    MDB_txn *txn;
+    int error = store->reserve ? store->reserve(env) : 0;
+
+    if (!error)
+        error = mdb_txn_begin(env, NULL, 0, &txn);
+    if (error)
+        return error;
+    error = fs_lmdb_give_random(txn, meta, "writer");
+    if (!error)
+        return mdb_txn_commit(txn);
+    mdb_txn_abort(txn);
+    return error;
+}
+
+/* Makes what isn't there. */
+static int make(const fs_lmdb_store_t *store, const char *dir)
+{
+    MDB_dbi tables[FS_LMDB_TABLES];
+    MDB_env *env;
+    int error = store->open(&env, tables, dir, 1);
+
+    if (!error) {
+        error = fill(store, env, tables[store->meta]);
+        mdb_env_close(env);
+    }
+    return error;
+}
+
 /* The store that is there goes on, or is set aside with a warning in `result`. */
 static apr_status_t judge(const preparing_t *preparing, const char *boot, fs_result_t *result)
 {
@@ -41,7 +84,7 @@ static apr_status_t judge(const preparing_t *preparing, const char *boot, fs_res
         set_aside(preparing, store->damaged, "is damaged", result);
     } else if (!fs_boot_is_good(boot, preparing->boot)) {
         set_aside(preparing, store->lost, "was in use when the host went down", result);
-    } else if ((error = store->check(preparing->dir)) != 0) {
+    } else if ((error = check(store, preparing->dir)) != 0) {
         if (!fs_lmdb_is_damage(error))
             return store->failed(error, "check", result);
         set_aside(preparing, store->damaged, "is damaged", result);
@@ -65,7 +108,7 @@ static apr_status_t prepare(void *baton, fs_result_t *result)
         return status;
     if (preparing->first && preparing->store->clear)
         preparing->store->clear(preparing->dir);
-    error = preparing->store->make(preparing->dir);
+    error = make(preparing->store, preparing->dir);
     status = error ? preparing->store->failed(error, "make", &failure)
                    : fs_boot_write(boot, preparing->boot, 0, &failure);
     if (status != APR_SUCCESS)
@@ -100,8 +143,9 @@ apr_status_t fs_lmdb_settle(const fs_lmdb_store_t *store, const char *dir, const
                             fs_result_t *result)
 {
     char path[PATH_ROOM], name[FS_BOOT_SIZE];
+    MDB_dbi tables[FS_LMDB_TABLES];
     MDB_env *env;
-    int error = store->open(&env, dir);
+    int error = store->open(&env, tables, dir, 0);
 
     if (!error) {
         error = mdb_env_sync(env, 1);

@@ -15,14 +15,18 @@
 
 #include "base/fs_result.h"
 
+#define FS_LMDB_TABLES 16 /* that a store has at the most */
+
 /* What a store is. The functions return 0, or an error of LMDB or the system. */
 typedef struct fs_lmdb_store_t {
-    const char *name;              /* "the session store", in messages */
-    const char *instead;           /* where what was in it comes from when it is lost */
-    const char *damaged, *lost;    /* numbers of the messages: is damaged; the host went down */
-    int (*check)(const char *dir); /* reads all of it */
-    int (*make)(const char *dir);  /* makes what isn't there */
-    int (*open)(MDB_env **env, const char *dir);
+    const char *name;           /* "the session store", in messages */
+    const char *instead;        /* where what was in it comes from when it is lost */
+    const char *damaged, *lost; /* numbers of the messages: is damaged; the host went down */
+    unsigned meta;              /* the table that says who writes */
+    /* Opens it with its tables; `make`: what isn't there is made. */
+    int (*open)(MDB_env **env, MDB_dbi *tables, const char *dir, int make);
+    int (*reserve)(MDB_env *env);                      /* makes room in a new one; NULL: nothing */
+    int (*check)(MDB_env *env, const MDB_dbi *tables); /* reads all of it */
     void (*clear)(const char *dir); /* what beside it ended with its processes; NULL: nothing */
     /* Says that it can't be opened, made, checked ... (`what`) and what to do. */
     apr_status_t (*failed)(int error, const char *what, fs_result_t *result);

@@ -5,6 +5,8 @@
 #include "base/fs_lmdb.h"
 #include "base/fs_lmdb_prepare.h"
 
+_Static_assert(TABLES <= FS_LMDB_TABLES, "fs_lmdb_prepare has no room for all");
+
 static int is_good(void *baton, unsigned table, const MDB_val *key, const MDB_val *value)
 {
     (void)baton;
@@ -26,51 +28,9 @@ static int is_good(void *baton, unsigned table, const MDB_val *key, const MDB_va
     }
 }
 
-static int check_all(const char *dir)
+static int check_all(MDB_env *env, const MDB_dbi *tables)
 {
-    MDB_dbi tables[TABLES];
-    MDB_env *env;
-    int error = fs_route_env_open(&env, tables, dir, 0);
-
-    if (error)
-        return error;
-    error = fs_lmdb_check(env, tables, TABLES, is_good, NULL);
-    mdb_env_close(env);
-    return error;
-}
-
-static int write_writer(MDB_env *env, const MDB_dbi tables[TABLES])
-{
-    MDB_txn *txn;
-    int error = mdb_txn_begin(env, NULL, 0, &txn);
-
-    if (error)
-        return error;
-    error = fs_lmdb_give_random(txn, tables[META], "writer");
-    if (!error)
-        return mdb_txn_commit(txn);
-    mdb_txn_abort(txn);
-    return error;
-}
-
-static int make_store(const char *dir)
-{
-    MDB_dbi tables[TABLES];
-    MDB_env *env;
-    int error = fs_route_env_open(&env, tables, dir, 1);
-
-    if (!error) {
-        error = write_writer(env, tables);
-        mdb_env_close(env);
-    }
-    return error;
-}
-
-static int open_store(MDB_env **env, const char *dir)
-{
-    MDB_dbi tables[TABLES];
-
-    return fs_route_env_open(env, tables, dir, 0);
+    return fs_lmdb_check(env, tables, TABLES, is_good, NULL);
 }
 
 static const fs_lmdb_store_t visitors = {
@@ -78,9 +38,9 @@ static const fs_lmdb_store_t visitors = {
     .instead = "visitors are known again by their cookies, and from the other servers",
     .damaged = "FS1614",
     .lost = "FS1615",
+    .meta = META,
+    .open = fs_route_env_open,
     .check = check_all,
-    .make = make_store,
-    .open = open_store,
     .failed = fs_route_store_failed};
 
 apr_status_t fs_route_store_prepare(const char *dir, uid_t uid, gid_t gid, int first,

@@ -11,6 +11,8 @@
 
 #define PATH_ROOM (PATH_MAX + 64)
 
+_Static_assert(TABLES <= FS_LMDB_TABLES, "fs_lmdb_prepare has no room for all");
+
 static int check_slot(const MDB_val *name, const MDB_val *value, apr_pool_t *pool)
 {
     fs_session_record_t record;
@@ -38,56 +40,20 @@ static int is_good(void *baton, unsigned table, const MDB_val *name, const MDB_v
     }
 }
 
-static int check_all(const char *dir)
+static int check_all(MDB_env *env, const MDB_dbi *tables)
 {
-    MDB_dbi tables[TABLES];
     apr_pool_t *pool;
-    MDB_env *env;
-    int error = fs_session_env_open(&env, tables, dir, 0, 0);
+    int error;
 
-    if (error)
-        return error;
     apr_pool_create(&pool, NULL);
     error = fs_lmdb_check(env, tables, TABLES, is_good, pool);
-    mdb_env_close(env);
     apr_pool_destroy(pool);
     return error;
 }
 
-static int fill_new(MDB_env *env, const MDB_dbi tables[TABLES])
+static int open_store(MDB_env **env, MDB_dbi *tables, const char *dir, int make)
 {
-    MDB_txn *txn;
-    int error = fs_session_env_reserve_first(env);
-
-    if (!error)
-        error = mdb_txn_begin(env, NULL, 0, &txn);
-    if (error)
-        return error;
-    error = fs_lmdb_give_random(txn, tables[META], "writer");
-    if (!error)
-        return mdb_txn_commit(txn);
-    mdb_txn_abort(txn);
-    return error;
-}
-
-static int make_store(const char *dir)
-{
-    MDB_dbi tables[TABLES];
-    MDB_env *env;
-    int error = fs_session_env_open(&env, tables, dir, 0, 1);
-
-    if (!error) {
-        error = fill_new(env, tables);
-        mdb_env_close(env);
-    }
-    return error;
-}
-
-static int open_store(MDB_env **env, const char *dir)
-{
-    MDB_dbi tables[TABLES];
-
-    return fs_session_env_open(env, tables, dir, 0, 0);
+    return fs_session_env_open(env, tables, dir, 0, make);
 }
 
 /* What the maps beside the store hold ended with its processes. */
@@ -106,9 +72,10 @@ static const fs_lmdb_store_t sessions = {.name = "the session store",
                                          .instead = "sessions are fetched from the bank",
                                          .damaged = "FS1211",
                                          .lost = "FS1215",
-                                         .check = check_all,
-                                         .make = make_store,
+                                         .meta = META,
                                          .open = open_store,
+                                         .reserve = fs_session_env_reserve_first,
+                                         .check = check_all,
                                          .clear = remove_maps,
                                          .failed = fs_session_store_failed};
 
