@@ -141,6 +141,13 @@ static void take_status(fs_share_peer_t *peer, const fs_route_peer_status_t *sta
         peer->heard = 1;
 }
 
+void fs_route_share_partial(fs_route_share_t *share, fs_moment_t now, int partial)
+{
+    if (share->partial && !partial)
+        share->began = now.mono;
+    share->partial = partial;
+}
+
 void fs_route_share_peers(fs_route_share_t *share, fs_moment_t now,
                           const fs_route_peer_status_t *peers, unsigned count)
 {

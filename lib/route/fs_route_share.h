@@ -59,6 +59,9 @@ typedef struct fs_route_peer_status_t {
     uint64_t sequence;
     uint64_t digest;
 } fs_route_peer_status_t;
+/* 1: there may be servers of which this one hasn't heard yet, as it has only just started. When
+ * that is over, it compares with those that there are. Before fs_route_share_peers. */
+void fs_route_share_partial(fs_route_share_t *share, fs_moment_t now, int partial);
 /* All that there are. Each second, and when something has changed. */
 void fs_route_share_peers(fs_route_share_t *share, fs_moment_t now,
                           const fs_route_peer_status_t *peers, unsigned count);

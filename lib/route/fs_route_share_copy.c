@@ -72,7 +72,7 @@ static int is_waited_for(const fs_route_share_t *share, const fs_share_peer_t *p
 
 void fs_share_judge_ready(fs_route_share_t *share, fs_moment_t now)
 {
-    unsigned waiting = 0;
+    unsigned waiting = share->partial;
     int others = 0;
 
     if (share->ready)

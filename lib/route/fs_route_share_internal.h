@@ -62,6 +62,7 @@ struct fs_route_share_t {
     unsigned turn; /* whose turn it is to be asked or told */
     uint64_t ids;
     fs_usec_t began; /* mono: comparing */
+    int partial;     /* `peers` may not be all that there are */
     int ready;
     int late;                      /* ready because it took too long */
     uint64_t generation, sequence; /* of the own log, as looked up last */

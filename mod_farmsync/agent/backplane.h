@@ -88,6 +88,10 @@ typedef struct fs_peer_name_t {
 unsigned fs_peers_list(fs_agent_t *agent, fs_peer_name_t *peers, unsigned max);
 /* How many of the configuration have never answered, so that their names aren't known. */
 unsigned fs_peers_nameless(fs_agent_t *agent);
+/* 1 while this server has just started and hasn't compared what it knows with the others, if there
+ * may be any: there may be records of which it doesn't know. 0: whoever watches has been told of
+ * all that came. No lock is held. */
+int fs_backplane_is_syncing(fs_agent_t *agent);
 /* Farm time for stamps and windows: as children see it, or the wall clock if no source is known. */
 fs_usec_t fs_backplane_time(fs_agent_t *agent);
 

@@ -230,3 +230,19 @@ unsigned fs_peers_nameless(fs_agent_t *agent)
     pthread_mutex_unlock(&backplane->lock);
     return count;
 }
+
+int fs_backplane_is_syncing(fs_agent_t *agent)
+{
+    fs_backplane_t *backplane = agent->backplane;
+    fs_exchange_info_t info;
+
+    if (!agent->config.peer_count && !agent->config.server_count)
+        return 0;
+    pthread_mutex_lock(&backplane->lock);
+    fs_exchange_info(backplane->exchange, &info);
+    pthread_mutex_unlock(&backplane->lock);
+    if (info.state == FS_EXCHANGE_SYNCING)
+        return 1;
+    fs_backplane_deliver(backplane); /* what the comparison brought */
+    return 0;
+}

@@ -51,6 +51,9 @@ static void look_at_peers(fs_route_visitors_t *visitors, fs_moment_t now)
     if (!rung && now.mono - visitors->looked < LOOK_EVERY)
         return;
     visitors->looked = now.mono;
+    /* Whoever took this server's visitors over may be one of whom it knows nothing: what it had
+     * heard before it was killed wasn't on disk yet. */
+    fs_route_share_partial(visitors->share, now, fs_backplane_is_syncing(visitors->agent));
     count = fs_route_peers(visitors->agent, visitors->peers, FS_ROUTE_SERVERS);
     for (unsigned i = 0; i < count; i++)
         visitors->statuses[i] = status_of(&visitors->peers[i]);

@@ -111,7 +111,7 @@ def test_who_was_taken_over_is_given_up_before_the_return(homes):
     homes[3].begin()
     # Its own store still says that all are home there; when it takes part, it knows better.
     homes.farm.sees(homes[1], homes[3], "alive", "ramping")
-    assert homes.counts(3) == {"web1": 300, "web3": 100}
+    assert homes.counts(3) == {"web1": 300, "web3": 100}, "\n".join(host.log() for host in homes.farm.hosts)
     homes.agree({"web1": 300, "web3": 100})
     assert home_of(homes[3], last) in ("web1", "web3")
     assert "FS1689: routing: 300 visitors" in homes[3].log()

@@ -592,6 +592,49 @@ START_TEST(a_returning_server_gives_up_whom_others_took_over)
 }
 END_TEST
 
+/* What it had heard of the others before it was killed may be lost: then it doesn't know of them at
+ * once. */
+START_TEST(who_has_not_heard_of_the_others_yet_is_not_ready)
+{
+    farm_t *farm = begin(61);
+    fs_route_share_t *share;
+
+    run(farm, 3 * SECOND);
+    request(farm, 0, 0);
+    run(farm, SECOND);
+    stop(farm, 0);
+    start(farm, 0, 0);
+    share = farm->servers[0].share;
+    for (unsigned i = 0; i < 29; i++, farm->now += SECOND) {
+        fs_route_share_partial(share, moment(farm), 1);
+        fs_route_share_peers(share, moment(farm), NULL, 0);
+        ck_assert_int_eq(fs_route_share_ready(share), 0);
+    }
+    fs_route_share_partial(share, moment(farm), 0);
+    look(farm, 0); /* there they are, and not compared with yet */
+    ck_assert_int_eq(fs_route_share_ready(share), 0);
+    run(farm, 10 * SECOND);
+    ck_assert_int_eq(fs_route_share_ready(share), 1);
+    end(farm);
+}
+END_TEST
+
+/* Nobody ever answers: it goes on all the same. */
+START_TEST(who_hears_of_nobody_is_ready_in_time)
+{
+    farm_t *farm = begin(62);
+    fs_route_share_t *share = farm->servers[0].share;
+    fs_route_share_info_t info;
+
+    fs_route_share_partial(share, moment(farm), 1);
+    farm->now += 31 * SECOND;
+    fs_route_share_peers(share, moment(farm), NULL, 0);
+    fs_route_share_info(share, &info);
+    ck_assert(fs_route_share_ready(share) && info.late);
+    end(farm);
+}
+END_TEST
+
 /* Not by their cookies alone: the others know whose they are. */
 START_TEST(a_lost_store_is_filled_by_the_others)
 {
@@ -951,6 +994,8 @@ static Suite *share_suite(void)
     tcase_add_loop_test(tests, a_partition_heals, 0, 4);
     tcase_add_loop_test(tests, a_farm_in_trouble_comes_to_one_state, 0, 12);
     tcase_add_test(tests, a_returning_server_gives_up_whom_others_took_over);
+    tcase_add_test(tests, who_has_not_heard_of_the_others_yet_is_not_ready);
+    tcase_add_test(tests, who_hears_of_nobody_is_ready_in_time);
     tcase_add_loop_test(tests, a_lost_store_is_filled_by_the_others, 0, 2);
     tcase_add_test(tests, idle_visitors_return_little_by_little);
     tcase_add_loop_test(tests, visitors_return_by_policy, 0, 2);
