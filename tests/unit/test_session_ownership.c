@@ -211,7 +211,7 @@ static Suite *session_ownership_suite(void)
     TCase *ownership = tcase_create("ownership");
 
     tcase_add_checked_fixture(ownership, setup, teardown);
-    tcase_set_timeout(ownership, 300);
+    tcase_set_timeout(ownership, 3600); /* for who asks for many */
     tcase_add_test(ownership, a_session_has_one_owner_and_loses_nothing);
     suite_add_tcase(suite, ownership);
     return suite;
