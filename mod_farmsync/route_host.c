@@ -89,9 +89,7 @@ typedef struct settling_t {
 
 static apr_status_t settle_apart(void *data, fs_result_t *result)
 {
-    const char *dir = ((const settling_t *)data)->dir;
-
-    return fs_lmdb_in_use(dir) ? APR_SUCCESS : fs_route_store_settle(dir, NULL, result);
+    return fs_route_store_settle(((const settling_t *)data)->dir, NULL, result);
 }
 
 /* httpd ends, its children are gone; an agent that runs by itself may go on. The file is httpd's

@@ -70,8 +70,7 @@ static void settle_and_exit(const char *dir)
 
     alarm(SETTLE_SECONDS);
     signal(SIGALRM, SIG_DFL);
-    _exit(become_httpd_user() || fs_lmdb_in_use(dir) ||
-          fs_session_store_settle(dir, NULL, &result));
+    _exit(become_httpd_user() || fs_session_store_settle(dir, NULL, &result));
 }
 
 typedef struct settling_t {

@@ -8,6 +8,7 @@
 #include <openssl/rand.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -189,6 +190,21 @@ void fs_lmdb_unmark(int *mark)
 static void file_in(char path[PATH_ROOM], const char *dir, const char *name)
 {
     snprintf(path, PATH_ROOM, "%s/%s", dir, name);
+}
+
+int fs_lmdb_lock(const char *dir)
+{
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), error;
+
+    while (fd >= 0 && flock(fd, LOCK_EX)) {
+        error = errno;
+        if (error == EINTR)
+            continue;
+        close(fd);
+        errno = error;
+        return -1;
+    }
+    return fd;
 }
 
 int fs_lmdb_is_there(const char *dir)

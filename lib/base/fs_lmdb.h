@@ -57,6 +57,11 @@ const char *fs_lmdb_remedy(int error);
 int *fs_lmdb_mark(void);
 void fs_lmdb_unmark(int *mark); /* NULL is fine */
 
+/*
+ * Locks the directory against others who open a store there or take it away, until the descriptor
+ * is closed; -1 with errno.
+ */
+int fs_lmdb_lock(const char *dir);
 /* 1 if there is a store in the directory. */
 int fs_lmdb_is_there(const char *dir);
 /*

@@ -2,17 +2,22 @@
 #include "base/fs_lmdb_prepare.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include "base/fs_apart.h"
 #include "base/fs_boot.h"
 #include "base/fs_file.h"
 #include "base/fs_lmdb.h"
+#include "base/fs_time.h"
 
 #define PATH_ROOM     (PATH_MAX + 64)
-#define CHECK_SECONDS 120 /* a damaged tree may lead round in a circle */
+#define CHECK_SECONDS 120                    /* a damaged tree may lead round in a circle */
+#define TURN_FOR      (30 * FS_USEC_PER_SEC) /* less: who waits isn't taken for who goes round */
+#define LOOK          (2 * FS_USEC_PER_MSEC)
 
 typedef struct preparing_t {
     const fs_lmdb_store_t *store;
@@ -22,10 +27,48 @@ typedef struct preparing_t {
     char boot[FS_BOOT_SIZE];
 } preparing_t;
 
+/*
+ * Only one at a time prepares or settles a store: httpd's parent, the one before it, an agent that
+ * was started by hand. Until the descriptor is closed; -1 with errno.
+ */
+static int take_turn(const char *dir)
+{
+    fs_usec_t until = fs_time_mono() + TURN_FOR;
+    char path[PATH_ROOM];
+    int fd, error;
+
+    snprintf(path, sizeof(path), "%s/prepare.lock", dir);
+    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    while (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB)) {
+        error = errno;
+        if ((error == EWOULDBLOCK || error == EINTR) && fs_time_mono() < until) {
+            fs_time_sleep_until(fs_time_mono() + LOOK);
+            continue;
+        }
+        close(fd);
+        errno = error == EWOULDBLOCK ? EBUSY : error;
+        return -1;
+    }
+    return fd;
+}
+
+/* Takes files away, unless somebody has the store open by now. 1 if that was done. */
+static int while_unused(const char *dir, void (*take_away)(const char *dir))
+{
+    int fd = fs_lmdb_lock(dir), unused = fd >= 0 && !fs_lmdb_in_use(dir);
+
+    if (unused)
+        take_away(dir);
+    if (fd >= 0)
+        close(fd);
+    return unused;
+}
+
 static void set_aside(const preparing_t *preparing, const char *number, const char *why,
                       fs_result_t *result)
 {
-    fs_lmdb_set_aside(preparing->dir);
+    if (!while_unused(preparing->dir, fs_lmdb_set_aside))
+        return;
     fs_result_set(
         result, APR_SUCCESS, number, "%s %s %s; it was moved to %s/damaged and a new one made: %s",
         preparing->store->name, preparing->dir, why, preparing->dir, preparing->store->instead);
@@ -92,27 +135,38 @@ static apr_status_t judge(const preparing_t *preparing, const char *boot, fs_res
     return APR_SUCCESS;
 }
 
-/* In a process of its own. */
-static apr_status_t prepare(void *baton, fs_result_t *result)
+static apr_status_t prepare_in_turn(const preparing_t *preparing, fs_result_t *result)
 {
-    const preparing_t *preparing = baton;
+    int first = preparing->first && !fs_lmdb_in_use(preparing->dir), error;
     apr_status_t status = APR_SUCCESS;
     fs_result_t failure;
     char boot[PATH_ROOM];
-    int error;
 
     snprintf(boot, sizeof(boot), "%s/boot", preparing->dir);
-    if (preparing->first && fs_lmdb_is_there(preparing->dir))
+    if (first && fs_lmdb_is_there(preparing->dir))
         status = judge(preparing, boot, result);
     if (status != APR_SUCCESS)
         return status;
-    if (preparing->first && preparing->store->clear)
-        preparing->store->clear(preparing->dir);
+    if (first && preparing->store->clear)
+        while_unused(preparing->dir, preparing->store->clear);
     error = make(preparing->store, preparing->dir);
     status = error ? preparing->store->failed(error, "make", &failure)
                    : fs_boot_write(boot, preparing->boot, 0, &failure);
     if (status != APR_SUCCESS)
         *result = failure;
+    return status;
+}
+
+/* In a process of its own. */
+static apr_status_t prepare(void *baton, fs_result_t *result)
+{
+    const preparing_t *preparing = baton;
+    int turn = take_turn(preparing->dir);
+    apr_status_t status = turn < 0 ? preparing->store->failed(errno, "prepare", result)
+                                   : prepare_in_turn(preparing, result);
+
+    if (turn >= 0)
+        close(turn);
     return status;
 }
 
@@ -139,8 +193,8 @@ apr_status_t fs_lmdb_prepare(const fs_lmdb_store_t *store, const char *dir, uid_
     return died ? store->failed(MDB_CORRUPTED, "check", result) : status;
 }
 
-apr_status_t fs_lmdb_settle(const fs_lmdb_store_t *store, const char *dir, const char *boot,
-                            fs_result_t *result)
+static apr_status_t settle_in_turn(const fs_lmdb_store_t *store, const char *dir, const char *boot,
+                                   fs_result_t *result)
 {
     char path[PATH_ROOM], name[FS_BOOT_SIZE];
     MDB_dbi tables[FS_LMDB_TABLES];
@@ -156,4 +210,17 @@ apr_status_t fs_lmdb_settle(const fs_lmdb_store_t *store, const char *dir, const
     snprintf(path, sizeof(path), "%s/boot", dir);
     fs_boot_name(name, boot);
     return fs_boot_write(path, name, 1, result);
+}
+
+apr_status_t fs_lmdb_settle(const fs_lmdb_store_t *store, const char *dir, const char *boot,
+                            fs_result_t *result)
+{
+    int turn = take_turn(dir);
+    apr_status_t status;
+
+    if (turn < 0)
+        return store->failed(errno, "settle", result);
+    status = fs_lmdb_in_use(dir) ? APR_SUCCESS : settle_in_turn(store, dir, boot, result);
+    close(turn);
+    return status;
 }

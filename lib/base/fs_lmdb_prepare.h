@@ -33,16 +33,16 @@ typedef struct fs_lmdb_store_t {
 } fs_lmdb_store_t;
 
 /*
- * Before those who use it are there: makes the store or checks the one that is there, in a process
- * that runs as uid and gid (if this one is root's; (uid_t)-1: as it is). A damaged one, or one of a
- * host that went down without fs_lmdb_settle, is set aside and a new one made; then the status is
- * success and result->problem is the warning; else it is "". `first`: nobody uses the store yet,
- * check every page. `boot`: as fs_boot_name. `result` may be NULL. Errors: the store's, FS0013,
- * FS0014.
+ * Before those who use it are there, or at the same time as they do it themselves: makes the store
+ * or checks the one that is there, in a process that runs as uid and gid (if this one is root's;
+ * (uid_t)-1: as it is). A damaged one, or one of a host that went down without fs_lmdb_settle, is
+ * set aside and a new one made; then the status is success and result->problem is the warning; else
+ * it is "". `first`: check every page, unless somebody uses the store by now. `boot`: as
+ * fs_boot_name. `result` may be NULL. Errors: the store's, FS0013, FS0014.
  */
 apr_status_t fs_lmdb_prepare(const fs_lmdb_store_t *store, const char *dir, uid_t uid, gid_t gid,
                              int first, const char *boot, fs_result_t *result);
-/* Nobody uses it any more: what is in it stays good when the host goes down. */
+/* If nobody uses it any more: what is in it stays good when the host goes down. */
 apr_status_t fs_lmdb_settle(const fs_lmdb_store_t *store, const char *dir, const char *boot,
                             fs_result_t *result);
 

@@ -40,8 +40,14 @@ int fs_route_env_open(MDB_env **env, MDB_dbi tables[TABLES], const char *dir, in
 {
     const fs_lmdb_kind_t kind = {table_names, TABLES, MAX_READERS, MDB_NOSYNC | MDB_NORDAHEAD,
                                  MAP_BYTES};
+    int fd = fs_lmdb_lock(dir), error;
 
-    return fs_lmdb_open(env, tables, dir, &kind, make);
+    *env = NULL;
+    if (fd < 0)
+        return errno;
+    error = fs_lmdb_open(env, tables, dir, &kind, make);
+    close(fd);
+    return error;
 }
 
 static void take_limits(fs_route_store_t *store, const fs_route_limits_t *limits)

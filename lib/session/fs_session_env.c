@@ -23,7 +23,6 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include "base/fs_lmdb.h"
@@ -92,23 +91,10 @@ static int open_locked(MDB_env **env, MDB_dbi tables[TABLES], const char *dir, s
     return error;
 }
 
-/* The directory, locked against others who make maps; -1. */
-static int lock_directory(const char *dir)
-{
-    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-    while (fd >= 0 && flock(fd, LOCK_EX))
-        if (errno != EINTR) {
-            close(fd);
-            return -1;
-        }
-    return fd;
-}
-
 int fs_session_env_open(MDB_env **env, MDB_dbi tables[TABLES], const char *dir, size_t map,
                         int make)
 {
-    int fd = lock_directory(dir), error;
+    int fd = fs_lmdb_lock(dir), error;
 
     *env = NULL;
     if (fd < 0)
@@ -120,7 +106,7 @@ int fs_session_env_open(MDB_env **env, MDB_dbi tables[TABLES], const char *dir, 
 
 int fs_session_env_follow(fs_session_store_t *store)
 {
-    int fd = lock_directory(store->dir), error;
+    int fd = fs_lmdb_lock(store->dir), error;
 
     if (fd < 0)
         return errno;

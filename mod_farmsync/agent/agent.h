@@ -91,6 +91,7 @@ struct fs_agent_t {
     fs_control_t *control;
     char *image_dir;
     fs_usec_t started; /* mono */
+    int standalone;    /* run by hand */
     fs_usec_t beaten;  /* mono: last sign of the agent before this one; 0 none in this boot */
     int cold;          /* first start since the boot: nothing on disk is trusted unread */
 

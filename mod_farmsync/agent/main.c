@@ -381,6 +381,7 @@ int main(int argc, char **argv)
     }
     fs_agent_log_start(agent.config.log_level);
     init_shared(&agent);
+    agent.standalone = options.standalone;
     /* The threads may still run if they hang: no destructors. */
     _exit(run(&agent, &options, &ends, parent));
 }

@@ -38,7 +38,7 @@ static apr_status_t prepare_store(fs_sessions_t *sessions, fs_result_t *result)
     apr_status_t status;
 
     snprintf(data, sizeof(data), "%s/data.mdb", sessions->dir);
-    if (!access(data, F_OK))
+    if (!sessions->agent->standalone && !access(data, F_OK))
         return APR_SUCCESS;
     status = fs_session_store_prepare(sessions->dir, (uid_t)-1, (gid_t)-1, 1, NULL, result);
     if (!status && result->problem[0])
