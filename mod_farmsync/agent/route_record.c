@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NEWS_SHARE  0.02
 #define DIGEST_SIZE 17
 
 static char *dump(json_t *json)
@@ -157,9 +156,9 @@ int fs_routing_record_is_news(const fs_routing_record_t *told, const fs_routing_
            told->capacity != now->capacity || told->generation != now->generation ||
            strcmp(told->url, now->url) != 0 || strcmp(told->public_url, now->public_url) != 0 ||
            strcmp(told->rack, now->rack) != 0 ||
-           moved(told->primaries, now->primaries, NEWS_SHARE * now->capacity) ||
-           moved(told->alternates, now->alternates, NEWS_SHARE * now->capacity) ||
-           (now->workers && moved(told->busy, now->busy, NEWS_SHARE * now->workers));
+           moved(told->primaries, now->primaries, FS_ROUTING_NEWS_SHARE * now->capacity) ||
+           moved(told->alternates, now->alternates, FS_ROUTING_NEWS_SHARE * now->capacity) ||
+           (now->workers && moved(told->busy, now->busy, FS_ROUTING_NEWS_SHARE * now->workers));
 }
 
 int fs_routing_record_differs(const fs_routing_record_t *told, const fs_routing_record_t *now)

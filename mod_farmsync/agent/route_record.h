@@ -49,6 +49,7 @@ int fs_routing_record_parse(fs_routing_record_t *record, const void *json, size_
  * Whether `now` differs from `told` by so much that nobody should wait for a second to hear it:
  * more than 2 % of the capacity, or anything that isn't a number of visitors or workers.
  */
+#define FS_ROUTING_NEWS_SHARE 0.02
 int fs_routing_record_is_news(const fs_routing_record_t *told, const fs_routing_record_t *now);
 /* Whether there is any difference. */
 int fs_routing_record_differs(const fs_routing_record_t *told, const fs_routing_record_t *now);

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define COMING_MOST (3 * FS_USEC_PER_SEC) /* an older rate says nothing about now */
-#define RATE_SHARE  0.5                   /* of the newest measurement */
+#define COMING_MOST (1200 * FS_USEC_PER_MSEC) /* who has more visitors says so each second */
+#define RATE_SPAN   0.3                       /* seconds; what was before counts less and less */
 
 const char *fs_routing_state_name(fs_routing_state_t state)
 {
@@ -101,7 +101,8 @@ static void shrink(fs_routing_table_t *table)
 /* --- what is heard ------------------------------------------------------------------------------
  */
 
-/* How fast visitors come to it; those who leave aren't counted against it. */
+/* How fast visitors come to it, above all lately, as they come in bursts; those who leave aren't
+ * counted against it. */
 static void measure_rate(fs_routing_server_t *server, const fs_routing_record_t *said,
                          fs_usec_t mono)
 {
@@ -112,8 +113,8 @@ static void measure_rate(fs_routing_server_t *server, const fs_routing_record_t 
 
     if (!server->told || span <= 0)
         server->rate = 0;
-    else if (span > 0.05) /* two that came at once say nothing of the time between them */
-        server->rate += RATE_SHARE * (more / span - server->rate);
+    else
+        server->rate += (more - server->rate * span) / (span + RATE_SPAN);
 }
 
 fs_routing_server_t *fs_routing_table_say(fs_routing_table_t *table, const char *name,
@@ -236,17 +237,25 @@ int fs_routing_table_judge(fs_routing_table_t *table, fs_usec_t mono, fs_usec_t 
 /* --- for the request processes ------------------------------------------------------------------
  */
 
+/* Not more than it would have said at once: else a server that guesses after a burst thinks that
+ * the others are fuller than they are, and keeps too many itself. */
+static double coming_to(const fs_routing_server_t *server, fs_usec_t span)
+{
+    double guess = server->rate * (double)span / FS_USEC_PER_SEC;
+    double most = FS_ROUTING_NEWS_SHARE * server->said.capacity;
+
+    return span > 0 && span <= COMING_MOST ? (guess < most ? guess : most) : 0;
+}
+
 double fs_routing_table_coming(const fs_routing_table_t *table, fs_usec_t mono)
 {
     double coming = 0;
 
     for (uint32_t i = 1; i < table->count; i++) {
         const fs_routing_server_t *server = &table->servers[i];
-        fs_usec_t span = mono - server->told;
 
-        if (route_state(server->state) == FS_ROUTE_ALIVE && server->told && span > 0)
-            coming +=
-                server->rate * (double)(span < COMING_MOST ? span : COMING_MOST) / FS_USEC_PER_SEC;
+        if (route_state(server->state) == FS_ROUTE_ALIVE && server->told)
+            coming += coming_to(server, mono - server->told);
     }
     return coming;
 }

@@ -268,10 +268,26 @@ START_TEST(test_visitors_who_come_meanwhile_are_guessed)
     say("web2", said(200), 3 * SEC);
     say("web2", said(300), 4 * SEC);
     state_of("web2", FS_PEER_ALIVE, 4 * SEC);
-    ck_assert_double_eq_tol(fs_routing_table_coming(table, 5 * SEC), 87.5, 0.1);
-    ck_assert_double_eq_tol(fs_routing_table_coming(table, 60 * SEC), 3 * 87.5, 0.1);
+    ck_assert_double_eq_tol(fs_routing_table_coming(table, 4 * SEC + SEC / 10), 9.9, 0.1);
+    ck_assert_double_eq(fs_routing_table_coming(table, 5 * SEC), 20); /* more is said at once */
+    ck_assert_double_eq(fs_routing_table_coming(table, 6 * SEC), 0);  /* nobody: it would say so */
     say("web2", said(10), 5 * SEC); /* who leave don't count against those who come */
     ck_assert_double_ge(fs_routing_table_coming(table, 6 * SEC), 0);
+}
+END_TEST
+
+/* What is guessed of a burst when it is over is what made the next ones stay where they came. */
+START_TEST(test_a_burst_is_forgotten_when_it_is_over)
+{
+    say("web2", said(0), SEC);
+    for (unsigned i = 1; i <= 10; i++) /* a thousand a second */
+        say("web2", said(i * 21), SEC + i * SEC / 50);
+    state_of("web2", FS_PEER_ALIVE, 2 * SEC);
+    ck_assert_double_gt(fs_routing_table_coming(table, SEC + SEC / 5 + SEC / 100), 3);
+    say("web2", said(215), 2 * SEC + SEC / 5);
+    ck_assert_double_lt(fs_routing_table_coming(table, 2 * SEC + SEC / 5 + SEC / 100), 2);
+    say("web2", said(215), 4 * SEC + SEC / 5);
+    ck_assert_double_lt(fs_routing_table_coming(table, 4 * SEC + 2 * SEC / 5), 5);
 }
 END_TEST
 
@@ -505,6 +521,7 @@ static Suite *route_suite(void)
     tcase_add_test(judging, test_a_full_table_lets_go_of_the_dead_only);
     tcase_add_test(judging, test_entries_are_what_request_processes_need);
     tcase_add_test(judging, test_visitors_who_come_meanwhile_are_guessed);
+    tcase_add_test(judging, test_a_burst_is_forgotten_when_it_is_over);
     tcase_add_loop_test(saying, test_agent_check_says_all_each_time, 0,
                         sizeof(lines) / sizeof(lines[0]));
     tcase_add_test(saying, test_record_comes_back_as_it_was);
