@@ -1,5 +1,5 @@
 # Markdown is the documentation and the source of the man pages.
-FS_DOCS = doc/availability.md doc/backplane.md doc/benchmarks.md doc/cycle.md doc/farmsync-image.md doc/farmsync-sim.md doc/image-format.md doc/messages.md doc/reuse.md doc/routing.md doc/session-module.md doc/sessions.md doc/sql.md
+FS_DOCS = doc/availability.md doc/backplane.md doc/benchmarks.md doc/cycle.md doc/farmsync-image.md doc/farmsync-sim.md doc/image-format.md doc/messages.md doc/metrics.md doc/reuse.md doc/routing.md doc/session-module.md doc/sessions.md doc/sql.md
 EXTRA_DIST += $(FS_DOCS)
 dist_check_SCRIPTS += tests/check_messages.sh tests/check_man_pages.sh
 TESTS += tests/check_messages.sh tests/check_man_pages.sh

@@ -107,7 +107,7 @@ static void tell_json(fs_text_t *text, const facts_t *facts)
 
 static void gauge(fs_text_t *text, const char *name, const char *help, double value)
 {
-    fs_text_printf(text, "# HELP %s %s\n# TYPE %s gauge\n%s %.17g\n", name, help, name, name,
+    fs_text_printf(text, "# HELP %s %s\n# TYPE %s gauge\n%s %.15g\n", name, help, name, name,
                    value);
 }
 

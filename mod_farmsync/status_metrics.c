@@ -182,7 +182,7 @@ void fs_status_metrics(fs_text_t *text, const fs_facts_t *facts)
             double value;
 
             if (group_metrics[i].value(facts, &facts->groups[j], &value))
-                fs_text_printf(text, "%s{group=\"%s\"} %.17g\n", group_metrics[i].name,
+                fs_text_printf(text, "%s{group=\"%s\"} %.15g\n", group_metrics[i].name,
                                facts->groups[j].name, value);
         }
     }

@@ -10,6 +10,7 @@ import tempfile
 import pytest
 
 from farmlib import paths, proc
+from farmlib.part import http_get
 
 SCRIPT = os.path.join(paths.REPO, "scripts", "farm")
 
@@ -61,6 +62,23 @@ def test_everything_is_shown(said):
 
 def test_it_is_read_on_any_terminal(said):
     assert max(map(len, said.splitlines())) <= 140 and "\033" not in said and " \n" not in said
+
+
+def metrics_of(urls, place):
+    told = {}
+    for url in urls:
+        status, _, text = http_get(url + place, timeout=10)
+        assert status == 200, text
+        told |= dict(re.findall(r"(?m)^# TYPE (\S+) (\S+)$", text.decode()))
+    return told
+
+
+def test_every_metric_is_documented(said):
+    with open(os.path.join(paths.REPO, "doc", "metrics.md"), encoding="utf-8") as file:
+        web, datasrv = (dict(re.findall(r"(?m)^\| `(farmsync_\w+)[^`]*` \| (\w+) \|", part))
+                        for part in file.read().split("## Data server\n"))
+    assert metrics_of(re.findall(r"(http://\S+/farmsync/status)\)", said), "?metrics") == web
+    assert metrics_of(re.findall(r"(http://\S+)/healthz", said), "/metrics") == datasrv
 
 
 def test_everything_is_up_afterwards_and_goes_at_once(said, directory):
