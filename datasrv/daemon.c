@@ -95,16 +95,29 @@ static apr_status_t pid_file_failed(const char *path, fs_result_t *result)
                          path, strerror(errno));
 }
 
+/* Whoever held the lock removed the file with it: then the lock is one on nothing. */
+static int is_removed(const char *path, int fd)
+{
+    struct stat here, there;
+
+    return fstat(fd, &here) || stat(path, &there) || here.st_dev != there.st_dev ||
+           here.st_ino != there.st_ino;
+}
+
 apr_status_t fs_pid_file_take(const char *path, int *fd, fs_result_t *result)
 {
     char text[16];
-    int file = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
-    int length = snprintf(text, sizeof(text), "%d\n", (int)getpid());
+    int length = snprintf(text, sizeof(text), "%d\n", (int)getpid()), file = -1;
 
-    if (file < 0)
-        return pid_file_failed(path, result);
-    if (flock(file, LOCK_EX | LOCK_NB))
-        return pid_file_held(path, file, result);
+    do {
+        if (file >= 0)
+            close(file);
+        file = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+        if (file < 0)
+            return pid_file_failed(path, result);
+        if (flock(file, LOCK_EX | LOCK_NB))
+            return pid_file_held(path, file, result);
+    } while (is_removed(path, file));
     if (ftruncate(file, 0) || pwrite(file, text, (size_t)length, 0) != length) {
         apr_status_t status = pid_file_failed(path, result);
 

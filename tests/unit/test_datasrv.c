@@ -4,10 +4,13 @@
 #include "fs_test.h"
 
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
 
 #include "base/fs_file.h"
 #include "base/fs_name.h"
 #include "datasrv/board.h"
+#include "datasrv/daemon.h"
 #include "datasrv/roster.h"
 #include "datasrv/settings.h"
 #include "datasrv/store.h"
@@ -326,6 +329,57 @@ START_TEST(store_keeps_what_a_long_promotion_made)
 }
 END_TEST
 
+/* --- the pid file -------------------------------------------------------------------------------
+ */
+
+/* How often this process had it and wasn't the only one, or the file wasn't its own. */
+static int take_turns(const char *path, int *holders)
+{
+    int wrong = 0, fd;
+    fs_result_t result;
+
+    for (unsigned i = 0; i < 2000; i++) {
+        char text[32] = "", own[32];
+        FILE *file;
+
+        if (fs_pid_file_take(path, &fd, &result) != APR_SUCCESS)
+            continue;
+        wrong += __atomic_fetch_add(holders, 1, __ATOMIC_SEQ_CST) != 0;
+        snprintf(own, sizeof(own), "%d\n", (int)getpid());
+        file = fopen(path, "r");
+        wrong += !file || !fgets(text, sizeof(text), file) || strcmp(text, own) != 0;
+        if (file)
+            fclose(file);
+        __atomic_fetch_sub(holders, 1, __ATOMIC_SEQ_CST);
+        fs_pid_file_remove(path, fd);
+    }
+    return wrong != 0;
+}
+
+START_TEST(pid_file_has_one_owner_while_others_end)
+{
+    char *dir = fs_test_mkdir(), path[600];
+    int *holders =
+        mmap(NULL, sizeof(*holders), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    pid_t children[4];
+    int status;
+
+    snprintf(path, sizeof(path), "%s/datasrv.pid", dir);
+    ck_assert_ptr_ne(holders, MAP_FAILED);
+    for (unsigned i = 0; i < 4; i++) {
+        children[i] = fork();
+        if (!children[i])
+            _exit(take_turns(path, holders));
+    }
+    for (unsigned i = 0; i < 4; i++) {
+        ck_assert_int_eq(waitpid(children[i], &status, 0), children[i]);
+        ck_assert_int_eq(status, 0);
+    }
+    munmap(holders, sizeof(*holders));
+    fs_test_rmdir(dir);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *all = suite_create("datasrv");
@@ -342,6 +396,7 @@ static Suite *suite(void)
     tcase_add_test(tests, settings_take_every_form_of_a_line);
     tcase_add_test(tests, store_removes_old_images_though_promotions_follow_closely);
     tcase_add_test(tests, store_keeps_what_a_long_promotion_made);
+    tcase_add_test(tests, pid_file_has_one_owner_while_others_end);
     suite_add_tcase(all, tests);
     return all;
 }
