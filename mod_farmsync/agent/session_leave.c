@@ -69,27 +69,39 @@ void fs_copy_yield(fs_sessions_t *sessions, const fs_session_key_t *key, const c
     fs_log(FS_LOG_INFO, "FS1375", "a session goes to %s, which can't reach this host", owner);
 }
 
-/*
- * Is it on all servers where it belongs? The other host may not have it: the answer may have been
- * lost, and what the only server says that can be reached now, which isn't one of those, is asked
- * by nobody. So it is kept, and sent to those that are missing when they are back.
- */
-static int is_where_it_belongs(fs_sessions_t *sessions, const fs_session_key_t *key,
-                               const fs_session_note_t *note)
+/* How many copies there are to be, whether there are so many servers at the moment or not. The lock
+ * is held. */
+static unsigned copies_wanted(const fs_sessions_t *sessions)
 {
-    unsigned servers[FS_AGENT_BANK_MAX], places, targets;
+    unsigned servers = 0;
+
+    for (unsigned i = 0; i < sessions->count; i++)
+        servers += !sessions->servers[i].drained;
+    return servers < sessions->config->copies ? servers : sessions->config->copies;
+}
+
+/*
+ * Are all its copies on the bank? The other host may not have it: the answer may have been lost,
+ * and what was told the only server that can be reached now may be found by nobody, if that isn't
+ * one of those where it belongs. So it is kept, and sent to those that are missing when they are
+ * back.
+ */
+static int has_all_copies(fs_sessions_t *sessions, const fs_session_key_t *key,
+                          const fs_session_note_t *note)
+{
+    unsigned servers[FS_AGENT_BANK_MAX], wanted, targets;
     apr_pool_t *pool;
 
     pthread_mutex_lock(&sessions->lock);
-    places = fs_up_places(sessions, key, servers);
+    wanted = copies_wanted(sessions);
     targets = fs_up_targets(sessions, key, servers);
     pthread_mutex_unlock(&sessions->lock);
-    if (note->copies < targets) {
+    if (note->copies < wanted && note->copies < targets) {
         apr_pool_create(&pool, NULL);
         fs_copy_send_now(sessions, key, 0, pool);
         apr_pool_destroy(pool);
     }
-    return note->copies >= places;
+    return note->copies >= wanted;
 }
 
 /* Another host has it; when the bank has it, too, nothing of it is needed here any more. 0: it
@@ -101,7 +113,7 @@ static int forget_one(fs_sessions_t *sessions, const fs_session_key_t *key)
 
     if (fs_session_store_look(sessions->store, key, keep_note, &note, &result) || !note.released)
         return 1;
-    if (note.dirty_since || !is_where_it_belongs(sessions, key, &note))
+    if (note.dirty_since || !has_all_copies(sessions, key, &note))
         return 0;
     if (!fs_session_store_forget(sessions->store, key, &note.version, &result)) {
         pthread_mutex_lock(&sessions->lock);

@@ -432,6 +432,30 @@ def test_late_changes_of_a_fenced_owner_are_not_lost(farm):
                SECONDS, "the late change", lambda: web1.log()[-3000:] + web2.log()[-3000:])
 
 
+def test_what_was_let_go_is_kept_until_it_has_all_its_copies(farm):
+    """Who has it next dies, and so does the only bank server that could be told: the others return."""
+    farm = farm(banks=3, hosts=2)
+    web1, web2 = farm.hosts
+    session, key = new(web1, "a=1")
+    web1.wait_protected()
+    places = farm.holders(key)[:2]
+    [other] = [bank for bank in farm.banks if bank not in places]
+    pause(*places)
+    wait_until(lambda: sum(bank["state"] == "down" for bank in web1.status()["bank"]) == 2, SECONDS,
+               "two bank servers to be missed", web1.log)
+    web1.do("save", session, "late=1")
+    web1.wait_safe()
+    assert values(web2, session) == {"a": "1", "late": "1"}
+    web2.wait_safe()
+    time.sleep(3)  # what has them is forgotten after 2 s
+    assert web1.do("count")["sessions"] == 1, web1.log()[-3000:]
+    web2.die()
+    other.kill()
+    for bank in places:
+        bank.process.send_signal(signal.SIGCONT)
+    assert values(web1, session, 20000) == {"a": "1", "late": "1"}
+
+
 def test_requests_that_are_under_way_are_waited_for(farm):
     """A hand-over comes after what a request has begun, for the flush time at most."""
     farm = farm(hosts=2, flush_ms=3000)
