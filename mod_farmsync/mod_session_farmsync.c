@@ -125,6 +125,7 @@ static apr_status_t out_filter(ap_filter_t *filter, apr_bucket_brigade *brigade)
 #define FILTER_NAME "FARMSYNC_SESSION_OUT"
 
 static ap_filter_rec_t *out_filter_handle;
+static const ap_filter_rec_t *mod_session_filter;
 
 /* Has mod_session's filter nothing to do? It is inserted with each request. */
 static int is_spared(request_rec *r)
@@ -134,12 +135,22 @@ static int is_spared(request_rec *r)
     return session && !session->next && session->spared && !r->prev && fs_session_place(r)->cookie;
 }
 
+static void remove_mod_session_filter(request_rec *r)
+{
+    ap_filter_t *filter = r->output_filters;
+
+    while (filter && filter->frec != mod_session_filter)
+        filter = filter->next;
+    if (filter)
+        ap_remove_output_filter(filter);
+}
+
 static void insert_filters(request_rec *r)
 {
     if (r->main || !(fs_session_place(r)->cookie || fs_session_loaded(r)))
         return;
     if (is_spared(r))
-        ap_remove_output_filter_byhandle(r->output_filters, "MOD_SESSION_OUT");
+        remove_mod_session_filter(r);
     ap_add_output_filter_handle(out_filter_handle, NULL, r, r->connection);
 }
 
@@ -175,6 +186,7 @@ static int check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, 
 /* Only a server that is going to run prepares its store, before mod_farmsync starts the agent. */
 static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *server)
 {
+    mod_session_filter = ap_get_output_filter_handle("MOD_SESSION_OUT");
     if (ap_state_query(AP_SQ_MAIN_STATE) == AP_SQ_MS_CREATE_CONFIG &&
         ap_state_query(AP_SQ_RUN_MODE) == AP_SQ_RM_NORMAL)
         return fs_session_host_prepare(pconf, server);

@@ -14,6 +14,33 @@ typedef struct reading_t {
     const char *problem; /* the first one; then everything reads as 0 */
 } reading_t;
 
+/*
+ * Times and sequences are numbers of 8 bytes: where as many can be read, all groups of 7 bits are
+ * moved together at once. Returns 0 if the number is longer, or isn't good.
+ */
+static int get_at_once(reading_t *in, uint64_t limit, uint64_t *number)
+{
+    uint64_t word, ends;
+    int last;
+
+    if (in->end - in->at < 8)
+        return 0;
+    word = fs_session_mix_load(in->at);
+    ends = ~word & UINT64_C(0x8080808080808080);
+    if (!ends)
+        return 0;
+    last = __builtin_ctzll(ends) / 8;
+    word &= (ends ^ (ends - 1)) & UINT64_C(0x7f7f7f7f7f7f7f7f);
+    word = (word & UINT64_C(0x007f007f007f007f)) | (word & UINT64_C(0x7f007f007f007f00)) >> 1;
+    word = (word & UINT64_C(0x00003fff00003fff)) | (word & UINT64_C(0x3fff00003fff0000)) >> 2;
+    word = (word & UINT64_C(0x000000000fffffff)) | (word & UINT64_C(0x0fffffff00000000)) >> 4;
+    if ((last && !in->at[last]) || word > limit)
+        return 0;
+    in->at += last + 1;
+    *number = word;
+    return 1;
+}
+
 static uint64_t get_long_number(reading_t *in, uint64_t limit)
 {
     const uint8_t *at = in->at;
@@ -21,6 +48,8 @@ static uint64_t get_long_number(reading_t *in, uint64_t limit)
 
     if (in->problem)
         return 0;
+    if (get_at_once(in, limit, &number))
+        return number;
     for (unsigned shift = 0; shift <= 63; shift += 7) {
         uint8_t byte;
 

@@ -122,11 +122,23 @@ class Variant:
         return rate, (self.processor_seconds() - before) / (rate * seconds) * 1e6
 
 
+# What a farm's web server has beside its sessions: as soon as there is one <Location>, httpd looks at
+# each request twice for it.
+PLACES = """\
+<Location "/status">
+    SetHandler none
+</Location>
+<Location "/counter">
+    SetHandler none
+</Location>
+"""
+
+
 def bare_sites(place):
-    """{mpm: a httpd with nothing}"""
+    """{mpm: a httpd with nothing but as many <Location> as the others}"""
     found = {}
     for mpm in ("event", "prefork"):
-        web = place.add(sites.Httpd(place, f"bare-{mpm}", mpm))
+        web = place.add(sites.Httpd(place, f"bare-{mpm}", mpm, PLACES))
         found[mpm] = sites.Site(f"bare httpd ({mpm} MPM)", [web.port], mpm, "/page.txt", "/page.txt",
                                 "", [web])
     return found
@@ -244,7 +256,8 @@ def section(quick=False, with_ours=True, rounds=ROUNDS, seconds=1):
     return (f"## Cost of a session\n\nwrk, 1 thread, {CONNECTIONS} kept connections, {VISITORS} "
             f"visitors, a static page of 1 KiB, {rounds} rounds of {seconds} s for farmsync and the bare "
             f"httpd ({min(rounds, ROUNDS_OF_OTHERS)} for the others); each ratio is the median of those to a "
-            "bare httpd with the same MPM right before or after, with its 95 % interval. *Read* looks at an "
+            "bare httpd with the same MPM and as many `<Location>`s right before or after, with its 95 % "
+            "interval. *Read* looks at an "
             "entry of the session, *write* replaces 1 KiB of it. Processor time is of httpd and of "
             "what it keeps sessions in (MariaDB's is not counted), agent and data servers included.\n\n"
             f"{table(found)}\n\n"
