@@ -95,6 +95,8 @@ void fs_routing_visit_follow(fs_routing_visit_t *visit, const fs_route_visitor_t
 /* His home is here: gives him the cookie that says so, or, if he has it, notes that it is right as
  * long as the table has this serial. */
 void fs_routing_visit_settle(request_rec *r, const fs_routing_visit_t *visit, uint64_t serial);
+/* His id, as farmsyncctl client takes it. */
+const char *fs_routing_id_text(const request_rec *r, const fs_routing_visit_t *visit);
 /* Environment, and note for logs. */
 void fs_routing_visit_tell(request_rec *r, fs_routing_visit_t *visit);
 
@@ -114,14 +116,17 @@ apr_port_t fs_routing_port(const request_rec *r);
 /* --- route_decide -------------------------------------------------------------------------------
  */
 
+typedef struct fs_routing_target_t {
+    uint32_t number;
+    char name[FS_ROUTE_NAME_SIZE];
+    int takes; /* his home can't be reached: this one takes its place */
+} fs_routing_target_t;
+
 typedef struct fs_routing_plan_t {
     fs_route_act_t act;
     unsigned count; /* of FS_ROUTE_SEND: who is tried, one after the other */
-    struct {
-        uint32_t number;
-        char name[FS_ROUTE_NAME_SIZE];
-        int takes; /* his home can't be reached: this one takes its place */
-    } to[FARMSYNC_TARGETS];
+    fs_routing_target_t to[FARMSYNC_TARGETS];
+    int tried; /* connections to them were */
 } fs_routing_plan_t;
 
 /* Where the visitor belongs. On FS_ROUTE_SERVE he has his home, and who must learn of it has. */
@@ -136,8 +141,10 @@ void fs_routing_adopt(request_rec *r, fs_routing_visit_t *visit);
 
 /* Whether requests can be sent on at all from this place. */
 int fs_routing_can_send(const fs_routing_visit_t *visit);
-/* DONE: it is answered, HTTP_...: the answer, DECLINED: it can't be sent, serve it here. */
-int fs_routing_send(request_rec *r, fs_routing_visit_t *visit, const fs_routing_plan_t *plan);
+/* DONE: it is answered, HTTP_...: the answer, DECLINED: it can't be sent, serve it here. If not
+ * even that was tried, for nobody knows where a server is, that says nothing of whether it lives.
+ */
+int fs_routing_send(request_rec *r, fs_routing_visit_t *visit, fs_routing_plan_t *plan);
 
 /* --- hooks --------------------------------------------------------------------------------------
  */

@@ -3,7 +3,6 @@
  * Where a visitor belongs, by lib/route's arithmetic, and who must learn of it: the store, from
  * which the agent tells the other servers.
  */
-#include <endian.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -172,19 +171,36 @@ static const char *state_name(const fs_route_view_t *view, const char *name)
     return number < view->table.count ? names[view->table.servers[number].state & 3] : "unknown";
 }
 
+static const char *why_moved(const fs_routing_visit_t *visit, const fs_routing_home_t *before,
+                             const fs_route_view_t *view)
+{
+    uint32_t number = fs_route_view_find(view, before->primary);
+
+    if (visit->expired)
+        return "his cookie is old, and nobody knows him";
+    if (is_gone(view, visit, number))
+        return "another server can't reach his home";
+    if (number >= view->table.count || view->table.servers[number].state != FS_ROUTE_ALIVE)
+        return "his home doesn't serve";
+    if (view->table.servers[number].shed)
+        return "his home is over its limit";
+    if (!fs_routing_can_send(visit))
+        return "nothing is sent on from here";
+    if (visit->hops > fs_routing_host()->routing->rules.bounces)
+        return "the request was sent on too often";
+    return "no connection to his home could be made";
+}
+
 static void tell_move(const request_rec *r, const fs_routing_visit_t *visit,
                       const fs_routing_home_t *before, const fs_route_view_t *view)
 {
-    uint64_t id[2] = {0, 0};
-
     if (!APLOGrdebug(r) || !before->generation)
         return;
-    memcpy(id, visit->id.bytes, sizeof(visit->id.bytes));
     ap_log_rerror(APLOG_MARK, APLOG_DEBUG, 0, r,
-                  "FS1655: visitor %016" PRIx64 "%08" PRIx64 " is %s: home was %s (%s), alternate "
-                  "%s (%s), generation %" PRIu32 ", sent on %u times",
-                  be64toh(id[0]), be64toh(id[1]) >> 32, visit->what, before->primary,
-                  state_name(view, before->primary), before->alternate,
+                  "FS1655: visitor %s is %s: %s; home was %s (%s), alternate %s (%s), generation "
+                  "%" PRIu32 ", sent on %u times",
+                  fs_routing_id_text(r, visit), visit->what, why_moved(visit, before, view),
+                  before->primary, state_name(view, before->primary), before->alternate,
                   state_name(view, before->alternate), before->generation, visit->hops);
 }
 

@@ -76,8 +76,14 @@ static int refuse(request_rec *r, fs_routing_visit_t *visit)
     return HTTP_SERVICE_UNAVAILABLE;
 }
 
+/* He has a home that lives, as far as is known. */
+static int is_home_elsewhere(const fs_routing_visit_t *visit, const fs_routing_plan_t *plan)
+{
+    return visit->home.generation && !visit->expired && !plan->to[0].takes;
+}
+
 /* Sends it on. If nobody takes it, it is kept, unless this server is nobody's home. */
-static int send_on(request_rec *r, fs_routing_visit_t *visit, const fs_routing_plan_t *plan)
+static int send_on(request_rec *r, fs_routing_visit_t *visit, fs_routing_plan_t *plan)
 {
     int status = fs_routing_send(r, visit, plan);
 
@@ -85,7 +91,13 @@ static int send_on(request_rec *r, fs_routing_visit_t *visit, const fs_routing_p
         return status;
     if (!fs_routing_host()->routing->capacity)
         return refuse(r, visit);
-    fs_routing_adopt(r, visit);
+    if (plan->tried || !is_home_elsewhere(visit, plan))
+        fs_routing_adopt(r, visit);
+    else
+        ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r,
+                      "FS1656: nothing says where %s is, so a request of its visitor is served "
+                      "here; set FarmSyncRouteURL there",
+                      plan->to[0].name);
     return DECLINED;
 }
 

@@ -76,29 +76,38 @@ static void note_failed(request_rec *r, const farmsync_target_t *target)
                   target->server, target->url);
 }
 
-static int forward(request_rec *r, fs_routing_visit_t *visit, const fs_routing_plan_t *plan)
+/* 0: nobody knows where it is, or libcrypto failed. */
+static int add_target(request_rec *r, const fs_routing_visit_t *visit,
+                      const fs_routing_target_t *server, farmsync_forward_t *to)
 {
-    const fs_routing_host_t *host = fs_routing_host();
-    farmsync_forward_t to = {.failed = note_failed};
+    farmsync_target_t *target = &to->targets[to->count];
     fs_route_where_t where;
+
+    if (!fs_route_page_where(fs_routing_host()->page, server->number, &where) || !*where.url)
+        return 0;
+    target->server = apr_pstrdup(r->pool, server->name);
+    target->url = apr_pstrdup(r->pool, where.url);
+    target->token = token_text(r, visit, FS_ROUTE_TOKEN_PROXY, target->server, server->takes);
+    to->count += target->token != NULL;
+    return target->token != NULL;
+}
+
+static int forward(request_rec *r, fs_routing_visit_t *visit, fs_routing_plan_t *plan)
+{
+    farmsync_forward_t to = {.failed = note_failed};
     int status;
 
-    for (unsigned i = 0; i < plan->count; i++) {
-        farmsync_target_t *target = &to.targets[to.count];
-
-        if (!fs_route_page_where(host->page, plan->to[i].number, &where) || !*where.url)
-            continue;
-        target->server = apr_pstrdup(r->pool, plan->to[i].name);
-        target->url = apr_pstrdup(r->pool, where.url);
-        target->token =
-            token_text(r, visit, FS_ROUTE_TOKEN_PROXY, target->server, plan->to[i].takes);
-        to.count += target->token != NULL;
-    }
+    /* Not to his alternate if it is his home that nobody knows the way to: it would take him over.
+     */
+    for (unsigned i = 0; i < plan->count; i++)
+        if (!add_target(r, visit, &plan->to[i], &to))
+            break;
     if (!to.count)
         return DECLINED;
+    plan->tried = 1;
     visit->what = "proxied";
     fs_routing_visit_tell(r, visit);
-    status = host->forward(r, &to);
+    status = fs_routing_host()->forward(r, &to);
     if (status == DECLINED)
         return DECLINED;
     count_sent(visit, FS_ROUTE_COUNT_PROXIED);
@@ -128,7 +137,7 @@ static int redirect(request_rec *r, fs_routing_visit_t *visit, const fs_routing_
     return HTTP_TEMPORARY_REDIRECT;
 }
 
-int fs_routing_send(request_rec *r, fs_routing_visit_t *visit, const fs_routing_plan_t *plan)
+int fs_routing_send(request_rec *r, fs_routing_visit_t *visit, fs_routing_plan_t *plan)
 {
     int status = DECLINED;
 

@@ -6,8 +6,10 @@
  * Two may say where he is home: he himself, by his cookie, and this host's store. Whatever is later
  * holds: the store may not have heard yet of what a cookie says, and a cookie may be an old one.
  */
+#include <inttypes.h>
 #include <string.h>
 
+#include <apr_escape.h>
 #include <apr_strings.h>
 #include <http_core.h>
 #include <http_protocol.h>
@@ -137,8 +139,12 @@ static int by_cookie(const request_rec *r, fs_routing_visit_t *visit)
         }
         foreign = 1;
     }
-    if (foreign)
+    if (foreign) {
         fs_routing_count(FS_ROUTE_COUNT_COOKIE_FORGED);
+        ap_log_rerror(APLOG_MARK, APLOG_DEBUG, 0, r,
+                      "FS1657: a cookie isn't one that this farm made with a key that it has, so "
+                      "who brings it is new");
+    }
     return 0;
 }
 
@@ -233,6 +239,13 @@ static void compare(const request_rec *r, fs_routing_visit_t *visit)
         return;
     if (visit->known_by == FS_ROUTING_COOKIE)
         fs_routing_count(FS_ROUTE_COUNT_COOKIE_STALE);
+    if (APLOGrdebug(r) && strcmp(is.primary, visit->home.primary) != 0)
+        ap_log_rerror(APLOG_MARK, APLOG_DEBUG, 0, r,
+                      "FS1658: visitor %s says that his home is %s (generation %" PRIu32
+                      "); known is %s (generation %" PRIu32 ")",
+                      fs_routing_id_text(r, visit),
+                      *visit->home.primary ? visit->home.primary : "nowhere",
+                      visit->home.generation, is.primary, is.generation);
     fs_routing_visit_follow(visit, &is);
 }
 
@@ -303,6 +316,11 @@ void fs_routing_visit_settle(request_rec *r, const fs_routing_visit_t *visit, ui
     }
     if (!visit->named || visit->moved)
         give_cookie(r, visit);
+}
+
+const char *fs_routing_id_text(const request_rec *r, const fs_routing_visit_t *visit)
+{
+    return apr_pescape_hex(r->pool, visit->id.bytes, sizeof(visit->id.bytes), 0);
 }
 
 /* Names that are nobody else's, so that nothing need be looked for before they are added. */

@@ -206,6 +206,17 @@ def test_redirect_carries_who_it_is_where_the_cookie_isnt_sent(webs):
     assert (reply.affinity.id, reply.affinity.generation, reply.affinity.primary) == (home.id, 1, "web1")
 
 
+def test_a_home_that_nobody_knows_the_way_to_keeps_its_visitor(webs):
+    """It lives, so neither its alternate nor who was reached takes him over."""
+    home = Affinity(primary="web1", alternate="web3", generation=4)
+    tell(webs, web1={"url": "-", "public": "-"})
+    adopted = counted(webs[1], "adopted")
+    reply = ask(webs[1], "/redirect", home)
+    assert reply.status == 200 and reply.cookie is None and reply.said["server"] == "web2"
+    assert (webs[1].known(home.id), adopted()) == (None, 0)
+    assert "FS1656" in webs[1].log()
+
+
 def test_redirect_keeps_method_and_body(webs):
     home = ask(webs[0]).affinity
     sent = ask(webs[1], "/redirect", home, method="POST", body=b"x" * 100000)

@@ -23,6 +23,7 @@ CAPACITIES = [VISITORS * share // 9 for share in (1, 1, 2, 2, 4, 8)]  # twice as
 FARM = {"servers": 6, "datasrv": 2, "sessions": True, "routing": CAPACITIES}
 SERVERS = [f"web{number}" for number in range(1, 7)]
 SECONDS = 60
+WHY_MOVED = ("FS1637", "FS1639", "FS1644", "FS1655", "FS1656", "FS1657", "FS1658", "FS1660")  # a visitor
 GROUPS = 10
 
 CONF = """\
@@ -124,7 +125,7 @@ def assert_well(farm, crowd):
         for web in farm.webs:
             with open(web.log_path(), encoding="utf-8", errors="replace") as file:
                 lines += [f"{web.name} {line.strip()}" for line in file
-                          if any(number in line for number in ("FS1655", "FS1639", "FS1644", "FS1660"))]
+                          if any(number in line for number in WHY_MOVED)]
         raise AssertionError("\n".join([str(error), *lines[-60:]])) from error
 
 
