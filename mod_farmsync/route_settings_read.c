@@ -39,7 +39,10 @@ const char *fs_routing_set_on(cmd_parms *cmd, void *config, int value)
     return NULL;
 }
 
-static const char *const by_words[] = {"proxy", "redirect", "serve", "balancer"};
+static const char *const by_words[] = {[FS_ROUTING_PROXY] = "proxy",
+                                       [FS_ROUTING_REDIRECT] = "redirect",
+                                       [FS_ROUTING_SERVE] = "serve",
+                                       [FS_ROUTING_BALANCER] = "balancer"};
 
 const char *fs_routing_by_name(fs_routing_by_t by)
 {
@@ -243,7 +246,9 @@ const char *fs_routing_set_rack(cmd_parms *cmd, void *unused, const char *value)
     return NULL;
 }
 
-static const char *const return_words[] = {"idle", "never", "all"};
+static const char *const return_words[] = {[FS_ROUTING_RETURN_IDLE] = "idle",
+                                           [FS_ROUTING_RETURN_NEVER] = "never",
+                                           [FS_ROUTING_RETURN_ALL] = "all"};
 
 const char *fs_routing_return_name(fs_routing_return_t returning)
 {

@@ -302,6 +302,28 @@ def test_configtest_finds_errors_and_names_the_remedy(line, number, remedy):
         server.remove()
 
 
+def test_mod_proxy_cluster_GH_329_lists_mean_the_same_however_they_are_given():
+    """On one line or on many, with others between."""
+    many = {"FarmSyncPeer": ("10.0.0.2:4480", "10.0.0.3:4480"), "FarmSyncDataServer": ("http://d1", "http://d2")}
+    first = "\n".join(f"{name} {' '.join(values)}" for name, values in many.items())
+    second = "\n".join(f"{name} {values[number]}" for number in range(2) for name, values in many.items())
+    server = LoneHttpd("event")
+    with open(server.path("farm.key"), "w", encoding="ascii") as file:
+        file.write("k1 " + "7" * 64 + "\n")
+    os.chmod(server.path("farm.key"), 0o600)
+    try:
+        said = []
+        for lines in (first, second):
+            server.settings = "FarmSyncKeyFile farm.key\nFarmSyncListen 10.0.0.1:4480\n" + lines
+            server.configure()
+            status, dump = server.run("-DDUMP_FARMSYNC", "-t")
+            assert status == 0, dump
+            said.append([line for line in dump.splitlines() if any(name in line for name in many)])
+        assert said[0] == said[1] and all(value in str(said[0]) for values in many.values() for value in values)
+    finally:
+        server.remove()
+
+
 DIRECTIVES = {  # and whether it is of the whole server
     "FarmSyncServer": True, "FarmSyncStateDir": True, "FarmSyncDatabase": True, "FarmSyncDataServer": True,
     "FarmSyncKeyFile": True, "FarmSyncCAFile": True, "FarmSyncCertificateFile": True, "FarmSyncGroup": True,

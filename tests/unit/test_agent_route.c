@@ -261,6 +261,35 @@ START_TEST(test_entries_are_what_request_processes_need)
 }
 END_TEST
 
+/* A server that says of itself what it said before, or something else, is one server; and when it
+ * is forgotten nothing of it is left. */
+START_TEST(test_mod_proxy_cluster_MODCLUSTER_824_said_anew_is_no_second_server)
+{
+    static fs_route_entry_t entries[FS_ROUTE_SERVERS];
+    fs_routing_record_t record = said(40);
+
+    say("web2", record, SEC);
+    say("web3", record, SEC); /* the same words of another one: two */
+    strcpy(record.url, "http://10.0.0.9:8080");
+    strcpy(record.public_url, "https://shop.example");
+    say("web2", record, 2 * SEC);
+    state_of("web2", FS_PEER_ALIVE, 2 * SEC);
+    state_of("web3", FS_PEER_ALIVE, 2 * SEC);
+    ck_assert_uint_eq(table->count, 3);
+    fs_routing_table_entries(table, entries);
+    ck_assert_str_eq(entries[1].where.url, "http://10.0.0.9:8080");
+    ck_assert_str_eq(entries[1].where.public_url, "https://shop.example");
+    ck_assert_str_eq(entries[2].where.url, "http://10.0.0.2:80");
+    fs_routing_table_hear(table, "web2", "", FS_PEER_DEAD, 2 * SEC);
+    fs_routing_table_forget(table, "web2");
+    fs_routing_table_judge(table, 60 * SEC, FARM, SPAN, NULL);
+    ck_assert_ptr_null(fs_routing_table_find(table, "web2"));
+    fs_routing_table_entries(table, entries);
+    ck_assert_str_eq(entries[1].name, "");
+    ck_assert_str_eq(entries[1].where.url, "");
+}
+END_TEST
+
 START_TEST(test_visitors_who_come_meanwhile_are_guessed)
 {
     say("web2", said(0), SEC);
@@ -520,6 +549,7 @@ static Suite *route_suite(void)
     tcase_add_test(judging, test_numbers_stay_and_are_used_again);
     tcase_add_test(judging, test_a_full_table_lets_go_of_the_dead_only);
     tcase_add_test(judging, test_entries_are_what_request_processes_need);
+    tcase_add_test(judging, test_mod_proxy_cluster_MODCLUSTER_824_said_anew_is_no_second_server);
     tcase_add_test(judging, test_visitors_who_come_meanwhile_are_guessed);
     tcase_add_test(judging, test_a_burst_is_forgotten_when_it_is_over);
     tcase_add_loop_test(saying, test_agent_check_says_all_each_time, 0,

@@ -657,13 +657,13 @@ START_TEST(a_lost_store_is_filled_by_the_others)
 }
 END_TEST
 
-START_TEST(idle_visitors_return_little_by_little)
+/* 40 visitors of the first server were taken over by the second one; the first one starts again,
+ * with this policy. */
+static farm_t *begin_with_taken_over(uint64_t seed, fs_route_return_t policy)
 {
-    farm_t *farm = begin(70);
-    fs_route_share_info_t info;
-    unsigned before;
+    farm_t *farm = begin(seed);
 
-    farm->settings.return_policy = FS_ROUTE_RETURN_IDLE;
+    farm->settings.return_policy = policy;
     farm->settings.return_rate = 5;
     for (unsigned i = 0; i < SERVERS; i++) {
         stop(farm, i);
@@ -679,6 +679,15 @@ START_TEST(idle_visitors_return_little_by_little)
         request(farm, i, 1);
     assert_same(farm, 10 * SECOND);
     start(farm, 0, 0);
+    return farm;
+}
+
+START_TEST(idle_visitors_return_little_by_little)
+{
+    farm_t *farm = begin_with_taken_over(70, FS_ROUTE_RETURN_IDLE);
+    fs_route_share_info_t info;
+    unsigned before;
+
     run(farm, 20 * SECOND);
     ck_assert_uint_eq(total(farm, 0, 0).primaries, 0); /* they were seen a moment ago */
     run(farm, IDLE / 4 - 18 * SECOND);
@@ -699,25 +708,10 @@ END_TEST
  */
 START_TEST(visitors_return_by_policy)
 {
-    farm_t *farm = begin(71 + (uint64_t)_i);
     int all = _i == 1;
+    farm_t *farm =
+        begin_with_taken_over(71 + (uint64_t)_i, all ? FS_ROUTE_RETURN_ALL : FS_ROUTE_RETURN_NEVER);
 
-    farm->settings.return_policy = all ? FS_ROUTE_RETURN_ALL : FS_ROUTE_RETURN_NEVER;
-    farm->settings.return_rate = 5;
-    for (unsigned i = 0; i < SERVERS; i++) {
-        stop(farm, i);
-        start(farm, i, 0);
-    }
-    run(farm, 3 * SECOND);
-    for (unsigned i = 0; i < 40; i++)
-        request(farm, i, 0);
-    assert_same(farm, 10 * SECOND);
-    stop(farm, 0);
-    run(farm, 2 * DEAD);
-    for (unsigned i = 0; i < 40; i++)
-        request(farm, i, 1);
-    assert_same(farm, 10 * SECOND);
-    start(farm, 0, 0);
     run(farm, all ? 4 * SECOND : IDLE / 2);
     if (all)
         ck_assert_uint_le(total(farm, 0, 0).primaries, 25);
