@@ -35,6 +35,14 @@ static size_t sequence(const unsigned char *at, size_t left)
 static int is_utf8(const char *text, size_t length)
 {
     for (size_t at = 0, step; at < length; at += step) {
+        uint64_t word;
+
+        step = sizeof(word);
+        if (length - at >= step) { /* nearly always ASCII */
+            memcpy(&word, text + at, step);
+            if (!(word & UINT64_C(0x8080808080808080)))
+                continue;
+        }
         step = sequence((const unsigned char *)text + at, length - at);
         if (!step)
             return 0;

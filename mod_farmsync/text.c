@@ -90,15 +90,39 @@ static void json_escape(fs_text_t *text, unsigned char character)
     }
 }
 
+static int is_plain(unsigned char character)
+{
+    return character >= 0x20 && character != '"' && character != '\\' && character != 0x7f;
+}
+
+#define EACH(byte) (UINT64_C(0x0101010101010101) * (byte))
+
+/* 0 if all 8 characters are plain. */
+static uint64_t may_need_escape(const char *eight)
+{
+    uint64_t word, quote, slash, del;
+
+    memcpy(&word, eight, sizeof(word));
+    quote = word ^ EACH('"');
+    slash = word ^ EACH('\\');
+    del = word ^ EACH(0x7f);
+    return (((word - EACH(0x20)) & ~word) | ((quote - EACH(1)) & ~quote) |
+            ((slash - EACH(1)) & ~slash) | ((del - EACH(1)) & ~del)) &
+           EACH(0x80);
+}
+
 void fs_text_json(fs_text_t *text, const char *data, apr_size_t length)
 {
     apr_size_t begin = 0;
 
     fs_text_add(text, "\"", 1);
     for (apr_size_t i = 0; i < length; i++) {
-        unsigned char character = (unsigned char)data[i];
+        unsigned char character;
 
-        if (character >= 0x20 && character != '"' && character != '\\' && character != 0x7f)
+        while (length - i > 8 && !may_need_escape(data + i))
+            i += 8;
+        character = (unsigned char)data[i];
+        if (is_plain(character))
             continue;
         fs_text_add(text, data + begin, i - begin);
         json_escape(text, character);

@@ -62,6 +62,42 @@ START_TEST(strings_are_escaped)
 }
 END_TEST
 
+/* As it is to be written; its length. */
+static size_t escape(unsigned char character, char out[8])
+{
+    static const char letters[] = {
+        ['\n'] = 'n', ['\r'] = 'r', ['\t'] = 't', ['"'] = '"', ['\\'] = '\\'};
+
+    if (character < sizeof(letters) && letters[character])
+        return (size_t)snprintf(out, 8, "\\%c", letters[character]);
+    if (character < 0x20 || character == 0x7f)
+        return (size_t)snprintf(out, 8, "\\u%04x", character);
+    out[0] = (char)character;
+    return 1;
+}
+
+/* It looks at eight at a time: each character at each place, between others. */
+START_TEST(every_character_is_escaped_wherever_it_stands)
+{
+    static const char others[] = {0x1f, ' ', '!', '"', 'x', (char)0x80};
+    char data[20], expected[2 + 8 * sizeof(data)];
+
+    for (unsigned other = 0; other < sizeof(others); other++)
+        for (unsigned character = 0; character < 256; character++)
+            for (size_t place = 0; place < sizeof(data); place++) {
+                size_t length = 1;
+
+                memset(data, others[other], sizeof(data));
+                data[place] = (char)character;
+                expected[0] = '"';
+                for (size_t i = 0; i < sizeof(data); i++)
+                    length += escape((unsigned char)data[i], expected + length);
+                memcpy(expected + length, "\"", 2);
+                ck_assert_str_eq(json_of(data, sizeof(data), FS_COLUMN_TEXT), expected);
+            }
+}
+END_TEST
+
 START_TEST(numbers_keep_their_digits_and_what_is_none_is_a_string)
 {
     static const char *const good[] = {"0",    "-1",   "10.50",  "123456789012345678901234567890.1",
@@ -140,6 +176,7 @@ static Suite *text_suite(void)
     tcase_add_checked_fixture(tcase, begin, end);
     tcase_add_test(tcase, text_grows);
     tcase_add_test(tcase, strings_are_escaped);
+    tcase_add_test(tcase, every_character_is_escaped_wherever_it_stands);
     tcase_add_test(tcase, numbers_keep_their_digits_and_what_is_none_is_a_string);
     tcase_add_test(tcase, json_is_kept_if_it_is_json);
     tcase_add_test(tcase, json_that_is_too_deep_is_a_string);
