@@ -205,6 +205,7 @@ void fs_reuse_register(void)
     ap_hook_child_init(child_init, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_optional_fn_retrieve(fs_reuse_mirror_functions, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_handler(fs_reuse_known_handler, NULL, NULL, APR_HOOK_REALLY_FIRST);
+    ap_hook_header_parser(fs_reuse_mirror_move, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_fixups(fs_reuse_fixup, NULL, NULL, APR_HOOK_LAST);
     ap_hook_insert_filter(insert_filter, NULL, NULL, APR_HOOK_LAST);
     fs_reuse_status_register();

@@ -170,6 +170,9 @@ apr_status_t fs_reuse_digest_filter(ap_filter_t *filter, apr_bucket_brigade *bri
 void fs_reuse_mirror_functions(void);
 void fs_reuse_mirror_prepare(server_rec *server, apr_pool_t *pool, apr_uid_t uid, apr_gid_t gid);
 void fs_reuse_mirror_child_init(apr_pool_t *pchild, server_rec *server);
+/* header_parser, after routing's: a visitor's mirror follows him, and goes to his alternate,
+ * whatever he asks for. */
+int fs_reuse_mirror_move(request_rec *r);
 /* Whether the page's check value is wanted for a mirror, or for what the client says it has. */
 int fs_reuse_wants_mirror(const request_rec *r, const fs_reuse_place_t *place);
 /* Notes what the client is sent. 1 if it says that it has just that, and so is to use it. */

@@ -141,6 +141,28 @@ typedef struct kept_t {
     fs_reuse_mirror_t mirror;
 } kept_t;
 
+static fs_reuse_client_t client_of(const farmsync_visitor_t *visitor)
+{
+    fs_reuse_client_t client = {.generation = visitor->generation, .alternate = visitor->alternate};
+
+    memcpy(client.id, visitor->id, sizeof(client.id));
+    return client;
+}
+
+int fs_reuse_mirror_move(request_rec *r)
+{
+    farmsync_visitor_t visitor;
+    fs_reuse_mirrors_t *mapped;
+
+    if (mirrors_path && visitor_of && visitor_of(r, &visitor) && visitor.here && visitor.moved &&
+        (mapped = current_mirrors(r->server)) != NULL) {
+        fs_reuse_client_t client = client_of(&visitor);
+
+        fs_reuse_mirrors_move(mapped, &client);
+    }
+    return DECLINED;
+}
+
 /* The visitor, if this server is his home; another one's is kept there. */
 static int read_visitor(request_rec *r, const fs_reuse_place_t *place, kept_t *kept)
 {
@@ -151,9 +173,7 @@ static int read_visitor(request_rec *r, const fs_reuse_place_t *place, kept_t *k
     kept->mirrors = current_mirrors(r->server);
     if (!kept->mirrors)
         return 1; /* not by its session: what that says may be older than what was here */
-    memcpy(kept->client.id, visitor.id, sizeof(kept->client.id));
-    kept->client.generation = visitor.generation;
-    kept->client.alternate = visitor.alternate;
+    kept->client = client_of(&visitor);
     kept->client.each = place->mirror == FS_REUSE_MIRROR_END ? FS_REUSE_AT_END : place->mirror;
     kept->begun = fs_reuse_mirrors_get(kept->mirrors, &kept->client, &kept->mirror);
     return 1;

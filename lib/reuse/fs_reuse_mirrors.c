@@ -183,7 +183,7 @@ static uint64_t next_version(uint64_t version)
 }
 
 /*
- * Who is to have it, and how often. What another alternate has, if anything, is of an older
+ * Who is to have it. What another alternate has, if anything, is of an older
  * generation. But of a client that isn't known here (any more) its alternate may have a mirror of
  * this one.
  */
@@ -196,7 +196,14 @@ static void note_client(slot_t *slot, const fs_reuse_client_t *client, int known
         slot->carried = 0;
         slot->told = known;
     }
-    slot->each = client->each;
+}
+
+/* What it says counts in this generation. */
+static void begin_generation(slot_t *slot, uint32_t generation)
+{
+    slot->generation = generation;
+    slot->version = next_version(slot->version);
+    slot->changes++;
 }
 
 void fs_reuse_mirrors_put(fs_reuse_mirrors_t *mirrors, const fs_reuse_client_t *client,
@@ -215,14 +222,30 @@ void fs_reuse_mirrors_put(fs_reuse_mirrors_t *mirrors, const fs_reuse_client_t *
         slot->mirror.count = 0;
     slot->open = 0;
     slot->seen = now;
+    slot->each = client->each;
     note_client(slot, client, known);
-    if (fs_reuse_mirror_put(&slot->mirror, url, tag) || slot->generation != client->generation) {
-        slot->generation = client->generation;
-        slot->version = next_version(slot->version);
-        slot->changes++;
-    }
+    if (fs_reuse_mirror_put(&slot->mirror, url, tag) || slot->generation != client->generation)
+        begin_generation(slot, client->generation);
     set_changed(mirrors->table, slot, slot->to[0] && slot->version != slot->carried);
     end_change(slot);
+    fs_reuse_file_unlock(&mirrors->file);
+}
+
+void fs_reuse_mirrors_move(fs_reuse_mirrors_t *mirrors, const fs_reuse_client_t *client)
+{
+    slot_t *slot;
+
+    if (fs_reuse_file_lock(&mirrors->file))
+        return;
+    slot = find(mirrors->table, client->id);
+    if (slot && counts(slot, client->generation)) {
+        begin_change(slot);
+        note_client(slot, client, 1);
+        if (slot->generation != client->generation)
+            begin_generation(slot, client->generation);
+        set_changed(mirrors->table, slot, slot->to[0] && slot->version != slot->carried);
+        end_change(slot);
+    }
     fs_reuse_file_unlock(&mirrors->file);
 }
 

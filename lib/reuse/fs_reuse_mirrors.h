@@ -62,6 +62,11 @@ int fs_reuse_mirrors_get(fs_reuse_mirrors_t *mirrors, const fs_reuse_client_t *c
 /* Notes that the client was sent, or holds, the page now. */
 void fs_reuse_mirrors_put(fs_reuse_mirrors_t *mirrors, const fs_reuse_client_t *client,
                           const char *url, const char *tag, fs_usec_t now);
+/*
+ * The client's home, or his alternate, is another one from this request on, whatever it asks for:
+ * the mirror goes on, and to that one. (`each` doesn't matter.)
+ */
+void fs_reuse_mirrors_move(fs_reuse_mirrors_t *mirrors, const fs_reuse_client_t *client);
 
 /* --- the agent -------------------------------------------------------------------------------- */
 

@@ -204,6 +204,35 @@ START_TEST(another_alternate_gets_it_whole)
 }
 END_TEST
 
+/* ... also if he asks for nothing that has a mirror, and however often it is another one. */
+START_TEST(another_alternate_gets_it_without_a_page)
+{
+    fs_reuse_client_t client = client_of(1, 7, 1), unknown = client_of(2, 7, 1);
+    unsigned at = 0;
+
+    fs_reuse_mirrors_put(here, &client, "/a", "1", 1000);
+    carry(1000, 0);
+    for (client.generation = 8; client.generation < 12; client.generation++) {
+        client.alternate = client.generation % 2 ? "web3" : "web4";
+        fs_reuse_mirrors_move(here, &client);
+        ck_assert(holds(here, &client, "/a", "1"));
+        at = 0;
+        ck_assert_uint_eq(fs_reuse_mirrors_due(here, 1000, 0, carries, 9, &at), 1);
+        ck_assert_str_eq(carries[0].to, client.alternate);
+        ck_assert(!carries[0].open && carries[0].mirror.count == 1);
+        ck_assert_uint_eq(carries[0].generation, client.generation);
+        fs_reuse_mirrors_carried(here, &carries[0]);
+    }
+    /* One that doesn't count isn't revived, and one that isn't there not made. */
+    client.generation += 2;
+    fs_reuse_mirrors_move(here, &client);
+    ck_assert(!holds(here, &client, "/a", "1"));
+    fs_reuse_mirrors_move(here, &unknown);
+    at = 0;
+    ck_assert_uint_eq(fs_reuse_mirrors_due(here, 1000, 1, carries, 9, &at), 0);
+}
+END_TEST
+
 START_TEST(a_change_while_it_is_carried_isnt_lost)
 {
     fs_reuse_client_t client = client_of(1, 7, 1), moved = client_of(1, 8, 1);
@@ -307,6 +336,7 @@ static Suite *mirrors_suite(void)
     tcase_add_test(tests, who_forgot_a_client_tells_his_alternate);
     tcase_add_test(tests, who_was_home_once_says_nothing);
     tcase_add_test(tests, another_alternate_gets_it_whole);
+    tcase_add_test(tests, another_alternate_gets_it_without_a_page);
     tcase_add_test(tests, a_change_while_it_is_carried_isnt_lost);
     tcase_add_test(tests, the_file_is_bounded);
     tcase_add_test(tests, processes_that_die_leave_nothing_wrong);
