@@ -46,7 +46,22 @@ static apr_status_t open_images(fs_view_t *view, const char *state_dir, fs_resul
     return APR_SUCCESS;
 }
 
-apr_status_t fs_view_open(fs_view_t **view, const char *state_dir, uint64_t id, fs_result_t *result)
+static void close_view(fs_view_t *view)
+{
+    if (!view)
+        return;
+    for (unsigned i = 0; i < view->dataset_count; i++) {
+        if (view->images[i])
+            fs_image_close(view->images[i]);
+    }
+    free(view->images);
+    free(view->datasets);
+    free(view);
+}
+
+/* Opens a published view and its images; each image must be the named dataset of this group. */
+static apr_status_t open_view(fs_view_t **view, const char *state_dir, uint64_t id,
+                              fs_result_t *result)
 {
     fs_view_info_t *info;
     fs_view_t *made;
@@ -72,24 +87,11 @@ apr_status_t fs_view_open(fs_view_t **view, const char *state_dir, uint64_t id, 
     fs_view_free(info);
     status = open_images(made, state_dir, result);
     if (status != APR_SUCCESS) {
-        fs_view_close(made);
+        close_view(made);
         return status;
     }
     *view = made;
     return APR_SUCCESS;
-}
-
-void fs_view_close(fs_view_t *view)
-{
-    if (!view)
-        return;
-    for (unsigned i = 0; i < view->dataset_count; i++) {
-        if (view->images[i])
-            fs_image_close(view->images[i]);
-    }
-    free(view->images);
-    free(view->datasets);
-    free(view);
 }
 
 const fs_image_t *fs_view_image(const fs_view_t *view, const char *name, size_t length)
@@ -174,7 +176,7 @@ static void reclaim(slot_t *slot)
     slot->view = NULL;
     atomic_store(&slot->id, 0);
     atomic_store(&slot->state, 0);
-    fs_view_close(view);
+    close_view(view);
 }
 
 static void close_slot(slot_t *slot)
@@ -277,7 +279,7 @@ apr_status_t fs_view_cache_pin(fs_view_cache_t *cache, uint64_t id, fs_view_pin_
     if (!id || failed_just_now(cache, id))
         return fs_result_set(result, APR_EGENERAL, "FS0509",
                              "view %" PRIu64 " could not be mapped a moment ago", id);
-    status = fs_view_open(&view, cache->state_dir, id, result);
+    status = open_view(&view, cache->state_dir, id, result);
     if (status != APR_SUCCESS) {
         atomic_store(&cache->failed_at, fs_time_mono());
         atomic_store(&cache->failed_id, id);
@@ -287,7 +289,7 @@ apr_status_t fs_view_cache_pin(fs_view_cache_t *cache, uint64_t id, fs_view_pin_
         return status;
     }
     if (find_and_pin(cache, id, pin)) /* another thread was faster */
-        fs_view_close(view);
+        close_view(view);
     else
         insert(cache, view, pin);
     return APR_SUCCESS;
@@ -300,7 +302,7 @@ void fs_view_cache_unpin(fs_view_cache_t *cache, fs_view_pin_t *pin)
     if (pin->slot >= 0)
         unpin_slot(&cache->slots[pin->slot]);
     else
-        fs_view_close((fs_view_t *)pin->view);
+        close_view((fs_view_t *)pin->view);
     pin->view = NULL;
 }
 

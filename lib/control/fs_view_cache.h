@@ -26,13 +26,6 @@ typedef struct fs_view_t {
     fs_image_t **images;         /* of the dataset at the same place */
 } fs_view_t;
 
-/*
- * Opens a published view and its images; each image must be the named dataset of this group.
- * Errors: FS0505, FS0011, FS0111..FS0113, FS0508 (an image of something else).
- */
-apr_status_t fs_view_open(fs_view_t **view, const char *state_dir, uint64_t id,
-                          fs_result_t *result);
-void fs_view_close(fs_view_t *view);
 /* The image of a dataset, or NULL. */
 const fs_image_t *fs_view_image(const fs_view_t *view, const char *name, size_t length);
 const fs_digest_t *fs_view_digest(const fs_view_t *view, const fs_image_t *image);
@@ -50,8 +43,9 @@ void fs_view_cache_destroy(fs_view_cache_t *cache);
 
 /*
  * Pins view `id`, mapping it first if need be. A view that could not be mapped is not tried again
- * for FS_VIEW_RETRY. Any thread. Errors: as fs_view_open, and FS0509: it failed a moment ago, or it
- * failed again and the reason was given less than FS_VIEW_SAY_AGAIN ago.
+ * for FS_VIEW_RETRY. Any thread. Errors: FS0505, FS0011, FS0111..FS0113; FS0508: an image is of
+ * something else, or out of memory; FS0509: it failed a moment ago, or it failed again and the
+ * reason was given less than FS_VIEW_SAY_AGAIN ago.
  */
 #define FS_VIEW_RETRY     FS_USEC_PER_SEC
 #define FS_VIEW_SAY_AGAIN (60 * FS_USEC_PER_SEC)

@@ -119,7 +119,7 @@ typedef struct fs_session_save_t {
     uint64_t checked;                 /* with `fresh`: the trust page's generation */
     int urgent;                       /* send it at once, whatever is pending */
     int end_if_empty;                 /* end it, urgently, if no entry has a value afterwards */
-    const fs_session_ahead_t *ahead;    /* NULL: as it was */
+    const fs_session_ahead_t *ahead;  /* NULL: as it was */
     const fs_session_stamp_t *expected; /* NULL; else the version (behind aliases) that it must
                                            have, or APR_EMISMATCH and nothing is changed */
 } fs_session_save_t;
@@ -177,12 +177,12 @@ apr_status_t fs_session_store_forget(fs_session_store_t *store, const fs_session
 
 /*
  * This host takes a session: merges `count` copies (and what is here, released or not), becomes the
- * owner in an epoch above all of them if the result is live (even if it was the owner before: another
- * one may have had it in between), and stores that as compared in generation `checked` and due for
- * the bank at once. `record` becomes what is there; an alias says where it leads. `released` is what
- * its note said when it was asked for (0: it wasn't here, or not released): APR_EMISMATCH without a
- * message if it is another by now, for then it was given away since. Errors as saving; APR_NOTFOUND:
- * nothing is here and nothing came.
+ * owner in an epoch above all of them if the result is live (even if it was the owner before:
+ * another one may have had it in between), and stores that as compared in generation `checked` and
+ * due for the bank at once. `record` becomes what is there; an alias says where it leads.
+ * `released` is what its note said when it was asked for (0: it wasn't here, or not released):
+ * APR_EMISMATCH without a message if it is another by now, for then it was given away since. Errors
+ * as saving; APR_NOTFOUND: nothing is here and nothing came.
  */
 apr_status_t fs_session_store_adopt(fs_session_store_t *store, const fs_session_key_t *key,
                                     const fs_session_record_t *copies, uint32_t count,
@@ -202,19 +202,16 @@ unsigned fs_session_store_pending(const fs_session_store_t *store, const fs_sess
 
 /* `copies` of a version are on the bank, `wanted` are to be. If it is still the present one and
  * they are enough, the session is safe. */
-apr_status_t fs_session_store_confirm(fs_session_store_t *store, const fs_session_key_t *key,
-                                      const fs_session_stamp_t *version, uint32_t copies,
-                                      uint32_t wanted, fs_usec_t now, fs_result_t *result);
-
-/* The same for many, in as few transactions as will do; those that aren't here are passed over. */
 typedef struct fs_session_confirmed_t {
     fs_session_key_t key;
     fs_session_stamp_t version;
     uint32_t copies;
 } fs_session_confirmed_t;
-apr_status_t fs_session_store_confirm_all(fs_session_store_t *store,
-                                          const fs_session_confirmed_t *confirmed, unsigned count,
-                                          uint32_t wanted, fs_usec_t now, fs_result_t *result);
+/* In as few transactions as will do. Of several those that aren't here are passed over; of one
+ * APR_NOTFOUND says so. */
+apr_status_t fs_session_store_confirm(fs_session_store_t *store,
+                                      const fs_session_confirmed_t *confirmed, unsigned count,
+                                      uint32_t wanted, fs_usec_t now, fs_result_t *result);
 
 /* They were compared with the bank in `generation`; those that aren't here are
  * passed over. */

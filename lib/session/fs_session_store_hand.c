@@ -53,9 +53,9 @@ static int confirm_work(fs_session_store_t *store, MDB_txn *txn, void *baton, fs
     return error == MDB_NOTFOUND && confirming->count > 1 ? 0 : error;
 }
 
-apr_status_t fs_session_store_confirm_all(fs_session_store_t *store,
-                                          const fs_session_confirmed_t *confirmed, unsigned count,
-                                          uint32_t wanted, fs_usec_t now, fs_result_t *result)
+apr_status_t fs_session_store_confirm(fs_session_store_t *store,
+                                      const fs_session_confirmed_t *confirmed, unsigned count,
+                                      uint32_t wanted, fs_usec_t now, fs_result_t *result)
 {
     confirming_t confirming = {confirmed, count, 0, wanted ? wanted : 1, now};
     apr_status_t status = APR_SUCCESS;
@@ -66,15 +66,6 @@ apr_status_t fs_session_store_confirm_all(fs_session_store_t *store,
         confirming.count -= confirming.done;
     }
     return status == APR_NOTFOUND && count > 1 ? APR_SUCCESS : status;
-}
-
-apr_status_t fs_session_store_confirm(fs_session_store_t *store, const fs_session_key_t *key,
-                                      const fs_session_stamp_t *version, uint32_t copies,
-                                      uint32_t wanted, fs_usec_t now, fs_result_t *result)
-{
-    fs_session_confirmed_t confirmed = {*key, *version, copies};
-
-    return fs_session_store_confirm_all(store, &confirmed, 1, wanted, now, result);
 }
 
 /* --- handed over ---------------------------------------------------------------------------------

@@ -284,8 +284,8 @@ void fs_copy_settled(fs_sessions_t *sessions, fs_settled_t *settled)
         pthread_mutex_lock(&sessions->lock);
         keep_done(sessions, settled);
         pthread_mutex_unlock(&sessions->lock);
-        status = fs_session_store_confirm_all(sessions->store, settled->confirmed, settled->count,
-                                              1, fs_sessions_farm(sessions), &result);
+        status = fs_session_store_confirm(sessions->store, settled->confirmed, settled->count, 1,
+                                          fs_sessions_farm(sessions), &result);
         if (status && status != APR_NOTFOUND)
             fs_log_result(FS_LOG_ERROR, &result);
         pthread_mutex_lock(&sessions->lock);

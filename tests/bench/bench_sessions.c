@@ -188,7 +188,7 @@ static pid_t start_agent(const options_t *options)
         if (fs_session_store_due(store, fs_time_wall(), CONFIRM_BATCH, collect, &sent, &shown,
                                  &next, &result))
             fail("due", &result);
-        if (fs_session_store_confirm_all(store, sent.all, sent.count, 2, fs_time_wall(), &result))
+        if (fs_session_store_confirm(store, sent.all, sent.count, 2, fs_time_wall(), &result))
             fail("confirm", &result);
         usleep(shown == CONFIRM_BATCH ? 0 : 10000);
     }
@@ -310,7 +310,7 @@ static void take_options(options_t *options, int argc, char **argv)
 static void remove_store(const char *dir)
 {
     static const char *const files[] = {"data.mdb", "lock.mdb", "pending", "trust",
-                                        "turns",    "bell",     "space", "boot"};
+                                        "turns",    "bell",     "space",   "boot"};
     char path[64];
 
     for (unsigned i = 0; i < sizeof(files) / sizeof(*files); i++) {

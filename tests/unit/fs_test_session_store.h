@@ -93,6 +93,15 @@ static inline const char *value_in(uint64_t number, const char *key, fs_usec_t n
     return status == APR_SUCCESS ? value_of(&record, key, pool) : NULL;
 }
 
+/* Says that so many of two copies of that version are on the bank. */
+static inline void confirm_version(const fs_session_key_t *key, const fs_session_stamp_t *version,
+                                   uint32_t copies, fs_usec_t now)
+{
+    fs_session_confirmed_t confirmed = {*key, *version, copies};
+
+    ck_assert_int_eq(fs_session_store_confirm(store, &confirmed, 1, 2, now, &result), APR_SUCCESS);
+}
+
 static inline void confirm(uint64_t number, fs_usec_t now)
 {
     fs_session_key_t key = key_of(number);
@@ -100,8 +109,7 @@ static inline void confirm(uint64_t number, fs_usec_t now)
     fs_session_note_t note;
 
     ck_assert_int_eq(read_record(number, now, &record, &note), APR_SUCCESS);
-    ck_assert_int_eq(fs_session_store_confirm(store, &key, &note.version, 2, 2, now, &result),
-                     APR_SUCCESS);
+    confirm_version(&key, &note.version, 2, now);
 }
 
 static inline fs_session_counts_t count(void)

@@ -184,7 +184,7 @@ static void be_the_agent(uint64_t seed)
         if (fs_session_store_due(own, NOW + 10 * SEC, 1, collect_due, &confirmed, &shown, &next,
                                  &result))
             _exit(1);
-        if (shown && fs_session_store_confirm_all(own, &confirmed, 1, 2, NOW, &result))
+        if (shown && fs_session_store_confirm(own, &confirmed, 1, 2, NOW, &result))
             _exit(1);
         fs_session_store_release(own, &key, "web2:80", NOW + SEC, pool, &record, NULL);
         fs_session_store_adopt(own, &key, NULL, 0, seal, 1, NOW + SEC, NOW, pool, &record, &result);

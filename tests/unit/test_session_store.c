@@ -270,13 +270,11 @@ START_TEST(what_changed_on_the_way_is_sent_again)
     SAVED(1, "a", "1", NOW);
     ck_assert_int_eq(read_record(1, NOW, &record, &sent), APR_SUCCESS);
     SAVED(1, "a", "2", NOW + SEC);
-    ck_assert_int_eq(fs_session_store_confirm(store, &key, &sent.version, 2, 2, NOW + SEC, &result),
-                     APR_SUCCESS);
+    confirm_version(&key, &sent.version, 2, NOW + SEC);
     ck_assert_int_eq(read_record(1, NOW, &record, &note), APR_SUCCESS);
     ck_assert_uint_eq(note.copies, 0);
     ck_assert_int_eq(note.dirty_since, NOW + SEC);
-    ck_assert_int_eq(fs_session_store_confirm(store, &key, &note.version, 1, 2, NOW + SEC, &result),
-                     APR_SUCCESS);
+    confirm_version(&key, &note.version, 1, NOW + SEC);
     ck_assert_uint_eq(due(NOW + SEC, &last, &next), 1);
     confirm(1, NOW + 2 * SEC);
     ck_assert_uint_eq(count().safe, 1);
