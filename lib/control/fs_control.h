@@ -88,6 +88,11 @@ apr_status_t fs_control_set_group(fs_control_t *control, const fs_control_group_
                                   fs_result_t *result);
 /* Forgets groups that are not in `names`. */
 void fs_control_keep_groups(fs_control_t *control, const char *const *names, unsigned count);
+/*
+ * 1 if its files are still where readers look for them. Who writes to others than these is heard
+ * only by those who have them from before.
+ */
+int fs_control_is_there(const fs_control_t *control);
 /* The agent is alive: mono time now. Called at least each second. */
 void fs_control_beat(fs_control_t *control);
 void fs_control_set_agent(fs_control_t *control, const char *server_name, int64_t pid);

@@ -154,6 +154,12 @@ apr_status_t fs_control_open_writer(fs_control_t **control, const char *state_di
     return APR_SUCCESS;
 }
 
+int fs_control_is_there(const fs_control_t *control)
+{
+    return fs_page_is_current(control->state_dir, FS_CONTROL_FILE, atomic_load(&control->page)) &&
+           fs_page_is_current(control->state_dir, FS_MARKS_FILE, atomic_load(&control->marks));
+}
+
 void fs_control_set_clock(fs_control_t *control, const fs_control_clock_t *clock)
 {
     fs_control_page_t *page = fs_control_page(control);

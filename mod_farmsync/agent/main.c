@@ -286,12 +286,29 @@ static int is_unneeded(const fs_agent_t *agent, int *had_children, fs_usec_t *al
     return *had_children && *alone_since && now - *alone_since > ALONE_FOR;
 }
 
+/*
+ * Its page was removed or replaced: new request processes don't see what it publishes. httpd starts
+ * another agent, which makes all anew; one that was started by hand goes on for those who see it.
+ */
+static int is_cut_off(const fs_agent_t *agent, int *said)
+{
+    if (*said || fs_control_is_there(agent->control))
+        return 0;
+    *said = 1;
+    fs_log(FS_LOG_ERROR, "FS0630",
+           "control or marks in %s was removed or replaced while it was in use: %s",
+           agent->config.state_dir,
+           agent->standalone ? "start this agent again, new request processes can't see it"
+                             : "ends, httpd starts another agent");
+    return !agent->standalone;
+}
+
 /* Beats until a signal, or until nobody is left to work for. */
 static void beat(fs_agent_t *agent, const options_t *options, const sigset_t *ends, pid_t parent)
 {
     static const struct timespec period = {.tv_nsec = BEAT_NS};
     fs_usec_t alone_since = 0;
-    int orphan = 0, had_children = 0;
+    int orphan = 0, had_children = 0, said = 0;
 
     for (;;) {
         int sig = sigtimedwait(ends, NULL, &period);
@@ -301,6 +318,8 @@ static void beat(fs_agent_t *agent, const options_t *options, const sigset_t *en
             return;
         }
         fs_control_beat(agent->control);
+        if (is_cut_off(agent, &said))
+            return;
         if (options->standalone)
             continue;
         if (getppid() == parent) {

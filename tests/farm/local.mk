@@ -53,7 +53,7 @@ EXTRA_DIST += tests/check_messages.sh \
 	tests/farm/test_route_held.py \
 	tests/farm/test_reuse.py \
 	tests/farm/test_reuse_difference.py \
-	tests/farm/test_reuse_files.py \
+	tests/farm/test_state_files.py \
 	tests/farm/test_reuse_known.py \
 	tests/farm/test_reuse_mirror.py \
 	tests/farm/test_roll_back.py \

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files of reuse, which httpd's processes and the agent have mapped: there before the agent starts, and
-removed or replaced while all run."""
+"""The files that httpd's processes and the agent have mapped: there before the agent starts, and removed or
+replaced while all run."""
 
 import contextlib
 import json
@@ -208,6 +208,17 @@ def test_mirrors_are_followed(server, act):
         write("first")
         ask()
     assert server.remapped() > before
+
+
+def test_an_agent_whose_page_is_removed_is_followed_by_another(server):
+    for name in ("control", "marks"):
+        server.settle()
+        said = server.log().count("FS0626")
+        os.unlink(os.path.join(server.state, name))
+        wait_for(lambda said=said: server.log().count("FS0626") > said, "another agent")
+        assert os.path.exists(os.path.join(server.state, name))
+    server.settle()
+    server.invalidate("cart")
 
 
 def test_a_process_that_starts_makes_what_is_missing(server):
