@@ -109,7 +109,6 @@ void fs_avail_delete(void *agent, fs_http_call_t *call);
 /* Who calls, for the log: "uid 0", "web3 at 10.0.0.3:4711". */
 void fs_avail_caller(fs_agent_t *agent, fs_http_call_t *call, fs_avail_role_t *role, char *text,
                      size_t size);
-void fs_avail_reply(fs_http_call_t *call, int status, json_t *body);
 /* The notice and how it stands, as the interface shows it. avail->lock is held. */
 json_t *fs_avail_describe(const fs_avail_entry_t *entry, fs_usec_t farm);
 

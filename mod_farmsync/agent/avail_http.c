@@ -7,19 +7,9 @@
 
 #include "avail_ics.h"
 #include "listen.h"
+#include "reply.h"
 
 #define NOTICE_LIMIT (16u * 1024)
-
-void fs_avail_reply(fs_http_call_t *call, int status, json_t *body)
-{
-    char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
-
-    fs_http_call_set_header(call, "Cache-Control", "no-store");
-    fs_http_call_answer(call, status, "application/json", text ? text : "{}",
-                        text ? strlen(text) : 2);
-    free(text);
-    json_decref(body);
-}
 
 /* "uid 33" */
 static int is_user(const char *peer, uid_t *user)
@@ -169,7 +159,7 @@ static void answer_list(void *baton, fs_http_call_t *call)
         json_object_set_new(body, "problems", problems_of(agent));
         json_object_set_new(body, "servers", servers_of(agent));
     }
-    fs_avail_reply(call, 200, body);
+    fs_reply_json(call, body);
 }
 
 /* GET /v1/notices/APPLICATION[/ID] */
@@ -187,7 +177,7 @@ static void answer_one(void *baton, fs_http_call_t *call)
     list = notices_of(agent, application, id, farm);
     free(application);
     if (!id || json_array_size(list)) {
-        fs_avail_reply(call, 200, json_pack("{s:o}", "notices", list));
+        fs_reply_json(call, json_pack("{s:o}", "notices", list));
         return;
     }
     json_decref(list);
@@ -228,7 +218,7 @@ static void answer_monitors(void *baton, fs_http_call_t *call)
 {
     fs_agent_t *agent = baton;
 
-    fs_avail_reply(call, 200, json_pack("{s:o}", "monitors", fs_monitors_describe(agent)));
+    fs_reply_json(call, json_pack("{s:o}", "monitors", fs_monitors_describe(agent)));
 }
 
 apr_status_t fs_avail_routes(fs_agent_t *agent, fs_result_t *result)

@@ -17,6 +17,7 @@
 
 #include "listen.h"
 #include "parts.h"
+#include "reply.h"
 
 #define CHECK_FOR  (2 * FS_USEC_PER_SEC) /* httpd's helpers look each second at least */
 #define TASKS_MOST 256                   /* that wait for httpd */
@@ -112,7 +113,7 @@ void fs_avail_task_finish(void *baton)
     fs_avail_task_t *task = baton;
 
     if (task->call)
-        fs_avail_reply(task->call, 200, describe_result(task));
+        fs_reply_json(task->call, describe_result(task));
     free_task(task);
 }
 

@@ -9,6 +9,7 @@
 
 #include "backplane_internal.h"
 #include "listen.h"
+#include "reply.h"
 
 #define MESSAGE_TYPE "application/vnd.farmsync.exchange"
 
@@ -161,17 +162,12 @@ static json_t *state_json(fs_backplane_t *backplane)
 static void show(void *baton, fs_http_call_t *call)
 {
     fs_agent_t *agent = baton;
-    char *text;
     json_t *json;
 
     pthread_mutex_lock(&agent->backplane->lock);
     json = state_json(agent->backplane);
     pthread_mutex_unlock(&agent->backplane->lock);
-    text = json ? json_dumps(json, JSON_COMPACT) : NULL;
-    fs_http_call_answer(call, text ? 200 : 500, "application/json", text ? text : "",
-                        text ? strlen(text) : 0);
-    free(text);
-    json_decref(json);
+    fs_reply_json(call, json);
 }
 
 apr_status_t fs_backplane_add_routes(fs_agent_t *agent, fs_result_t *result)

@@ -18,6 +18,7 @@
 #include "base/fs_unix.h"
 #include "net/fs_http_parse.h"
 #include "parts.h"
+#include "reply.h"
 
 #define HANDOVER_FILE    "agent.handover"
 #define HANDOVER_FOR_MS  500 /* an agent that hangs is not waited for: it will be killed */
@@ -309,14 +310,10 @@ static apr_status_t go_on_without(fs_agent_t *agent, fs_http_server_settings_t *
 static void answer_agent(void *baton, fs_http_call_t *call)
 {
     const fs_agent_t *agent = baton;
-    json_t *json = json_pack("{s:s, s:s, s:i, s:s}", "server", agent->config.server, "version",
-                             FARMSYNC_VERSION, "pid", (int)getpid(), "url", fs_listen_url(agent));
-    char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
 
-    fs_http_call_answer(call, text ? 200 : 500, "application/json", text ? text : "",
-                        text ? strlen(text) : 0);
-    free(text);
-    json_decref(json);
+    fs_reply_json(call,
+                  json_pack("{s:s, s:s, s:i, s:s}", "server", agent->config.server, "version",
+                            FARMSYNC_VERSION, "pid", (int)getpid(), "url", fs_listen_url(agent)));
 }
 
 static const fs_http_route_t own_routes[] = {{"GET", "/v1/agent", 0, 0, answer_agent}};

@@ -37,6 +37,7 @@ farmsync_agent_SOURCES = \
 	mod_farmsync/agent/follow.c \
 	mod_farmsync/agent/group.c \
 	mod_farmsync/agent/listen.c mod_farmsync/agent/listen.h \
+	mod_farmsync/agent/reply.c mod_farmsync/agent/reply.h \
 	mod_farmsync/agent/lock.c mod_farmsync/agent/lock.h \
 	mod_farmsync/agent/log.c mod_farmsync/agent/log.h \
 	mod_farmsync/agent/main.c \

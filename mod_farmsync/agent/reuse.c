@@ -9,6 +9,7 @@
 #include "backplane.h"
 #include "base/fs_log.h"
 #include "listen.h"
+#include "reply.h"
 #include "reuse/fs_reuse_names.h"
 
 #define KIND       "invalidate"
@@ -72,13 +73,11 @@ static void finish(void *baton)
                              (int)task->told, "of", (int)task->of, "ms",
                              (double)(fs_time_mono() - task->began) / FS_USEC_PER_MSEC, "missed",
                              task->missed);
-    char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
 
     if (task->call)
-        fs_http_call_answer(task->call, 200, "application/json", text ? text : "{}",
-                            text ? strlen(text) : 2);
-    free(text);
-    json_decref(body);
+        fs_reply_json(task->call, body);
+    else
+        json_decref(body);
     json_decref(task->missed);
     free(task);
 }
@@ -90,11 +89,7 @@ static void on_told(void *baton, const fs_told_t *told)
 
     task->told = told->confirmed_count + 1; /* this server, too */
     task->of = told->peer_count + 1;
-    for (unsigned i = 0; i < told->peer_count; i++)
-        if (!told->peers[i].confirmed)
-            json_array_append_new(
-                task->missed,
-                json_string(*told->peers[i].name ? told->peers[i].name : told->peers[i].url));
+    fs_reply_add_missed(task->missed, told);
     fs_listen_post(task->agent, finish, task);
 }
 

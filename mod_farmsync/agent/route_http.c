@@ -10,21 +10,11 @@
 #include <string.h>
 
 #include "listen.h"
+#include "reply.h"
 #include "route/fs_route_cookie.h"
 #include "route_internal.h"
 
 #define ORDER_LIMIT 4096u
-
-void fs_routing_reply(fs_http_call_t *call, int status, json_t *body)
-{
-    char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
-
-    fs_http_call_set_header(call, "Cache-Control", "no-store");
-    fs_http_call_answer(call, status, "application/json", text ? text : "{}",
-                        text ? strlen(text) : 2);
-    free(text);
-    json_decref(body);
-}
 
 static void set_time(json_t *object, const char *name, fs_usec_t time)
 {
@@ -151,7 +141,7 @@ static void answer_route(void *baton, fs_http_call_t *call)
     json_object_set_new(body, "servers", servers);
     json_object_set_new(body, "counted", counted(routing->page));
     json_object_set_new(body, "visitors_told", exchanged(agent));
-    fs_routing_reply(call, 200, body);
+    fs_reply_json(call, body);
 }
 
 /* --- visitors -----------------------------------------------------------------------------------
@@ -282,7 +272,7 @@ static void answer_visitor(void *baton, fs_http_call_t *call)
     body = describe_visitor(agent->routing, &visitor, id);
     if (value)
         set_cookie(body, &cookie);
-    fs_routing_reply(call, 200, body);
+    fs_reply_json(call, body);
 }
 
 apr_status_t fs_routing_routes(fs_agent_t *agent, fs_result_t *result)

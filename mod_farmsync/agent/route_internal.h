@@ -69,7 +69,6 @@ void fs_routing_post_undrain(void *agent, fs_http_call_t *call);
 /* --- route_http.c ----------------------------------------------------------------------------- */
 
 apr_status_t fs_routing_routes(fs_agent_t *agent, fs_result_t *result);
-void fs_routing_reply(fs_http_call_t *call, int status, json_t *body);
 
 /* --- route_check.c: listeners' loop ------------------------------------------------------------
  */

@@ -11,6 +11,7 @@
 #include "avail.h"
 #include "avail_task.h"
 #include "listen.h"
+#include "reply.h"
 #include "route_internal.h"
 
 #define WAIT_FOR FS_USEC_PER_SEC
@@ -60,12 +61,12 @@ static void finish(void *baton)
     task_t *task = baton;
 
     if (task->call)
-        fs_routing_reply(task->call, 200,
-                         json_pack("{s:s, s:b, s:i, s:i, s:b, s:f, s:O}", "server", task->server,
-                                   "drain", task->drain, "told", (int)task->told, "of",
-                                   (int)task->of, "saved", task->saved, "ms",
-                                   (double)(fs_time_mono() - task->began) / FS_USEC_PER_MSEC,
-                                   "missed", task->missed));
+        fs_reply_json(task->call,
+                      json_pack("{s:s, s:b, s:i, s:i, s:b, s:f, s:O}", "server", task->server,
+                                "drain", task->drain, "told", (int)task->told, "of", (int)task->of,
+                                "saved", task->saved, "ms",
+                                (double)(fs_time_mono() - task->began) / FS_USEC_PER_MSEC, "missed",
+                                task->missed));
     free_task(task);
 }
 
@@ -77,11 +78,7 @@ static void on_told(void *baton, const fs_told_t *told)
     task->told = told->confirmed_count + 1; /* this server, too */
     task->of = told->peer_count + 1;
     task->saved = told->saved;
-    for (unsigned i = 0; i < told->peer_count; i++)
-        if (!told->peers[i].confirmed)
-            json_array_append_new(
-                task->missed,
-                json_string(*told->peers[i].name ? told->peers[i].name : told->peers[i].url));
+    fs_reply_add_missed(task->missed, told);
     fs_listen_post(task->agent, finish, task);
 }
 

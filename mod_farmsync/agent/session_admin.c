@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "listen.h"
+#include "reply.h"
 
 #define LIST_DEFAULT 100
 #define LIST_MOST    1000
@@ -19,23 +20,12 @@
 /* --- the answer ---------------------------------------------------------------------------------
  */
 
-static void answer_json(fs_http_call_t *call, int status, json_t *json)
-{
-    char *text = json_dumps(json, JSON_COMPACT);
-
-    if (text)
-        fs_http_call_answer(call, status, "application/json", text, strlen(text));
-    else
-        fs_http_call_answer(call, 503, "text/plain", "out of memory\n", 14);
-    free(text);
-}
-
 static void finish(void *baton)
 {
     fs_admin_t *admin = baton;
 
     if (admin->call && admin->json)
-        answer_json(admin->call, 200, admin->json);
+        fs_reply_json(admin->call, json_incref(admin->json));
     else if (admin->call)
         fs_http_call_problem(admin->call, admin->status, &admin->result);
     json_decref(admin->json);
@@ -162,10 +152,9 @@ static void get_status(void *agent, fs_http_call_t *call)
     json_t *json = fs_session_status_json(((fs_agent_t *)agent)->sessions, &result);
 
     if (json)
-        answer_json(call, 200, json);
+        fs_reply_json(call, json);
     else
         fs_http_call_problem(call, 503, &result);
-    json_decref(json);
 }
 
 static void get_list(void *agent, fs_http_call_t *call)
