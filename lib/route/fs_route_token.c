@@ -12,12 +12,31 @@ fs_usec_t fs_route_token_span(fs_route_token_kind_t kind)
     return kind == FS_ROUTE_TOKEN_REDIRECT ? FS_ROUTE_REDIRECT_SPAN : FS_ROUTE_PROXY_SPAN;
 }
 
+/*
+ * What makes each token another one. That of a redirect must not be guessed, and is remembered by
+ * who takes it. Nobody remembers those of passed on requests: random numbers for each would be the
+ * better part of what passing on costs the sender.
+ */
+static int take_nonce(fs_route_token_kind_t kind, uint8_t nonce[FS_ROUTE_TOKEN_NONCE])
+{
+    static _Thread_local uint8_t first[FS_ROUTE_TOKEN_NONCE];
+    static _Thread_local uint32_t taken;
+
+    if (kind == FS_ROUTE_TOKEN_REDIRECT)
+        return RAND_bytes(nonce, FS_ROUTE_TOKEN_NONCE) == 1 ? 0 : -1;
+    if (!taken && RAND_bytes(first, sizeof(first)) != 1)
+        return -1;
+    memcpy(nonce, first, FS_ROUTE_TOKEN_NONCE);
+    fs_route_put_number(nonce, taken++, sizeof(taken));
+    return 0;
+}
+
 int fs_route_token_write(const fs_route_keys_t *keys, fs_route_token_kind_t kind,
                          fs_route_token_t *token, char text[FS_ROUTE_TOKEN_SIZE])
 {
     uint8_t data[FS_ROUTE_TOKEN_BYTES], *at = data;
 
-    if (RAND_bytes(token->nonce, sizeof(token->nonce)) != 1)
+    if (take_nonce(kind, token->nonce))
         return -1;
     *at++ = (uint8_t)kind;
     *at++ = 0;

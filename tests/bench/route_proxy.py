@@ -32,6 +32,10 @@ LogLevel warn
 ThreadsPerChild 16
 MaxRequestWorkers 64
 MaxKeepAliveRequests 0
+<Directory "/">
+    AllowOverride None
+    Options FollowSymLinks
+</Directory>
 LuaMapHandler ^/plain/echo$ "{dir}/echo.lua"
 <Location "/plain">
     FarmSyncRoute Off

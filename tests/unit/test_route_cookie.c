@@ -159,6 +159,20 @@ static fs_route_token_t a_token(fs_usec_t expires)
     return token;
 }
 
+START_TEST(no_two_tokens_are_the_same)
+{
+    fs_route_token_kind_t kind = _i ? FS_ROUTE_TOKEN_PROXY : FS_ROUTE_TOKEN_REDIRECT;
+    static char texts[300][FS_ROUTE_TOKEN_SIZE];
+    fs_route_token_t made = a_token(NOW);
+
+    for (unsigned i = 0; i < 300; i++) {
+        ck_assert_int_eq(fs_route_token_write(keys, kind, &made, texts[i]), 0);
+        for (unsigned k = 0; k < i; k++)
+            ck_assert_str_ne(texts[i], texts[k]);
+    }
+}
+END_TEST
+
 START_TEST(a_token_comes_back_as_it_was_made)
 {
     fs_route_token_t made = a_token(NOW + FS_ROUTE_REDIRECT_SPAN), read;
@@ -262,6 +276,7 @@ static Suite *suite(void)
     tcase_add_test(tests, both_keys_of_a_rotation_are_accepted);
     tcase_add_test(tests, a_visitor_has_one_id_on_all_servers);
     tcase_add_test(tests, a_token_comes_back_as_it_was_made);
+    tcase_add_loop_test(tests, no_two_tokens_are_the_same, 0, 2);
     tcase_add_test(tests, a_token_counts_for_its_kind_and_its_time);
     tcase_add_test(tests, two_tokens_are_never_the_same);
     tcase_add_test(tests, a_signed_name_with_a_line_end_is_refused);
