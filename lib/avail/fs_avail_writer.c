@@ -381,6 +381,7 @@ static int answered(const fs_avail_writer_t *writer, fs_usec_t deadline)
     return 1;
 }
 
+/* APR_TIMEUP: that was no answer to this question. */
 static apr_status_t read_answer(const fs_avail_writer_t *writer, fs_result_t *result)
 {
     char path[PATH_MAX], *text, *problem;
@@ -409,20 +410,26 @@ apr_status_t fs_avail_check(fs_avail_writer_t *writer, const char *condition, fs
                             fs_result_t *result)
 {
     apr_status_t status = ask(writer, condition);
+    fs_usec_t deadline;
 
     if (status)
         return fs_result_set(result, status, "FS1506",
                              "the condition can't be given to httpd to check, in %s/" FS_AVAIL_DIR
                              ": %s",
                              writer->state_dir, strerror(status));
+    deadline = fs_time_mono() + timeout;
     atomic_store_explicit(&page_of(writer)->asked, writer->ticket, memory_order_release);
-    if (!answered(writer, fs_time_mono() + timeout))
-        return fs_result_set(
-            result, APR_TIMEUP, "FS1509",
-            "the condition could not be checked, because no process of httpd on "
-            "this host answered in %d ms: start httpd, or tell it where httpd runs",
-            (int)(timeout / FS_USEC_PER_MSEC));
-    return read_answer(writer, result);
+    while (answered(writer, deadline)) {
+        status = read_answer(writer, result);
+        if (!APR_STATUS_IS_TIMEUP(status) || fs_time_mono() >= deadline)
+            return status;
+        /* A process that was slow to answer the question before has just put that in its place. */
+        atomic_store(&((fs_avail_marks_page_t *)writer->marks->base)->answered, 0);
+    }
+    return fs_result_set(result, APR_TIMEUP, "FS1509",
+                         "the condition could not be checked, because no process of httpd on "
+                         "this host answered in %d ms: start httpd, or tell it where httpd runs",
+                         (int)(timeout / FS_USEC_PER_MSEC));
 }
 
 char *fs_avail_problems(const fs_avail_writer_t *writer)

@@ -2,6 +2,7 @@
 /* Publications: what the agent writes, what request processes read, and what damage does. */
 #include "fs_test.h"
 
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
@@ -360,6 +361,22 @@ START_TEST(a_condition_is_checked_by_a_request_process)
 }
 END_TEST
 
+/* A process answers the question before when this one is answered already. */
+START_TEST(an_answer_that_comes_too_late_is_no_answer)
+{
+    char path[PATH_MAX];
+    uint32_t ticket;
+
+    ck_assert_int_eq(ask("the question before"), APR_EINVAL);
+    ck_assert_ptr_null(fs_avail_asked(reader, &ticket));
+    fs_avail_answer(reader, ticket + 1, "");
+    ck_assert(fs_avail_path(path, sizeof(path), dir, FS_AVAIL_ANSWER_FILE));
+    ck_assert_int_eq(fs_avail_put(path, "1\nlate", 6), APR_SUCCESS);
+    ck_assert_int_eq(ask("this question"), APR_EINVAL);
+    ck_assert_ptr_nonnull(strstr(result.detail, "this question"));
+}
+END_TEST
+
 START_TEST(problems_are_of_the_publication_that_they_were_found_in)
 {
     fs_notice_t one = notice_of("a", 1);
@@ -417,6 +434,7 @@ static Suite *page_suite(void)
     tcase_add_test(tests, a_notice_that_may_not_be_is_not_published);
     tcase_add_test(tests, an_agent_may_die_at_any_moment);
     tcase_add_test(tests, a_condition_is_checked_by_a_request_process);
+    tcase_add_test(tests, an_answer_that_comes_too_late_is_no_answer);
     tcase_add_test(tests, problems_are_of_the_publication_that_they_were_found_in);
     tcase_add_test(tests, each_application_has_its_counters_also_when_they_are_many);
     suite_add_tcase(suite, tests);
