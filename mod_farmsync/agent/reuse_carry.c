@@ -11,7 +11,6 @@
  */
 #include "reuse_carry.h"
 
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
