@@ -90,6 +90,17 @@ class NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
+def exchange(request):
+    """(status, headers, body) of whatever is answered."""
+    opener = urllib.request.build_opener(NoRedirect, urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(request, timeout=DEADLINE_S) as answer:
+            return answer.status, answer.headers, answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.headers, error.read()
+
+
 class LoneHttpd:
     def __init__(self, mpm, settings="", locations="", modules=(), agent="none"):
         self.directory = tempfile.mkdtemp(prefix="farmsync-httpd-")
@@ -199,15 +210,8 @@ FarmSyncAgent "{self.agent}"
         return text
 
     def get(self, path, headers=None, method="GET"):
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", method=method,
-                                         headers=headers or {})
-        opener = urllib.request.build_opener(NoRedirect, urllib.request.ProxyHandler({}))
-        try:
-            with opener.open(request, timeout=DEADLINE_S) as answer:
-                return Answer(answer.status, answer.headers, answer.read())
-        except urllib.error.HTTPError as error:
-            with error:
-                return Answer(error.code, error.headers, error.read())
+        return Answer(*exchange(urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", method=method,
+                                                       headers=headers or {})))
 
     def children(self):
         """Process ids of the request processes."""

@@ -10,11 +10,10 @@ import shutil
 import struct
 import subprocess
 import time
-import urllib.error
 import urllib.request
 
 from farmlib import paths, ports
-from lone_httpd import DEADLINE_S, LoneHttpd, NoRedirect, USER, wait_for
+from lone_httpd import DEADLINE_S, LoneHttpd, USER, exchange, wait_for
 
 SECRET = "7" * 64
 COOKIE = "farmsync"
@@ -242,12 +241,5 @@ def ask(web, path="/echo", cookie=None, headers=None, method="GET", body=None):
         cookie = cookie.text()
     if cookie:
         sent["Cookie"] = f"{COOKIE}={cookie}"
-    request = urllib.request.Request(web.url + path, body, sent, method=method)
-    opener = urllib.request.build_opener(NoRedirect, urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(request, timeout=DEADLINE_S) as answer:
-            return Reply(answer.status, answer.headers, answer.read())
-    except urllib.error.HTTPError as error:
-        with error:
-            return Reply(error.code, error.headers, error.read())
+    return Reply(*exchange(urllib.request.Request(web.url + path, body, sent, method=method)))
 
