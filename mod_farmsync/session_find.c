@@ -83,8 +83,8 @@ typedef struct looking_t {
     const fs_session_host_t *host;
     const fs_session_rules_t *rules;
     fs_usec_t now;
-    int asks;    /* there is an agent that knows more */
-    int believe; /* the agent has just said that it may be served */
+    int asks;                           /* there is an agent that knows more */
+    enum { CHECK, SAID, AWAY } believe; /* the agent has just said that it may be served; is away */
     apr_pool_t *pool;
     fs_session_found_t *found;
     fs_session_target_t target;
@@ -95,13 +95,16 @@ static int is_trusted(const looking_t *looking, const fs_session_note_t *note)
 {
     const fs_session_host_t *host = looking->host;
 
-    return looking->believe || !looking->asks ||
-           (host->trust &&
-            fs_session_trust_allows(host->trust, note->checked, fs_session_trust_clock()));
+    if (looking->believe == SAID || !looking->asks)
+        return 1;
+    if (!host->trust)
+        return 0;
+    return looking->believe == AWAY
+               ? fs_session_trust_remembers(host->trust, note->checked)
+               : fs_session_trust_allows(host->trust, note->checked, fs_session_trust_clock());
 }
 
-/* Was there an agent since this server was started? If not, what is here is from a former life, and
- * others may have it since. */
+/* Was there an agent since this server was started? */
 static int had_agent(const fs_session_host_t *host)
 {
     fs_session_trusted_t trusted = {0};
@@ -231,16 +234,14 @@ static int ask_for(looking_t *looking, const fs_session_key_t *key, const uint8_
     switch (fs_session_fetch(host, key, seal, left_ms(deadline))) {
     case FS_SESSION_YES:
         fs_session_counters_add(host->counters, FS_SESSION_FETCHED);
-        look(looking, key, 1);
+        look(looking, key, SAID);
         return 1;
     case FS_SESSION_NO:
         looking->seen = GONE;
         return 1;
     case FS_SESSION_AWAY:
-        if (!had_agent(host))
-            break;
         /* Works on with what is here; the changes are merged when the agent is back. */
-        look(looking, key, 1);
+        look(looking, key, AWAY);
         if (looking->seen == LIVE)
             fs_session_counters_add(host->counters, FS_SESSION_UNVERIFIED);
         return looking->seen == LIVE || looking->seen == ALIAS || looking->seen == GONE;
@@ -281,7 +282,7 @@ static int look_and_ask(looking_t *looking, const fs_session_id_t *id, const fs_
 {
     fs_session_found_t *found = looking->found;
 
-    look(looking, key, 0);
+    look(looking, key, CHECK);
     if (!looking->asks || (looking->seen != NOT_HERE && looking->seen != DOUBTED))
         return 1;
     if (!found->by_alias &&

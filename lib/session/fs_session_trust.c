@@ -14,7 +14,7 @@
 
 #include "session/fs_session_map.h"
 
-#define MAGIC UINT64_C(0x3174737572547366) /* "fsTrust1" */
+#define MAGIC UINT64_C(0x3274737572547366) /* "fsTrust2" */
 
 typedef struct page_t {
     _Atomic uint64_t magic;
@@ -22,6 +22,7 @@ typedef struct page_t {
     _Atomic uint32_t alone;
     uint32_t reserved;
     _Atomic int64_t until;
+    _Atomic uint64_t first; /* generation of the first agent since the page was made */
 } page_t;
 
 struct fs_session_trust_t {
@@ -41,10 +42,13 @@ static void begin(page_t *page)
 {
     uint64_t before = atomic_load(&page->magic) == MAGIC ? atomic_load(&page->generation) : 0;
     uint64_t wall = (uint64_t)fs_time_wall();
+    uint64_t generation = (before > wall && before < UINT64_MAX / 2 ? before : wall) + 1;
 
     atomic_store(&page->until, 0);
     atomic_store(&page->alone, 0);
-    atomic_store(&page->generation, (before > wall && before < UINT64_MAX / 2 ? before : wall) + 1);
+    if (!before)
+        atomic_store(&page->first, generation);
+    atomic_store(&page->generation, generation);
     atomic_store(&page->magic, MAGIC);
 }
 
@@ -99,6 +103,15 @@ void fs_session_trust_read(const fs_session_trust_t *trust, fs_session_trusted_t
     trusted->generation = atomic_load(&page->generation);
     if (atomic_load_explicit(&page->magic, memory_order_relaxed) != MAGIC || trusted->until < 0)
         trusted->until = 0;
+}
+
+int fs_session_trust_remembers(const fs_session_trust_t *trust, uint64_t checked)
+{
+    uint64_t first = atomic_load(&trust->page->first);
+    fs_session_trusted_t trusted;
+
+    fs_session_trust_read(trust, &trusted);
+    return trusted.alone || (first && checked >= first);
 }
 
 int fs_session_trust_allows(const fs_session_trust_t *trust, uint64_t checked, fs_usec_t now)

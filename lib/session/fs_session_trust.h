@@ -53,4 +53,12 @@ void fs_session_trust_read(const fs_session_trust_t *trust, fs_session_trusted_t
  * (fs_session_trust_clock)? */
 int fs_session_trust_allows(const fs_session_trust_t *trust, uint64_t checked, fs_usec_t now);
 
+/*
+ * May it be worked on with while there is no agent? Only if it was compared, or made, since the
+ * page was made: what is older is from a former life of the server, and others may have it since;
+ * nor does an agent that has just begun, and listens to nobody yet, vouch for it. Or if the last
+ * agent said that this host is alone.
+ */
+int fs_session_trust_remembers(const fs_session_trust_t *trust, uint64_t checked);
+
 #endif

@@ -375,6 +375,42 @@ START_TEST(a_page_of_another_boot_is_not_believed)
 }
 END_TEST
 
+/* An agent that has begun hasn't looked at what is here of a former life of the server. */
+START_TEST(without_the_agent_only_what_it_has_seen_is_worked_on_with)
+{
+    fs_session_trust_t *agent, *child;
+    fs_session_trusted_t page;
+    uint64_t former, seen;
+    char path[PATH_MAX];
+
+    ck_assert_int_eq(fs_session_trust_open(&agent, directory, 1, &result), APR_SUCCESS);
+    fs_session_trust_read(agent, &page);
+    former = page.generation;
+    fs_session_trust_close(agent);
+    snprintf(path, sizeof(path), "%s/trust", directory);
+    ck_assert_int_eq(unlink(path), 0);
+
+    ck_assert_int_eq(fs_session_trust_open(&child, directory, 0, &result), APR_SUCCESS);
+    ck_assert(!fs_session_trust_remembers(child, former));
+    ck_assert(!fs_session_trust_remembers(child, 0));
+    ck_assert_int_eq(fs_session_trust_open(&agent, directory, 1, &result), APR_SUCCESS);
+    ck_assert(!fs_session_trust_remembers(child, former));
+    ck_assert(!fs_session_trust_remembers(child, 0));
+    fs_session_trust_read(agent, &page);
+    seen = page.generation;
+    ck_assert(fs_session_trust_remembers(child, seen));
+    page.alone = 1;
+    fs_session_trust_write(agent, &page);
+    ck_assert(fs_session_trust_remembers(child, former));
+    fs_session_trust_close(agent); /* and another one begins */
+    ck_assert_int_eq(fs_session_trust_open(&agent, directory, 1, &result), APR_SUCCESS);
+    ck_assert(fs_session_trust_remembers(child, seen));
+    ck_assert(!fs_session_trust_remembers(child, former));
+    fs_session_trust_close(agent);
+    fs_session_trust_close(child);
+}
+END_TEST
+
 static Suite *session_turn_suite(void)
 {
     Suite *suite = suite_create("session turn");
@@ -393,6 +429,7 @@ static Suite *session_turn_suite(void)
     tcase_add_test(turn, a_damaged_table_harms_nobody);
     tcase_add_test(trust, only_what_was_compared_in_this_generation_is_trusted);
     tcase_add_test(trust, a_page_of_another_boot_is_not_believed);
+    tcase_add_test(trust, without_the_agent_only_what_it_has_seen_is_worked_on_with);
     suite_add_tcase(suite, turn);
     suite_add_tcase(suite, trust);
     return suite;
