@@ -36,10 +36,7 @@ enum {
 #define FS_MESSAGE_PARTIAL 1 /* the sender is syncing */
 #define FS_MESSAGE_HELD    2 /* it was away too long, and so far nobody told it what is true */
 
-#define FS_MESSAGE_HEAD_LIMIT                                                                      \
-    (4 + 2 + 2 * (FS_MEMBER_SIZE + 1) + 8 * 6 + 4 * 2 + 1 +                                        \
-     FS_UNREACHABLE_LIMIT * (FS_MEMBER_SIZE + 1))
-#define FS_MESSAGE_ENTRY      29 /* bytes of an entry */
+#define FS_MESSAGE_ENTRY 29 /* bytes of an entry */
 
 typedef struct fs_message_t {
     unsigned type;

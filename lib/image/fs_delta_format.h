@@ -26,7 +26,6 @@ _Static_assert(sizeof(fs_delta_header_t) == 112, "the header is part of the file
 
 /* Before each record of the frame: u32 bytes of the row that follows, as it lies in an image. A
  * removed key is a row of the key columns alone. */
-#define FS_DELTA_RECORD_HEAD 4u
 
 /* The digest of an image: from its name, else from its bytes. */
 apr_status_t fs_delta_digest(const char *path, fs_digest_t *digest, fs_result_t *result);

@@ -18,7 +18,6 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..
 sys.dont_write_bytecode = True
 
 from farmlib import counter, paths, ports, proc  # noqa: E402
-from farmlib.errors import FarmError  # noqa: E402
 from farmlib.farm import Farm  # noqa: E402
 from farmlib.httpd import LIMITS, MIME_TYPES  # noqa: E402
 from farmlib.mariadb import MariaDB  # noqa: E402

@@ -14,7 +14,7 @@ import subprocess
 import pytest
 
 from farmlib import paths
-from test_source import Source, single  # noqa: F401  (single is a fixture)
+from test_source import single  # noqa: F401  (single is a fixture)
 
 VERSIONS = 50
 

@@ -5,7 +5,6 @@ import itertools
 import json
 import os
 import signal
-import subprocess
 import threading
 import time
 
