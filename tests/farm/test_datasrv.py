@@ -517,20 +517,25 @@ def locked(database, table):
         client.communicate(timeout=60)
 
 
+def confirmed(server, group):
+    """Whoever has what is known is told that there is nothing newer."""
+    epoch = server.manifest(group)["epoch"]
+    return server.get(f"/v1/groups/{group}/manifest?epoch={epoch}&wait=100")[0] == 304
+
+
 def test_who_asks_is_not_sent_away_while_members_cannot_be_written(server, database, group):
     """
     A write waits for disks, other nodes, backups. Whether there is anything new is confirmed meanwhile:
     answers of 503 would send all agents to the database, just when it is slow.
     """
-    epoch = server.manifest(group)["epoch"]
     away, hung, name = server.said("FS0830"), server.said("FS0871"), f"{group}-late"
     with locked(database, "farmsync.member"):
         assert server.put(member(name, group))[0] == 204
         wait_until(lambda: server.said("FS0871") > hung or server.said("FS0830") > away, 40,
                    "the writes to be given up", server.log)
         # Long after the write began to wait, and while the next one does.
-        wait_until(lambda: server.get(f"/v1/groups/{group}/manifest?epoch={epoch}&wait=100")[0] == 304, 30,
-                   "what is known to be confirmed", server.log)
+        wait_until(lambda: confirmed(server, group), 60, "what is known to be confirmed",
+                   lambda: f"{server.get(f'/v1/groups/{group}/manifest')}\n{server.log()}")
     assert server.said("FS0830") == away
     wait_until(lambda: database.number("SELECT COUNT(*) FROM farmsync.member WHERE "
                                        f"name = '{name}'") == 1, 60, "what was kept", server.log)
