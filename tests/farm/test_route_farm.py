@@ -57,8 +57,7 @@ def farm(farms):
     for web in built.webs:
         configure(web)
     built.up()
-    for web in built.webs:
-        wait_all_alive(web, SERVERS)
+    wait_all_know(built, SERVERS)
     return built
 
 
@@ -74,6 +73,12 @@ def states(web):
 def wait_all_alive(web, names):
     wait_until(lambda: all(states(web).get(name) == "alive" for name in names), SECONDS,
                f"{web.name} to know that {', '.join(names)} are alive", lambda: json.dumps(route(web)))
+
+
+def wait_all_know(farm, names):
+    """Until all take each of them for alive, and none for one that ramps up: new visitors come as ever."""
+    for web in farm.webs:
+        wait_all_alive(web, names)
 
 
 def primaries(web):
@@ -196,7 +201,7 @@ def test_kill_and_return(farm, load):
     load.forget_troubles()
     load.begin()
     web.start()
-    wait_all_alive(farm.webs[0], SERVERS)
+    wait_all_know(farm, SERVERS)
     wait_visits(load)
     load.end()
     assert_well(farm, load)
@@ -206,6 +211,8 @@ def test_kill_and_return(farm, load):
 
 @pytest.mark.limit(300)
 def test_new_visitors_come_to_who_returned(farm, crowd):
+    wait_all_know(farm, SERVERS)
+    wait_known(farm, crowd)
     newcomers = Crowd(farm.balancer.port, VISITORS // 4, seed=2)
     newcomers.each_once()
     newcomers.assert_well()
@@ -218,7 +225,7 @@ def test_pause(farm, load):
     web = farm.webs[4]
     left = take_over(load, web.name, web.pause)
     web.resume()
-    wait_all_alive(farm.webs[0], SERVERS)
+    wait_all_know(farm, SERVERS)
     wait_visits(load)
     load.end()
     # A request that waited in the server that stood still is answered by nobody, or twice.
@@ -235,7 +242,7 @@ def test_drain_and_undrain(farm, load):
     assert_well(farm, load)
     assert left and load.homes()[web.name] == 0
     farmsyncctl(farm, "undrain", web.name)
-    wait_all_alive(farm.webs[0], SERVERS)
+    wait_all_know(farm, SERVERS)
     newcomers = Crowd(farm.balancer.port, VISITORS // 6, seed=3)
     newcomers.each_once()
     newcomers.assert_well()
@@ -252,7 +259,7 @@ def test_a_server_joins(farm, load):
     farm.balancer.stop()
     load.end()
     farm.balancer.start()
-    wait_all_alive(farm.webs[0], [*SERVERS, "web7"])
+    wait_all_know(farm, [*SERVERS, "web7"])
     load.forget_troubles()
     load.begin()
     newcomers = Crowd(farm.balancer.port, VISITORS // 4, seed=4)
