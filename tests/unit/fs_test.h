@@ -35,13 +35,16 @@ static inline void fs_test_rmdir(char *path)
     free(path);
 }
 
-/* main() of a test program: runs `suite` and prints Check's closing line. */
+/* main() of a test program: runs `suite` and prints Check's closing line. A limit is for what
+ * hangs; Check's own, 4 s, is none for a sanitizer on a busy machine. */
 #define FS_TEST_MAIN(suite_function)                                                               \
     int main(void)                                                                                 \
     {                                                                                              \
-        SRunner *runner = srunner_create(suite_function());                                        \
+        SRunner *runner;                                                                           \
         int failed;                                                                                \
                                                                                                    \
+        setenv("CK_DEFAULT_TIMEOUT", "120", 0);                                                    \
+        runner = srunner_create(suite_function());                                                 \
         srunner_run_all(runner, CK_NORMAL);                                                        \
         failed = srunner_ntests_failed(runner);                                                    \
         srunner_free(runner);                                                                      \
