@@ -79,6 +79,10 @@ class RouteWeb(Web):
         finally:
             connection.close()
 
+    def sees_alive(self):
+        servers = self.ask_agent("GET", "/v1/route")[1]["servers"]
+        return sum(server["state"] == "alive" for server in servers)
+
     def ahead(self):
         return self.ask_agent("GET", "/v1/sessions/status")[1]["ahead"]
 
@@ -108,6 +112,8 @@ class Farm:
                 self.webs.append(RouteWeb(f"web{i + 1}", application, key, self.banks, port, peers, sync))
             for web in self.webs:
                 web.up()
+            for web in self.webs:
+                wait_for(lambda web=web: web.sees_alive() == len(self.webs), "all servers to see each other")
         except BaseException:
             self.end()
             raise
