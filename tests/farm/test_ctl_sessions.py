@@ -198,6 +198,7 @@ def test_a_drained_web_server_can_be_switched_off_without_loss(shop, ctl):
     finally:
         shop.web(1).start()
     wait_until(lambda: http_get(shop.web(1).url + "/counter/get?n")[0] == 200, 60, "web1 to be back")
+    wait_until(lambda: ctl.run("count", *ctl.agent).returncode == 0, 60, "its agent, which may be later")
     ctl.says("undrain")
 
 

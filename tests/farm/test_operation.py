@@ -338,7 +338,7 @@ def wait_quiet(parts, seconds=3):
     wait_until(quiet, 60, "the logs to be quiet", pace=0.2)
 
 
-@pytest.mark.parametrize("what, most", [("database", 24), ("datasrv", 6), ("both", 24)])
+@pytest.mark.parametrize("what, most", [("database", 24), ("datasrv", 11), ("both", 24)])
 def test_an_outage_is_told_when_it_begins_and_ends(farm, what, most):
     """However many cycles it lasts: a handful of lines for each server and group (there are two)."""
     parts = {"database": [farm.database], "datasrv": [farm.datasrv(1)],
