@@ -22,7 +22,9 @@ def command(web, *words, shown=None):
     """Runs and shows farmsyncctl at this server's agent; `shown` in place of long words."""
     line = shown or " ".join(f'"{one}"' if " " in one else one for one in words)
     print(f"  $ farmsyncctl {line}", flush=True)
-    done = subprocess.run([CTL, *words, "--agent", agent_socket(web)], text=True, stdin=subprocess.DEVNULL,
+    # On a machine that stands still for a moment, a server may need more than the usual second to confirm.
+    patience = ("--wait", "10000") if words[0] in ("down", "up") else ()
+    done = subprocess.run([CTL, *words, *patience, "--agent", agent_socket(web)], text=True, stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     for text in done.stdout.strip().splitlines():
         print(f"  {text}".rstrip(), flush=True)
