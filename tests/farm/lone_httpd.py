@@ -7,6 +7,7 @@ httpd runs as httpd's own user when the tests are run as root, so that ownership
 import json
 import os
 import pwd
+import re
 import shutil
 import signal
 import socket
@@ -40,6 +41,26 @@ def wait_for(condition, what):
     while not condition():
         assert time.monotonic() < end, f"waited {DEADLINE_S} s in vain for {what}"
         time.sleep(0.02)
+
+
+def crashes(log):
+    """
+    Lines of processes of httpd that ended by a signal. But for those that its own event MPM ends so, seldom, as
+    it stops or restarts at once: the main thread aborts the sockets that workers have, and reads one that its
+    worker has just given back (apr_os_sock_get, called by close_worker_sockets).
+    """
+    found, before = [], {}
+    for line in log.splitlines():
+        parent = re.search(r"\[pid (\d+)", line)
+        parent = parent and parent.group(1)
+        if "Segmentation fault" in line and parent:
+            before.setdefault(parent, []).append(line)
+        elif "exit signal" in line or "Segmentation" in line:
+            found.append(line)
+        elif parent in before:
+            lines = before.pop(parent)
+            found += [] if "mpm_event" in line and re.search(r"AH00491|AH00494", line) else lines
+    return found + sum(before.values(), [])
 
 
 class Publisher:

@@ -34,6 +34,7 @@ import netns  # noqa: E402
 import session_report  # noqa: E402
 from farmlib import ending  # noqa: E402
 from farmlib.part import tail, wait_until  # noqa: E402
+from lone_httpd import crashes  # noqa: E402
 from loss_hosts import FLUSH_MS, MODES, WEB_PORT, Ground, HostFarm  # noqa: E402
 from session_clients import Flood, Visitor, Wire, read  # noqa: E402
 from session_history import Death, judge, silence  # noqa: E402
@@ -299,8 +300,9 @@ class Run:
         found = []
         for one in self.farm.servers():
             with open(one.log_path(), encoding="utf-8", errors="replace") as file:
-                found += [f"{one.name}: {line.strip()}" for line in file
-                          if re.search(r"exit signal|FS0655|FS1211|FS1215", line)]
+                log = file.read()
+            found += [f"{one.name}: {line.strip()}" for line in
+                      crashes(log) + re.findall(r"^.*(?:FS0655|FS1211|FS1215).*$", log, re.MULTILINE)]
         return found
 
     def story(self, session, verdict):

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from farmlib import paths
-from lone_httpd import LoneHttpd, Publisher, wait_for
+from lone_httpd import LoneHttpd, Publisher, crashes, wait_for
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PRICES = ["sku-1|9.99|first|\\x00\\xff", "a/b|1|\\N|", "|0|empty|"]
@@ -39,7 +39,7 @@ def server(request, foreign):
     yield server
     log = server.log()
     server.remove()
-    assert "Segmentation" not in log and "exit signal" not in log, log
+    assert not crashes(log), log
 
 
 @pytest.fixture
@@ -118,3 +118,15 @@ def test_without_farmsync_the_module_works(foreign):
         assert ask(server, "get=prices/sku-1/price") == "no farmsync"
     finally:
         server.remove()
+
+
+STOPS = "[mpm_event:notice] [pid 7:tid 7] AH00491: caught SIGTERM, shutting down"
+
+
+@pytest.mark.parametrize("how, after, told", [
+    ("Segmentation fault (11)", [STOPS], 0), ("Segmentation fault (11)", [], 1), ("Aborted (6)", [STOPS], 1),
+    ("Segmentation fault (11)", ["[farmsync:info] [pid 7:tid 7] FS0656: started", STOPS], 1),
+    ("Segmentation fault (11)", [STOPS.replace("pid 7", "pid 8")], 1)])
+def test_only_a_crash_of_httpds_own_is_overlooked(how, after, told):
+    line = f"[core:notice] [pid 7:tid 7] AH00052: child pid 9 exit signal {how}"
+    assert len(crashes("\n".join(["[core:notice] [pid 7:tid 7] AH00094", line, *after]))) == told

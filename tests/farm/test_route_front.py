@@ -17,7 +17,7 @@ import threading
 import pytest
 
 from farmlib import paths, proc
-from lone_httpd import DEADLINE_S, LoneHttpd, wait_for
+from lone_httpd import DEADLINE_S, LoneHttpd, crashes, wait_for
 from route_httpd import Affinity, RouteHttpd, ask, token
 
 LONG = os.environ.get("FARMSYNC_TEST_LONG") == "1"
@@ -77,7 +77,7 @@ class Shop:
         for web in self.webs:
             web.remove()
         for log in logs:
-            assert "Segmentation" not in log and "exit signal" not in log, log
+            assert not crashes(log), log
 
 
 @pytest.fixture(scope="module", params=["event", "prefork"])

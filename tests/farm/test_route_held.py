@@ -15,7 +15,7 @@ import pytest
 
 from bank_client import Bank, Key
 from farmlib import paths, ports
-from lone_httpd import wait_for
+from lone_httpd import crashes, wait_for
 from route_httpd import Affinity
 from session_httpd import build_module
 from session_webs import Web
@@ -132,7 +132,7 @@ class Farm:
         for bank in self.banks:
             bank.stop()
         shutil.rmtree(self.directory)
-        assert "exit signal" not in logs, logs
+        assert not crashes(logs), logs
 
 
 class Visitor:

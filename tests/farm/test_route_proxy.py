@@ -16,7 +16,7 @@ import threading
 import pytest
 
 from farmlib import paths
-from lone_httpd import LoneHttpd, wait_for
+from lone_httpd import LoneHttpd, crashes, wait_for
 from route_homes import DEADLINE_S, Echo, Home, WebSocket, Wire, free_port
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -89,7 +89,7 @@ class Stage:
         for home in (self.one, self.two, self.echo):
             home.end()
         self.nobody.close()
-        assert "Segmentation" not in log and "exit signal" not in log, log
+        assert not crashes(log), log
 
 
 @pytest.fixture(scope="module", params=["event", "prefork"])

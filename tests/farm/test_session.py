@@ -13,7 +13,7 @@ import time
 import pytest
 
 from farmlib import paths
-from lone_httpd import wait_for
+from lone_httpd import crashes, wait_for
 from session_httpd import COOKIE, SessionHttpd, attributes, build_module, counter
 
 LONG = os.environ.get("FARMSYNC_TEST_LONG") == "1"
@@ -188,7 +188,7 @@ def server(request, application):
     yield server
     log = server.log()
     server.remove()
-    assert "exit signal" not in log and "Segmentation" not in log, log
+    assert not crashes(log), log
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +199,7 @@ def event(application):
     yield server
     log = server.log()
     server.remove()
-    assert "exit signal" not in log and "Segmentation" not in log, log
+    assert not crashes(log), log
 
 
 def entries(text):

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from farmlib import paths
-from lone_httpd import wait_for
+from lone_httpd import crashes, wait_for
 from session_httpd import COOKIE, build_module, counter
 from session_webs import Servers
 from test_session import entries, together
@@ -26,7 +26,7 @@ def servers(application):
     servers = Servers(application)
     yield servers
     logs = servers.end()
-    assert "exit signal" not in logs, logs
+    assert not crashes(logs), logs
 
 
 @pytest.fixture

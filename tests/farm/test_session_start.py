@@ -14,7 +14,7 @@ import time
 import pytest
 
 from farmlib import paths
-from lone_httpd import wait_for
+from lone_httpd import crashes, wait_for
 from session_httpd import COOKIE, build_module
 from session_webs import Servers
 
@@ -35,7 +35,7 @@ def servers(application):
     servers = Servers(application)
     yield servers
     logs = servers.end()
-    assert "exit signal" not in logs, logs
+    assert not crashes(logs), logs
 
 
 class Load:
