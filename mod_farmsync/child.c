@@ -35,7 +35,6 @@ typedef struct helper_t {
     int started;
     int joinable; /* a threaded MPM: cleanups run on an ordinary stack and may wait */
     _Atomic int stop;
-    _Atomic fs_usec_t said_too_long; /* mono; 0 never */
 } helper_t;
 
 static helper_t *helper;
@@ -45,15 +44,12 @@ const fs_child_t *fs_child(void)
     return helper ? &helper->child : NULL;
 }
 
-int fs_child_says_too_long(void)
+int fs_child_says_again(_Atomic fs_usec_t *said)
 {
-    fs_usec_t now = fs_time_mono(), said;
+    fs_usec_t now = fs_time_mono(), before = atomic_load(said);
 
-    if (!helper)
-        return 0;
-    said = atomic_load(&helper->said_too_long);
-    return (!said || now - said >= SAY_AGAIN) &&
-           atomic_compare_exchange_strong(&helper->said_too_long, &said, now);
+    return (!before || now - before >= SAY_AGAIN) &&
+           atomic_compare_exchange_strong(said, &before, now);
 }
 
 static void log_to_httpd(void *baton, fs_log_level_t level, const char *message)

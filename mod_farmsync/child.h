@@ -30,7 +30,10 @@ typedef struct fs_child_t {
 void fs_child_init(apr_pool_t *pchild, server_rec *server);
 /* This process's child, or NULL if there is none (the parent, or memory ran out at the start). */
 const fs_child_t *fs_child(void);
-/* Whether this process should say now that a value is too long: once a minute. Any thread. */
-int fs_child_says_too_long(void);
+/*
+ * Whether this process should say something now that each request may give it reason to say: once a
+ * minute. `said`: when it did so (mono), 0 at first; one for each thing that is said. Any thread.
+ */
+int fs_child_says_again(_Atomic fs_usec_t *said);
 
 #endif

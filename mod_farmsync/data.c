@@ -184,12 +184,13 @@ void fs_data_row_json(fs_text_t *text, const fs_image_t *image, const fs_row_t *
  */
 static int is_too_long(request_rec *r, const fs_data_t *data, const char *path, apr_size_t length)
 {
+    static _Atomic fs_usec_t said;
     apr_size_t limit = (apr_size_t)r->server->limit_req_fieldsize;
 
     if (length <= limit)
         return 0;
     apr_table_setn(r->notes, UNAVAILABLE_NOTE, "too long");
-    if (fs_child_says_too_long())
+    if (fs_child_says_again(&said))
         ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r,
                       "FS0671: %.200s of group %s has %" APR_SIZE_T_FMT
                       " bytes; as it may go into a header or a URL, an expression or RewriteMap "

@@ -6,7 +6,6 @@
  */
 #include "route.h"
 
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -20,17 +19,16 @@
 #include "agent_process.h"
 #include "base/fs_apart.h"
 #include "base/fs_lmdb.h"
+#include "child.h"
 #include "module.h"
 #include "settings.h"
 
 #define SETTLE_SECONDS 20 /* that httpd's end waits for the disk */
-#define SAY_AGAIN      (60 * FS_USEC_PER_SEC)
 #define COUNT_EVERY    (900 * FS_USEC_PER_MSEC)
 
 static struct {
     fs_routing_host_t host;
     int ready;
-    _Atomic fs_usec_t said; /* mono; 0 never */
 } self;
 
 const fs_routing_host_t *fs_routing_host(void)
@@ -45,10 +43,9 @@ void fs_routing_count(fs_route_count_t what)
 
 void fs_routing_say(const request_rec *r, const fs_result_t *result)
 {
-    fs_usec_t now = fs_time_mono(), said = atomic_load(&self.said);
+    static _Atomic fs_usec_t said;
 
-    if ((!said || now - said >= SAY_AGAIN) &&
-        atomic_compare_exchange_strong(&self.said, &said, now))
+    if (fs_child_says_again(&said))
         ap_log_rerror(APLOG_MARK, APLOG_ERR, result->status, r,
                       "FS1637: routing goes on without the store of visitors: %s: %s",
                       result->problem, result->detail);

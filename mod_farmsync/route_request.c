@@ -17,6 +17,7 @@
 #include <http_request.h>
 
 #include "avail.h"
+#include "child.h"
 #include "module.h"
 #include "request.h"
 #include "route.h"
@@ -85,6 +86,7 @@ static int is_home_elsewhere(const fs_routing_visit_t *visit, const fs_routing_p
 /* Sends it on. If nobody takes it, it is kept, unless this server is nobody's home. */
 static int send_on(request_rec *r, fs_routing_visit_t *visit, fs_routing_plan_t *plan)
 {
+    static _Atomic fs_usec_t said;
     int status = fs_routing_send(r, visit, plan);
 
     if (status != DECLINED)
@@ -93,10 +95,10 @@ static int send_on(request_rec *r, fs_routing_visit_t *visit, fs_routing_plan_t 
         return refuse(r, visit);
     if (plan->tried || !is_home_elsewhere(visit, plan))
         fs_routing_adopt(r, visit);
-    else
+    else if (fs_child_says_again(&said))
         ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r,
                       "FS1656: nothing says where %s is, so a request of its visitor is served "
-                      "here; set FarmSyncRouteURL there",
+                      "here; set FarmSyncRouteURL there. Said once a minute",
                       plan->to[0].name);
     return DECLINED;
 }
